@@ -1,0 +1,23 @@
+# One object library per instruction set. Their flags never reach another file: the sources include nothing but kernels.h and
+# intrinsics, so that no inline function compiled with them can be the copy the linker keeps.
+function(tenon_isa name definition flags)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cpu/${name}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  target_sources(tenon PRIVATE ${sources})
+  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${flags}")
+  set_property(SOURCE src/cpu/table.cpp APPEND PROPERTY COMPILE_DEFINITIONS ${definition})
+endfunction()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  tenon_isa(avx2 TENON_HAS_AVX2 "-mavx2;-mfma;-mf16c;-O3")
+  tenon_isa(avx512 TENON_HAS_AVX512 "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx512bf16;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512;-O3")
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  tenon_isa(neon TENON_HAS_NEON "-O3")
+endif()
+if(TENON_WITH_ONEDNN AND dnnl_FOUND)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cpu/onednn*.cpp)
+  target_sources(tenon PRIVATE ${sources})
+  set_property(SOURCE src/cpu/table.cpp APPEND PROPERTY COMPILE_DEFINITIONS TENON_HAS_ONEDNN)
+endif()

@@ -1,0 +1,64 @@
+// What a computation runs with: threads, kernels, scratch memory, random numbers, and a recorder when gradients are wanted.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "tenon/core/device.h"
+#include "tenon/core/kernels.h"
+#include "tenon/core/parallel.h"
+#include "tenon/core/pool.h"
+#include "tenon/core/random.h"
+#include "tenon/core/recorder.h"
+
+namespace tenon {
+
+/// One per concurrent caller: a loaded model is const and may be used by several threads, each with a Context of its own.
+class Context {
+ public:
+  explicit Context(int threads = 0, const Kernels& kernels = cpu_kernels())
+      : threads_(threads > 0 ? threads : get_num_threads()), kernels_(&kernels), pool_(std::make_shared<Pool>()) {}
+
+  int threads() const { return threads_; }
+  void set_threads(int n) { threads_ = n > 0 ? n : get_num_threads(); }
+  const Kernels& kernels() const { return *kernels_; }
+  Device device() const { return {}; }
+  Random& random() { return random_; }
+  Pool& pool() { return *pool_; }
+
+  /// Scratch memory from the pool, uninitialised. Errors: Error(Memory).
+  Tensor empty(const Shape& shape, DType dtype) { return pool_->empty(shape, dtype); }
+  Tensor zeros(const Shape& shape, DType dtype) {
+    Tensor t = empty(shape, dtype);
+    if (t.nbytes()) std::memset(t.raw(), 0, t.nbytes());
+    return t;
+  }
+
+  /// Spreads rows [0, n) over the threads; `cost` is about the number of elements touched per row.
+  template <class Body>
+  void over_rows(int64_t n, int64_t cost, Body&& body) const {
+    constexpr int64_t kMinimumWork = 16384;  // below this, waking a thread costs more than it saves
+    parallel_for(threads_, n, std::max<int64_t>(1, kMinimumWork / std::max<int64_t>(cost, 1)), body);
+  }
+
+  Recorder* recorder() const { return recorder_; }
+  /// Records through `r` (nullptr: records nothing) from now on; returns the one before.
+  Recorder* set_recorder(Recorder* r) { return std::exchange(recorder_, r); }
+  bool wants(const Tensor& t) const { return recorder_ && t.defined() && recorder_->wants(t); }
+  template <class... Tensors>
+  bool wants_any(const Tensors&... t) const {
+    return recorder_ && (wants(t) || ...);
+  }
+
+ private:
+  int threads_;
+  const Kernels* kernels_;
+  std::shared_ptr<Pool> pool_;
+  Random random_;
+  Recorder* recorder_ = nullptr;
+};
+
+}  // namespace tenon

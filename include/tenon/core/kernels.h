@@ -1,0 +1,151 @@
+// THE seam: every kernel there is, as one struct of function pointers over pointers, sizes and scalars.
+//
+// `ref` (src/cpu/ref*.cpp) fills every entry in plain scalar code and is their specification. An instruction set copies that table
+// and overwrites what it makes faster; oneDNN is a filler like the others. Kernels are noexcept in effect: their callers, the ops,
+// have checked everything. "type" is F32 or BF16 and is the element type of the activations; statistics, biases, norm weights and
+// sums are float32. Unless a line says "threads", a kernel runs on its caller's thread and the op splits the rows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tenon/core/dtype.h"
+
+namespace tenon {
+
+enum class Activation : uint8_t { None, Gelu, GeluTanh, QuickGelu, Relu, Tanh, Silu, Sigmoid };
+
+/// How a Linear's weight is stored once packed. The bytes are the filler's own business.
+enum class WeightFormat : uint8_t {
+  F32,
+  BF16,
+  Int8,  // symmetric per output channel; activations are quantised per row (token) as they come
+};
+
+/// y (M,N) = act(x (M,K) w^T + bias) + residual
+struct LinearCall {
+  void* y = nullptr;
+  const void* x = nullptr;
+  const void* w = nullptr;         // what linear_pack wrote
+  const float* w_scale = nullptr;  // (N), Int8 only
+  const float* bias = nullptr;     // (N) or nullptr
+  const void* residual = nullptr;  // (M,N) of y's type or nullptr; added after the activation; may be y itself
+  DType type = DType::F32;         // of x, y and residual
+  WeightFormat format = WeightFormat::F32;
+  Activation act = Activation::None;
+  int64_t M = 0, N = 0, K = 0;
+  void* scratch = nullptr;  // linear_scratch bytes, aligned to 64
+  int threads = 1;
+};
+
+/// c (M,N) = a b, or c += a b, over float32 or bf16 factors into float32 or bf16 (c_type).
+/// a is (M,K), or (K,M) if trans_a; b is (K,N), or (N,K) if trans_b; all contiguous.
+struct MatmulCall {
+  void* c = nullptr;
+  const void* a = nullptr;
+  const void* b = nullptr;
+  DType type = DType::F32, c_type = DType::F32;
+  bool trans_a = false, trans_b = false, accumulate = false;
+  int64_t M = 0, N = 0, K = 0;
+  int threads = 1;
+};
+
+/// Softmax attention over packed sequences: rows of sequence b are q_start[b] .. q_start[b+1] of q and out, and k_start[b] ..
+/// k_start[b+1] of k and v. Head h reads k and v of head h / (H / Hkv). Row r of a head starts at r * ld + head * D.
+struct AttentionCall {
+  void* out = nullptr;  // (Nq, H*D)
+  const void *q = nullptr, *k = nullptr, *v = nullptr;
+  float* lse = nullptr;             // (H, Nq) log-sum-exp of the scaled scores, for backward; or nullptr
+  const float* key_bias = nullptr;  // (Nk) added to every score of that key, or nullptr
+  const int64_t *q_start = nullptr, *k_start = nullptr;
+  DType type = DType::F32;
+  int64_t ld_q = 0, ld_k = 0, ld_v = 0, ld_out = 0;  // row strides in elements
+  int64_t B = 0, H = 0, Hkv = 0, D = 0, Nq = 0;
+  float scale = 1;
+  bool causal = false;  // key s is seen by query t if s <= t + (S - T): the last query sees the last key
+};
+
+/// Gradients of AttentionCall (float32): dq, dk, dv have the row strides of q, k, v and must be zeroed before.
+struct AttentionGrad {
+  const float* d_out = nullptr;  // (Nq, H*D), row stride ld_out
+  float *dq = nullptr, *dk = nullptr, *dv = nullptr;
+};
+
+struct Kernels {
+  const char* name;
+
+  // --- matmul; these take a number of threads ---------------------------------------------------------------------------------
+  /// Bytes of a packed (N,K) weight; it does not depend on the number of rows it will meet.
+  size_t (*linear_packed_bytes)(WeightFormat format, int64_t N, int64_t K);
+  /// Packs w (N,K) of w_type F32, BF16 or F16. Int8 also writes scale (N) = max |row| / 127.
+  void (*linear_pack)(void* packed, float* scale, const void* w, DType w_type, WeightFormat format, int64_t N, int64_t K, int threads);
+  /// The weight back as float32 (N,K), as the kernel sees it.
+  void (*linear_unpack)(float* w, const void* packed, const float* scale, WeightFormat format, int64_t N, int64_t K);
+  size_t (*linear_scratch)(const LinearCall&);
+  void (*linear)(const LinearCall&);
+  void (*matmul)(const MatmulCall&);
+
+  // --- attention: one call does one head of one sequence, queries [begin, end) of it ------------------------------------------
+  size_t (*attention_scratch)(const AttentionCall&, int64_t T, int64_t S);  // bytes
+  void (*attention)(const AttentionCall&, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch);
+  /// All query heads that share key head hkv of sequence b. Needs out and lse of the forward pass; scratch as above.
+  void (*attention_backward)(const AttentionCall&, const AttentionGrad&, int64_t b, int64_t hkv, void* scratch);
+
+  // --- rows: x, y (N,C) ---------------------------------------------------------------------------------------------------------
+  /// y = (x - mean) * rstd * w + b, rstd = 1 / sqrt(var + eps); mean and rstd (N) are written unless nullptr.
+  void (*layer_norm)(void* y, const void* x, const float* w, const float* b, float* mean, float* rstd, int64_t N, int64_t C, float eps,
+                     DType type);
+  /// dx (N,C) overwritten; dw, db (C) accumulated. float32.
+  void (*layer_norm_backward)(float* dx, float* dw, float* db, const float* dy, const float* x, const float* w, const float* mean,
+                              const float* rstd, int64_t N, int64_t C);
+  /// y = exp(x - max) / sum, per row. float32; y may be x.
+  void (*softmax)(float* y, const float* x, int64_t N, int64_t C);
+  /// dx = y * (dy - sum(dy * y)). dx may be dy.
+  void (*softmax_backward)(float* dx, const float* dy, const float* y, int64_t N, int64_t C);
+  /// loss (N) = (1-s) * -log p[label] + s * mean_c(-log p[c]) and d (N,C) = its gradient, s = smoothing; both 0 where label == ignore.
+  /// d may be nullptr.
+  void (*cross_entropy)(float* loss, float* d, const float* logits, const int64_t* labels, int64_t N, int64_t C, int64_t ignore,
+                        float smoothing);
+  /// y = x / max(|x|, eps) per row; norm (N) is written unless nullptr. float32.
+  void (*l2_normalize)(float* y, float* norm, const float* x, int64_t N, int64_t C, float eps);
+  /// y (N,C) of y_type = table[index[i]] (+ y if accumulate); the table is F32, BF16 or F16.
+  void (*gather_rows)(void* y, DType y_type, const void* table, DType table_type, const int64_t* index, int64_t N, int64_t C,
+                      bool accumulate);
+  /// table[index[i]] += dy[i]. float32. Not split over rows: indices may repeat.
+  void (*scatter_add_rows)(float* table, const float* dy, const int64_t* index, int64_t N, int64_t C);
+  /// sum (C) += sum over rows of x. float32.
+  void (*sum_rows)(float* sum, const float* x, int64_t N, int64_t C);
+  /// q = round(x / scale), scale (N) = max |row| / 127 (1 for a zero row).
+  void (*quantize_rows)(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type);
+
+  // --- elements: n of them; y may be an input -----------------------------------------------------------------------------------
+  void (*activation)(void* y, const void* x, int64_t n, Activation act, DType type);
+  void (*activation_backward)(float* dx, const float* dy, const float* x, int64_t n, Activation act);
+  void (*add)(void* y, const void* a, const void* b, int64_t n, DType type);
+  void (*mul)(float* y, const float* a, const float* b, int64_t n);
+  /// y = a * x + b * y; b == 0 does not read y. float32.
+  void (*axpby)(float* y, const float* x, int64_t n, float a, float b);
+  /// Between F32, BF16 and F16, rounded to nearest even.
+  void (*cast)(void* y, DType y_type, const void* x, DType x_type, int64_t n);
+
+  // --- images -------------------------------------------------------------------------------------------------------------------
+  /// Patches of x (B, channels, height, width) as rows (B * P, channels * p * p) of y_type, the order of a convolution with stride p.
+  void (*unfold_patches)(void* y, DType y_type, const float* x, int64_t B, int64_t channels, int64_t height, int64_t width, int64_t p);
+};
+
+/// The table chosen for this machine, once: the best instruction set that the processor has, or TENON_ISA=ref|avx2|avx512|neon.
+/// Errors: Error(Device) if TENON_ISA names a set that this build or machine lacks.
+const Kernels& cpu_kernels();
+
+/// One row per instruction set known to this build, best first.
+struct KernelChoice {
+  std::string name;
+  bool usable = false;
+  std::string reason;  // why it is or is not usable, in words
+  const Kernels* kernels = nullptr;
+};
+const std::vector<KernelChoice>& kernel_choices();
+
+}  // namespace tenon

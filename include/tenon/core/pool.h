@@ -1,0 +1,32 @@
+// Reuses scratch memory: blocks given back by dead tensors serve the next ones, so that a warmed-up forward pass allocates nothing.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "tenon/core/tensor.h"
+
+namespace tenon {
+
+/// A free list per block size. Tensors may outlive the Pool and may die on other threads.
+class Pool : public std::enable_shared_from_this<Pool> {
+ public:
+  ~Pool();
+  /// Uninitialised memory, aligned to 64 bytes. Errors: Error(Memory).
+  Tensor empty(const Shape& shape, DType dtype);
+  /// Gives all unused blocks back to the system.
+  void trim();
+  /// Bytes held, in use and free together, and the most that were ever held.
+  size_t held_bytes() const;
+  size_t peak_bytes() const;
+
+ private:
+  void give_back(void* block, size_t bytes);
+  mutable std::mutex mutex_;
+  std::map<size_t, std::vector<void*>> free_;
+  size_t held_ = 0, peak_ = 0;
+};
+
+}  // namespace tenon
