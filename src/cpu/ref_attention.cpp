@@ -1,0 +1,116 @@
+// The ref attention: two passes per query, scores kept for one query at a time.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "cpu/ref.h"
+#include "cpu/scalar.h"
+
+namespace tenon {
+namespace {
+
+using scalar::load;
+using scalar::store;
+using scalar::with_float;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// One head of one sequence: where its rows begin and how many there are.
+struct Head {
+  int64_t q_row, k_row, T, S, q_column, k_column;
+
+  Head(const AttentionCall& c, int64_t b, int64_t h)
+      : q_row(c.q_start[b]),
+        k_row(c.k_start[b]),
+        T(c.q_start[b + 1] - q_row),
+        S(c.k_start[b + 1] - k_row),
+        q_column(h * c.D),
+        k_column(h / (c.H / c.Hkv) * c.D) {}
+  /// Keys that query t sees: all, or with causal the first of them up to the diagonal that ends in the last key.
+  int64_t seen(const AttentionCall& c, int64_t t) const { return c.causal ? std::clamp<int64_t>(t + S - T + 1, 0, S) : S; }
+};
+
+/// scores[s] = scale * q . k_s + key_bias[s]
+template <class E>
+void score(float* scores, const AttentionCall& c, const Head& head, int64_t t, int64_t count) {
+  const E* q = static_cast<const E*>(c.q) + (head.q_row + t) * c.ld_q + head.q_column;
+  for (int64_t s = 0; s < count; ++s) {
+    const E* k = static_cast<const E*>(c.k) + (head.k_row + s) * c.ld_k + head.k_column;
+    double sum = 0;
+    for (int64_t d = 0; d < c.D; ++d) sum += static_cast<double>(load(q + d)) * load(k + d);
+    scores[s] = static_cast<float>(sum) * c.scale + (c.key_bias ? c.key_bias[head.k_row + s] : 0.0f);
+  }
+}
+
+size_t attention_scratch(const AttentionCall&, int64_t, int64_t S) { return static_cast<size_t>(S) * sizeof(float); }
+
+template <class E>
+void attention_row(const AttentionCall& c, const Head& head, int64_t h, int64_t t, float* p) {
+  const int64_t count = head.seen(c, t);
+  score<E>(p, c, head, t, count);
+  const float largest = count ? *std::max_element(p, p + count) : -kInfinity;
+  double sum = 0;
+  if (largest > -kInfinity)
+    for (int64_t s = 0; s < count; ++s) sum += p[s] = std::exp(p[s] - largest);
+  if (c.lse) c.lse[h * c.Nq + head.q_row + t] = sum > 0 ? largest + static_cast<float>(std::log(sum)) : -kInfinity;
+  E* out = static_cast<E*>(c.out) + (head.q_row + t) * c.ld_out + head.q_column;
+  for (int64_t d = 0; d < c.D; ++d) {
+    double v = 0;
+    if (sum > 0)
+      for (int64_t s = 0; s < count; ++s)
+        v += static_cast<double>(p[s]) * load(static_cast<const E*>(c.v) + (head.k_row + s) * c.ld_v + head.k_column + d);
+    store(out + d, sum > 0 ? static_cast<float>(v / sum) : 0.0f);
+  }
+}
+
+void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
+  const Head head(c, b, h);
+  with_float(c.type, [&](auto* tag) {
+    for (int64_t t = begin; t < end; ++t) attention_row<std::remove_pointer_t<decltype(tag)>>(c, head, h, t, static_cast<float*>(scratch));
+  });
+}
+
+/// With p = softmax(scores) and o = p v: dv = p^T do, dscore = p * (do v^T - do . o), dq = scale * dscore k, dk = scale * dscore^T q.
+void attention_backward_row(const AttentionCall& c, const AttentionGrad& g, const Head& head, int64_t h, int64_t t, float* p) {
+  const float lse = c.lse[h * c.Nq + head.q_row + t];
+  if (lse == -kInfinity) return;
+  const int64_t q_at = (head.q_row + t) * c.ld_q + head.q_column, out_at = (head.q_row + t) * c.ld_out + head.q_column;
+  const float *q = static_cast<const float*>(c.q) + q_at, *out = static_cast<const float*>(c.out) + out_at, *d_out = g.d_out + out_at;
+  float* dq = g.dq + q_at;
+  double delta = 0;
+  for (int64_t d = 0; d < c.D; ++d) delta += static_cast<double>(d_out[d]) * out[d];
+  const int64_t count = head.seen(c, t);
+  score<float>(p, c, head, t, count);
+  for (int64_t s = 0; s < count; ++s) {
+    const int64_t k_at = (head.k_row + s) * c.ld_k + head.k_column, v_at = (head.k_row + s) * c.ld_v + head.k_column;
+    const float *k = static_cast<const float*>(c.k) + k_at, *v = static_cast<const float*>(c.v) + v_at;
+    const float prob = std::exp(p[s] - lse);
+    double dp = 0;
+    for (int64_t d = 0; d < c.D; ++d) dp += static_cast<double>(d_out[d]) * v[d];
+    const float dscore = prob * static_cast<float>(dp - delta) * c.scale;
+    for (int64_t d = 0; d < c.D; ++d) {
+      g.dv[v_at + d] += prob * d_out[d];
+      g.dk[k_at + d] += dscore * q[d];
+      dq[d] += dscore * k[d];
+    }
+  }
+}
+
+void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t b, int64_t hkv, void* scratch) {
+  const int64_t group = c.H / c.Hkv;
+  for (int64_t h = hkv * group; h < (hkv + 1) * group; ++h) {
+    const Head head(c, b, h);
+    for (int64_t t = 0; t < head.T; ++t) attention_backward_row(c, g, head, h, t, static_cast<float*>(scratch));
+  }
+}
+
+}  // namespace
+
+void fill_ref_attention(Kernels& k) {
+  k.attention_scratch = attention_scratch;
+  k.attention = attention;
+  k.attention_backward = attention_backward;
+}
+
+}  // namespace tenon
