@@ -259,21 +259,21 @@ std::vector<size_t> writing_order(const std::string& where, std::span<const Name
   }
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  const auto name = [&](size_t i) -> const std::string& { return tensors[i].name; };
+  const auto name = [&](size_t i) -> const std::string& { return tensors[i].first; };
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return name(a) < name(b); });
   for (size_t i = 1; i < order.size(); ++i)
     check(name(order[i - 1]) != name(order[i]), ErrorCode::Format, where, tensor_named(name(order[i])), " is given twice");
   std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return rank_of(tensors[a].tensor.dtype()) > rank_of(tensors[b].tensor.dtype()); });
+                   [&](size_t a, size_t b) { return rank_of(tensors[a].second.dtype()) > rank_of(tensors[b].second.dtype()); });
   return order;
 }
 
 std::string header_of(std::span<const NamedTensor> tensors, std::span<const size_t> order, const Metadata& metadata) {
   std::string header = "{";
   if (!metadata.empty()) {
-    Json::Object pairs;
-    for (const auto& [key, value] : metadata) pairs.emplace_back(key, Json(value));
-    header += "\"" + std::string(kMetadataKey) + "\":" + Json(std::move(pairs)).dump();
+    header += Json(std::string(kMetadataKey)).dump() + ":{";
+    for (const auto& [key, value] : metadata) header += (header.back() == '{' ? "" : ",") + Json(key).dump() + ':' + Json(value).dump();
+    header += '}';
   }
   size_t offset = 0;
   for (const size_t i : order) {
@@ -302,7 +302,7 @@ void write_safetensors(AtomicFile& file, std::span<const NamedTensor> tensors, c
   for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(header.size() >> (8 * i) & 0xff);
   file.write(length, sizeof(length));
   file.write(header);
-  for (const size_t i : order) file.write(std::as_const(tensors[i].tensor).raw(), tensors[i].tensor.nbytes());
+  for (const size_t i : order) file.write(std::as_const(tensors[i].second).raw(), tensors[i].second.nbytes());
 }
 
 void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors, const Metadata& metadata) {

@@ -14,7 +14,7 @@ std::vector<std::pair<size_t, size_t>> split_shards(std::span<const NamedTensor>
   size_t begin = 0;
   uint64_t bytes = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const uint64_t n = tensors[i].tensor.nbytes();
+    const uint64_t n = tensors[i].second.nbytes();
     if (i > begin && (bytes > max_bytes || n > max_bytes - bytes)) {
       shards.emplace_back(begin, i);
       begin = i, bytes = 0;
@@ -58,8 +58,8 @@ void save_checkpoint(const std::string& folder, const Json& config, std::span<co
     write_safetensors(files.back(), tensors.subspan(begin, end - begin), {{"format", "pt"}});
     files.back().finish();
     for (size_t t = begin; t < end; ++t) {
-      weight_map.emplace_back(tensors[t].name, Json(kept.back()));
-      total += static_cast<int64_t>(tensors[t].tensor.nbytes());
+      weight_map.emplace_back(tensors[t].first, Json(kept.back()));
+      total += static_cast<int64_t>(tensors[t].second.nbytes());
     }
   }
   std::sort(weight_map.begin(), weight_map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });

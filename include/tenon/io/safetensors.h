@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tenon/core/tensor.h"
@@ -18,10 +19,7 @@ struct TensorInfo {
   Shape shape;
 };
 
-struct NamedTensor {
-  std::string name;
-  Tensor tensor;
-};
+using NamedTensor = std::pair<std::string, Tensor>;
 
 using Metadata = std::map<std::string, std::string>;
 
