@@ -3,6 +3,7 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -51,6 +52,29 @@ Json convert(simdjson::dom::element e) {
     }
     default: return Json();
   }
+}
+
+// Integers of more than 18 digits become floats: tokenizers write 1000000000000000019884624838656 for "no limit".
+std::string widen_integers(std::string_view text) {
+  std::string out;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    out += c;
+    if (in_string) {
+      if (c == '\\' && i + 1 < text.size()) out += text[++i];
+      if (c == '"') in_string = false;
+      continue;
+    }
+    if (c == '"') in_string = true;
+    if (c < '0' || c > '9') continue;
+    const size_t end = std::min(text.find_first_not_of("0123456789.eE+-", i), text.size());
+    const std::string_view number = text.substr(i, end - i);
+    out += number.substr(1);
+    if (number.size() > 18 && number.find_first_not_of("0123456789") == std::string_view::npos) out += ".0";
+    i = end - 1;
+  }
+  return out;
 }
 
 void write_string(std::string& out, std::string_view s) {
@@ -212,9 +236,9 @@ Json Json::parse(std::string_view text, std::string_view where) {
   simdjson::dom::parser parser;
   if (parser.allocate(std::max<size_t>(text.size(), 1), kMaxDepth) != simdjson::SUCCESS)
     fail(ErrorCode::Memory, where, "cannot allocate a parser for ", text.size(), " bytes");
-  const simdjson::padded_string padded(text);
   simdjson::dom::element root;
-  const simdjson::error_code error = parser.parse(padded).get(root);
+  simdjson::error_code error = parser.parse(simdjson::padded_string(text)).get(root);
+  if (error == simdjson::NUMBER_ERROR) error = parser.parse(simdjson::padded_string(widen_integers(text))).get(root);
   check(error == simdjson::SUCCESS, ErrorCode::Format, where, "not valid JSON: ", simdjson::error_message(error));
   return convert(root);
 }
