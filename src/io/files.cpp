@@ -90,9 +90,10 @@ std::vector<std::string> list_folder(const std::string& path) {
 }
 
 void make_folders(const std::string& path) {
+  check(!is_file(path), ErrorCode::File, path, "cannot be made: a file is in the way");
   std::error_code ec;
   fs::create_directories(path, ec);
-  check(is_folder(path), ErrorCode::File, path, "cannot be made: ", ec ? ec.message() : "a file is in the way");
+  check(is_folder(path), ErrorCode::File, path, "cannot be made: ", ec.message());
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
@@ -152,10 +153,13 @@ void AtomicFile::commit() {
   sync_folder(parent_folder(path_));
 }
 
-std::string quoted(std::string_view text) {
+std::string printable(std::string_view text) {
   constexpr size_t kMax = 80;
+  size_t cut = std::min(text.size(), kMax);
+  if (cut < text.size())  // not inside a UTF-8 character: Python decodes messages
+    while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
   std::string out = "\"";
-  for (const char c : text.substr(0, kMax)) {
+  for (const char c : text.substr(0, cut)) {
     const auto u = static_cast<unsigned char>(c);
     if (u < 0x20 || u == 0x7f) {
       char buffer[8];
@@ -165,11 +169,7 @@ std::string quoted(std::string_view text) {
       out += c;
     }
   }
-  if (text.size() > kMax) {
-    while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xC0) == 0x80) out.pop_back();  // no half UTF-8 character:
-    if (static_cast<unsigned char>(out.back()) >= 0xC0) out.pop_back();                              // Python decodes messages
-    out += "...";
-  }
+  if (cut < text.size()) out += "...";
   return out + '"';
 }
 

@@ -38,7 +38,7 @@ size_t rank_of(DType dtype) {
   return i;
 }
 
-std::string tensor_named(std::string_view name) { return "tensor " + quoted(name); }
+std::string tensor_named(std::string_view name) { return "tensor " + printable(name); }
 
 }  // namespace
 
@@ -93,7 +93,8 @@ class HeaderReader {
     check(value.get(object) == simdjson::SUCCESS, ErrorCode::Format, where_, kMetadataKey, ": expected an object of strings");
     for (const auto [key, text] : object) {
       std::string_view view;
-      check(text.get(view) == simdjson::SUCCESS, ErrorCode::Format, where_, kMetadataKey, ": the value of ", quoted(key), " is no string");
+      check(text.get(view) == simdjson::SUCCESS, ErrorCode::Format, where_, kMetadataKey, ": the value of ", printable(key),
+            " is no string");
       out_.metadata_[std::string(key)] = view;
     }
   }
@@ -126,7 +127,7 @@ class HeaderReader {
     std::string_view text;
     check(field.get(text) == simdjson::SUCCESS, ErrorCode::Format, where_, tensor_named(entry.name), ": dtype: expected a string");
     const auto row = std::find_if(kDTypes.begin(), kDTypes.end(), [&](const DTypeName& d) { return d.name == text; });
-    check(row != kDTypes.end(), ErrorCode::Format, where_, tensor_named(entry.name), ": unknown dtype ", quoted(text),
+    check(row != kDTypes.end(), ErrorCode::Format, where_, tensor_named(entry.name), ": unknown dtype ", printable(text),
           ": expected F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U64, U32, U16, U8 or BOOL");
     entry.info.dtype = row->dtype;
   }
@@ -270,17 +271,30 @@ std::vector<size_t> writing_order(const std::string& where, std::span<const Name
 
 std::string header_of(std::span<const NamedTensor> tensors, std::span<const size_t> order, const Metadata& metadata) {
   std::string header = "{";
+  const auto add_string = [&](std::string_view text) { header += Json(std::string(text)).dump(); };
   if (!metadata.empty()) {
-    header += Json(std::string(kMetadataKey)).dump() + ":{";
-    for (const auto& [key, value] : metadata) header += (header.back() == '{' ? "" : ",") + Json(key).dump() + ':' + Json(value).dump();
+    add_string(kMetadataKey);
+    header += ":{";
+    for (auto it = metadata.begin(); it != metadata.end(); ++it) {
+      if (it != metadata.begin()) header += ',';
+      add_string(it->first);
+      header += ':';
+      add_string(it->second);
+    }
     header += '}';
   }
   size_t offset = 0;
   for (const size_t i : order) {
     const auto& [name, tensor] = tensors[i];
     if (header.size() > 1) header += ',';
-    header += Json(name).dump() + ":{\"dtype\":\"" + std::string(safetensors_dtype(tensor.dtype())) + "\",\"shape\":[";
-    for (int d = 0; d < tensor.rank(); ++d) header += (d ? "," : "") + std::to_string(tensor.size(d));
+    add_string(name);
+    header += ":{\"dtype\":";
+    add_string(safetensors_dtype(tensor.dtype()));
+    header += ",\"shape\":[";
+    for (int d = 0; d < tensor.rank(); ++d) {
+      if (d) header += ',';
+      header += std::to_string(tensor.size(d));
+    }
     header += "],\"data_offsets\":[" + std::to_string(offset) + ',';
     offset += tensor.nbytes();
     header += std::to_string(offset) + "]}";

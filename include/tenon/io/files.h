@@ -56,6 +56,6 @@ class AtomicFile {
 };
 
 /// Text from a file as messages may show it: in quotes, control characters escaped, cut after 80 bytes.
-std::string quoted(std::string_view text);
+std::string printable(std::string_view text);
 
 }  // namespace tenon::io
