@@ -1,0 +1,100 @@
+// What every model looks like from outside: inputs by name, outputs by name, parameters by name.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tenon/core/context.h"
+#include "tenon/core/json.h"
+#include "tenon/nn/module.h"
+
+namespace tenon::models {
+
+/// Named as Transformers' arguments; an undefined tensor was not given. Ids, masks and labels are int64 or int32 (B,T).
+struct Inputs {
+  Tensor input_ids, attention_mask, token_type_ids, position_ids;
+  Tensor inputs_embeds;  // (B,T,C) float32, instead of input_ids
+  Tensor pixel_values;   // (B,channels,height,width) float32
+  Tensor labels;         // (B) classes, (B) or (B,L) float targets, or (B,T) token ids with -100 for "do not count"
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+  bool interpolate_pos_encoding = false;  // ViT, CLIP vision: images of another size than the checkpoint's
+  bool return_loss = false;               // CLIP: the contrastive loss
+
+  /// Calls f(name, tensor) for each tensor member.
+  template <class F>
+  void visit(F&& f) {
+    f("input_ids", input_ids), f("attention_mask", attention_mask), f("token_type_ids", token_type_ids);
+    f("position_ids", position_ids), f("inputs_embeds", inputs_embeds), f("pixel_values", pixel_values), f("labels", labels);
+  }
+};
+
+/// Named as Transformers' outputs; what a model does not compute stays undefined. Rows of padded positions hold zeros: they are not
+/// computed (except where the first position of a sequence is padding, see nn/packed_rows.h).
+struct Outputs {
+  Tensor loss;               // scalar
+  Tensor logits;             // (B,L) or (B,T,V)
+  Tensor logits_per_image;   // (images, texts)
+  Tensor logits_per_text;    // (texts, images)
+  Tensor text_embeds;        // (texts, projection), unit length
+  Tensor image_embeds;       // (images, projection), unit length
+  Tensor last_hidden_state;  // (B,T,C)
+  Tensor pooler_output;      // (B,C)
+  std::vector<Tensor> hidden_states;  // layers + 1 of (B,T,C)
+  std::vector<Tensor> attentions;     // layers of (B,H,T,T) float32
+
+  /// Calls f(name, tensor or vector of tensors) for each member in Transformers' order.
+  template <class F>
+  void visit(F&& f) {
+    f("loss", loss), f("logits", logits), f("logits_per_image", logits_per_image), f("logits_per_text", logits_per_text);
+    f("text_embeds", text_embeds), f("image_embeds", image_embeds), f("last_hidden_state", last_hidden_state);
+    f("pooler_output", pooler_output), f("hidden_states", hidden_states), f("attentions", attentions);
+  }
+};
+
+/// Precision of the weights and of the activations between them.
+enum class Precision : uint8_t {
+  Float32,
+  BFloat16,  // bf16 weights and activations, sums and statistics in float32
+  Int8,      // int8 weights per output channel, int8 activations per token, bf16 or float32 between (what is faster here)
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  /// The Transformers class, "BertForSequenceClassification".
+  virtual std::string class_name() const = 0;
+  /// Computes what the model computes; const and safe to call from several threads, each with its own Context.
+  /// Errors: Error(Limit) for ids outside the vocabulary or sequences longer than the positions, Error(Shape), Error(Type).
+  virtual Outputs forward(Context& ctx, const Inputs& inputs) const = 0;
+  /// Lists every parameter under its name in the checkpoint.
+  virtual void visit(nn::Visitor& v) = 0;
+  /// The base model's prefix in checkpoints with a head ("bert"), which a headless checkpoint lacks; "" if it has none.
+  virtual std::string base_prefix() const { return ""; }
+  /// CLIP: the projected features of a text or an image, not normalised. Errors: Error(Type) for models without them.
+  virtual Tensor features(Context&, const Inputs&) const;
+
+  const Json& config() const { return config_; }
+  Json& config() { return config_; }
+  Precision precision() const { return precision_; }
+  /// Packs every Linear for inference in this precision. Plain weights stay readable.
+  void pack(Context& ctx, Precision precision);
+  /// Back to the plain weights, as training needs them; weights stored in 16 bits become float32.
+  void unpack();
+  /// All parameters by name, in visiting order.
+  std::vector<std::pair<std::string, Tensor>> parameters() const;
+  int64_t num_parameters() const;
+
+ protected:
+  explicit Model(Json config) : config_(std::move(config)) {}
+  /// The type of activations: BF16 in BFloat16 and, where it pays, Int8.
+  DType activations() const { return activations_; }
+
+ private:
+  Json config_;
+  Precision precision_ = Precision::Float32;
+  DType activations_ = DType::F32;
+};
+
+}  // namespace tenon::models

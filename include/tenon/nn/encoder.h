@@ -1,0 +1,106 @@
+// A stack of transformer encoder layers: BERT's (norm after) and ViT's and CLIP's (norm before) are one layer.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tenon/nn/norm.h"
+#include "tenon/nn/self_attention.h"
+#include "tenon/ops/elementwise.h"
+
+namespace tenon::nn {
+
+struct EncoderConfig {
+  int64_t hidden_size = 0, num_layers = 0, num_heads = 0, intermediate_size = 0;
+  Activation act = Activation::Gelu;
+  float layer_norm_eps = 1e-12f;
+  bool norm_first = false;  // ViT, CLIP: x + f(norm(x)); BERT: norm(x + f(x))
+  bool causal = false;      // CLIP's text tower
+  bool qkv_bias = true;
+
+  /// Errors: Error(Format) for sizes that are not positive or heads that do not divide the width.
+  void validate(const char* where) const {
+    check(hidden_size > 0 && num_layers >= 0 && num_heads > 0 && intermediate_size > 0, ErrorCode::Format, where,
+          "sizes in config.json: expected positive hidden_size, num_attention_heads and intermediate_size, got ", hidden_size, ", ",
+          num_heads, ", ", intermediate_size);
+    check(hidden_size % num_heads == 0, ErrorCode::Format, where, "hidden_size ", hidden_size, " is not a multiple of ", num_heads, " heads");
+    check(num_layers <= 100000, ErrorCode::Format, where, "num_hidden_layers is ", num_layers);
+  }
+};
+
+/// How a family names the parts of a layer.
+struct EncoderNames {
+  AttentionNames attention;
+  const char *norm1, *fc1, *fc2, *norm2;
+};
+
+class EncoderLayer {
+ public:
+  explicit EncoderLayer(const EncoderConfig& c)
+      : attention(c.hidden_size, c.num_heads, c.qkv_bias),
+        norm1(c.hidden_size, c.layer_norm_eps),
+        norm2(c.hidden_size, c.layer_norm_eps),
+        fc1(c.hidden_size, c.intermediate_size),
+        fc2(c.intermediate_size, c.hidden_size),
+        act_(c.act),
+        norm_first_(c.norm_first),
+        causal_(c.causal) {}
+
+  /// Shapes: x (N,C) -> (N,C). probs as in SelfAttention.
+  Tensor forward(Context& ctx, const Tensor& x, const PackedRows& rows, Tensor* probs) const {
+    if (norm_first_) {
+      const Tensor h = attention.forward(ctx, norm1.forward(ctx, x), rows, causal_, x, probs);
+      return fc2.forward(ctx, fc1.forward(ctx, norm2.forward(ctx, h), act_), Activation::None, h);
+    }
+    const Tensor h = norm1.forward(ctx, attention.forward(ctx, x, rows, causal_, x, probs));
+    return norm2.forward(ctx, fc2.forward(ctx, fc1.forward(ctx, h, act_), Activation::None, h));
+  }
+
+  void visit(const std::string& prefix, const EncoderNames& n, Visitor& v) {
+    attention.visit(prefix, n.attention, v);
+    norm1.visit(join(prefix, n.norm1), v);
+    v.linear(join(prefix, n.fc1), fc1);
+    v.linear(join(prefix, n.fc2), fc2);
+    norm2.visit(join(prefix, n.norm2), v);
+  }
+
+  SelfAttention attention;
+  LayerNorm norm1, norm2;  // in reading order: beside the attention, beside the feed-forward part
+  Linear fc1, fc2;
+
+ private:
+  Activation act_;
+  bool norm_first_, causal_;
+};
+
+/// What to keep on the way through the layers, back in padded form.
+struct Trace {
+  bool hidden_states = false, attentions = false;
+  std::vector<Tensor> states, probs;
+};
+
+class Encoder {
+ public:
+  Encoder() = default;
+  explicit Encoder(const EncoderConfig& c) { layers.assign(static_cast<size_t>(c.num_layers), EncoderLayer(c)); }
+
+  /// Shapes: x (N,C) -> (N,C). The trace gets num_layers + 1 states (the first is x) and num_layers probabilities.
+  Tensor forward(Context& ctx, Tensor x, const PackedRows& rows, Trace& trace) const {
+    for (const EncoderLayer& layer : layers) {
+      if (trace.hidden_states) trace.states.push_back(restore(ctx, x, rows));
+      Tensor probs;
+      x = layer.forward(ctx, x, rows, trace.attentions ? &probs : nullptr);
+      if (trace.attentions) trace.probs.push_back(probs);
+    }
+    if (trace.hidden_states) trace.states.push_back(restore(ctx, x, rows));
+    return x;
+  }
+
+  void visit(const std::string& prefix, const EncoderNames& names, Visitor& v) {
+    for (size_t i = 0; i < layers.size(); ++i) layers[i].visit(join(prefix, std::to_string(i)), names, v);
+  }
+
+  std::vector<EncoderLayer> layers;
+};
+
+}  // namespace tenon::nn

@@ -1,0 +1,95 @@
+// The fully connected layer: one weight of any format, plain or packed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tenon/core/context.h"
+#include "tenon/io/mapped_file.h"
+#include "tenon/nn/module.h"
+#include "tenon/ops/elementwise.h"
+#include "tenon/ops/linear.h"
+#include "tenon/quant/packed_weight.h"
+
+namespace tenon::nn {
+
+/// y = act(x W^T + b) + residual. Until it is packed the plain weight is used; recording always uses the plain weight.
+class Linear {
+ public:
+  Linear() = default;
+  Linear(int64_t in_features, int64_t out_features, bool has_bias = true) : in_(in_features), out_(out_features), has_bias_(has_bias) {}
+
+  int64_t in_features() const { return in_; }
+  int64_t out_features() const { return out_; }
+  /// A small layer where precision matters (a classifier, a pooler) is never quantised.
+  Linear& keep_precise() {
+    precise_ = true;
+    return *this;
+  }
+  bool precise() const { return precise_; }
+
+  /// Shapes: x (..., in) -> (..., out); residual (..., out) or undefined.
+  /// Errors: Error(Shape) if x does not end in `in`.
+  Tensor forward(Context& ctx, const Tensor& x, Activation act = Activation::None, const Tensor& residual = {}) const {
+    if (packed.data.defined() && !ctx.recorder()) return ops::linear(ctx, x, packed, bias, act, residual);
+    return ops::linear(ctx, x, matrix(ctx), bias, act, residual);
+  }
+
+  /// The weight has another shape on disk, with the same elements (a convolution whose stride is its kernel).
+  Linear& stored_as(const Shape& shape) {
+    stored_ = shape;
+    return *this;
+  }
+
+  void visit(const std::string& name, Visitor& v) {
+    v.parameter(name + ".weight", weight, stored_.rank() ? stored_ : Shape{out_, in_}, {.tied = tied_weight});
+    if (has_bias_) v.parameter(name + ".bias", bias, {out_}, {.init = Init::Zeros});
+  }
+  /// Packs the weight for inference and lets go of the mapped pages it came from.
+  void pack(Context& ctx, WeightFormat format) {
+    packed = quant::pack(ctx, weight.view({out_, in_}), format);
+    io::release_pages(weight);
+  }
+  void unpack() { packed = {}; }
+
+  Tensor weight;               // (out, in)
+  Tensor bias;                 // (out) float32, or undefined
+  quant::PackedWeight packed;  // set once packed
+  std::string tied_weight;     // the parameter whose weight this layer shares ("" = its own)
+
+ private:
+  Tensor matrix(Context& ctx) const { return weight.rank() == 2 ? weight : ops::reshape(ctx, weight, {out_, in_}); }
+
+  int64_t in_ = 0, out_ = 0;
+  Shape stored_;
+  bool has_bias_ = true, precise_ = false;
+};
+
+/// Several Linears over the same input, packed as one wide matmul.
+struct FusedLinear {
+  quant::PackedWeight packed;
+  Tensor bias;
+
+  bool ready() const { return packed.data.defined(); }
+  void pack(Context& ctx, std::span<Linear* const> layers, WeightFormat format) {
+    std::vector<Tensor> weights;
+    int64_t n = 0;
+    for (Linear* l : layers) weights.push_back(l->weight), n += l->out_features();
+    packed = quant::pack_rows_concat(ctx, weights, format);
+    bias = Tensor::zeros({n}, DType::F32);
+    float* b = bias.data<float>();
+    for (Linear* l : layers) {
+      if (l->bias.defined()) std::memcpy(b, l->bias.raw(), l->bias.nbytes());
+      b += l->out_features();
+      io::release_pages(l->weight);
+    }
+  }
+  void unpack() { packed = {}, bias = {}; }
+};
+
+inline void Visitor::linear(const std::string& name, Linear& layer) { layer.visit(name, *this); }
+inline void Visitor::fused(std::span<const std::string> names, std::span<Linear* const> layers, FusedLinear&) {
+  for (size_t i = 0; i < names.size(); ++i) linear(names[i], *layers[i]);
+}
+
+}  // namespace tenon::nn

@@ -1,0 +1,41 @@
+// How layers list their parameters: once, by name. Loading, saving, packing, counting and optimising are visitors.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "tenon/core/tensor.h"
+
+namespace tenon::nn {
+
+class Linear;
+struct FusedLinear;
+
+/// How a parameter that no checkpoint holds starts.
+enum class Init : uint8_t { Normal, Zeros, Ones };
+
+/// What a parameter is, beside its name and shape.
+struct ParameterInfo {
+  Init init = Init::Normal;
+  bool in_place = false;     // a large table read row by row: it stays mapped in the type it has on disk
+  std::string tied = {};     // the parameter it shares its memory with where config.json says tie_word_embeddings ("" = none)
+  double scale = 1;          // factor on what init gives (a scalar parameter with Init::Ones starts as this)
+};
+
+/// Joins the parts of a parameter name with dots, skipping empty ones.
+inline std::string join(const std::string& prefix, const std::string& name) {
+  return prefix.empty() ? name : name.empty() ? prefix : prefix + "." + name;
+}
+
+class Visitor {
+ public:
+  virtual ~Visitor() = default;
+  /// One parameter: its name on disk, the tensor (undefined before loading) and the shape it must have.
+  virtual void parameter(const std::string& name, Tensor& t, const Shape& shape, const ParameterInfo& info) = 0;
+  /// One Linear; by default its weight and bias are visited.
+  virtual void linear(const std::string& name, Linear& layer);
+  /// Linears with the same input whose weights may be packed as one (query, key, value); by default each is visited.
+  virtual void fused(std::span<const std::string> names, std::span<Linear* const> layers, FusedLinear& fused);
+};
+
+}  // namespace tenon::nn

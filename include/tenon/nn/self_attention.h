@@ -1,0 +1,88 @@
+// Multi-head self-attention over packed rows.
+#pragma once
+
+#include <array>
+#include <cstring>
+#include <string>
+
+#include "tenon/nn/linear.h"
+#include "tenon/nn/packed_rows.h"
+#include "tenon/ops/attention.h"
+
+namespace tenon::nn {
+
+/// How a family names the four projections below a layer.
+struct AttentionNames {
+  const char *query, *key, *value, *output;
+};
+
+/// Columns [begin, end) of a matrix, copied. Shapes: x (N,C) -> (N, end - begin).
+inline Tensor copy_columns(Context& ctx, const Tensor& x, int64_t begin, int64_t end) {
+  Tensor y = ctx.empty({x.size(0), end - begin}, x.dtype());
+  const size_t item = size_of(x.dtype()), width = (end - begin) * item;
+  const char* from = static_cast<const char*>(x.raw()) + begin * item;
+  char* to = static_cast<char*>(y.raw());
+  for (int64_t i = 0; i < x.size(0); ++i) std::memcpy(to + i * width, from + i * x.size(1) * item, width);
+  return y;
+}
+
+/// out = softmax(q k^T / sqrt(D)) v, then the output projection (+ residual).
+class SelfAttention {
+ public:
+  SelfAttention() = default;
+  SelfAttention(int64_t width, int64_t heads, bool qkv_bias = true)
+      : query(width, width, qkv_bias), key(width, width, qkv_bias), value(width, width, qkv_bias), output(width, width), heads_(heads) {}
+
+  /// Shapes: x (N,C), residual (N,C) or undefined -> (N,C). probs, if not null, gets (B,H,T,T) float32 with zeros at padding.
+  Tensor forward(Context& ctx, const Tensor& x, const PackedRows& rows, bool causal, const Tensor& residual, Tensor* probs) const {
+    const ops::AttentionOptions options{.heads = heads_,
+                                        .causal = causal,
+                                        .q_start = rows.start,
+                                        .k_start = rows.start,
+                                        .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data()};
+    Tensor mixed;
+    if (fused.ready() && !ctx.recorder()) {
+      const Tensor qkv = ops::linear(ctx, x, fused.packed, fused.bias);
+      mixed = ops::attention_qkv(ctx, qkv, options);
+      const int64_t C = x.size(-1);
+      if (probs) *probs = spread(ctx, copy_columns(ctx, qkv, 0, C), copy_columns(ctx, qkv, C, 2 * C), options, rows);
+    } else {
+      const Tensor q = query.forward(ctx, x), k = key.forward(ctx, x), v = value.forward(ctx, x);
+      mixed = ops::attention(ctx, q, k, v, options);
+      if (probs) *probs = spread(ctx, q, k, options, rows);
+    }
+    return output.forward(ctx, mixed, Activation::None, residual);
+  }
+
+  void visit(const std::string& prefix, const AttentionNames& n, Visitor& v) {
+    const std::array<std::string, 3> names{join(prefix, n.query), join(prefix, n.key), join(prefix, n.value)};
+    const std::array<Linear*, 3> layers{&query, &key, &value};
+    v.fused(names, layers, fused);
+    v.linear(join(prefix, n.output), output);
+  }
+
+  Linear query, key, value, output;
+  FusedLinear fused;  // query, key, value side by side once packed
+
+ private:
+  /// Probabilities of packed rows, put back at the positions the rows have in the padded batch.
+  Tensor spread(Context& ctx, const Tensor& q, const Tensor& k, const ops::AttentionOptions& options, const PackedRows& rows) const {
+    const Tensor packed = ops::attention_probs(ctx, q, k, options, rows.T, rows.T);
+    if (rows.dense()) return packed;
+    Tensor y = ctx.zeros(packed.shape(), DType::F32);
+    const float* from = packed.data<float>();
+    float* to = y.data<float>();
+    const int64_t T = rows.T;
+    for (int64_t b = 0; b < rows.B; ++b)
+      for (int64_t h = 0; h < heads_; ++h)
+        for (int64_t i = rows.start[b]; i < rows.start[b + 1]; ++i)
+          for (int64_t j = rows.start[b]; j < rows.start[b + 1]; ++j)
+            to[((b * heads_ + h) * T + rows.source[i] - b * T) * T + rows.source[j] - b * T] =
+                from[((b * heads_ + h) * T + i - rows.start[b]) * T + j - rows.start[b]];
+    return y;
+  }
+
+  int64_t heads_ = 1;
+};
+
+}  // namespace tenon::nn

@@ -1,0 +1,211 @@
+// Softmax attention over packed sequences: forward, backward, and the probabilities on request.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <numeric>
+
+#include "tenon/ops/checks.h"
+
+namespace tenon::ops {
+
+struct AttentionOptions {
+  int64_t heads = 1, kv_heads = 0;            // 0 = as many as heads
+  float scale = 0;                            // 0 = 1 / sqrt(D)
+  bool causal = false;                        // the last query sees the last key
+  std::span<const int64_t> q_start, k_start;  // (B+1): where each sequence's rows begin; the last is their number
+  const float* key_bias = nullptr;            // (Nk) added to every score of a key
+};
+
+namespace detail {
+
+/// Queries per task: long sequences are shared among threads, short ones are one task, since each task packs its keys again.
+constexpr int64_t kQueryBlock = 512;
+
+inline void check_starts(std::span<const int64_t> start, int64_t rows, std::string_view what) {
+  check(!start.empty() && start.front() == 0 && start.back() == rows && std::is_sorted(start.begin(), start.end()), ErrorCode::Shape,
+        "attention", what, ": expected rising row numbers from 0 to ", rows);
+}
+
+inline AttentionCall attention_call(const AttentionOptions& o, int64_t Nq, int64_t Nk, int64_t D, DType type) {
+  check_starts(o.q_start, Nq, "q_start");
+  check_starts(o.k_start, Nk, "k_start");
+  check(o.q_start.size() == o.k_start.size(), ErrorCode::Shape, "attention", "q_start and k_start: expected one length, got ",
+        o.q_start.size(), " and ", o.k_start.size());
+  AttentionCall c;
+  c.key_bias = o.key_bias;
+  c.q_start = o.q_start.data(), c.k_start = o.k_start.data();
+  c.type = type;
+  c.B = static_cast<int64_t>(o.q_start.size()) - 1;
+  c.H = o.heads, c.Hkv = o.kv_heads ? o.kv_heads : o.heads;
+  c.D = D, c.Nq = Nq;
+  c.scale = o.scale != 0 ? o.scale : 1.0f / std::sqrt(static_cast<float>(D));
+  c.causal = o.causal;
+  return c;
+}
+
+inline int64_t head_width(const AttentionOptions& o, int64_t width) {
+  check(o.heads > 0 && width % o.heads == 0 && (o.kv_heads == 0 || (o.kv_heads > 0 && o.heads % o.kv_heads == 0)), ErrorCode::Shape,
+        "attention", "heads: expected to divide a width of ", width, " and to be a multiple of the key heads, got ", o.heads, " and ",
+        o.kv_heads);
+  return width / o.heads;
+}
+
+/// Calls task(i, scratch) for each i in [0, n) on all threads, each taking the next one when it is done with the last.
+template <class Task>
+void share_tasks(Context& ctx, int64_t n, size_t scratch_bytes, Task&& task) {
+  const int64_t workers = std::min<int64_t>(ctx.threads(), n);
+  if (workers <= 0) return;
+  const auto each = static_cast<int64_t>((scratch_bytes + 63) / 64 * 64);
+  Tensor scratch = ctx.empty({workers, each}, DType::U8);
+  auto* memory = static_cast<char*>(scratch.raw());
+  std::atomic<int64_t> next{0};
+  parallel_for(static_cast<int>(workers), workers, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t worker = begin; worker < end; ++worker)
+      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) task(i, memory + worker * each);
+  });
+}
+
+/// Sequences with the most work first, so that the last tasks are small.
+inline std::vector<int64_t> by_size(const AttentionCall& c) {
+  std::vector<int64_t> order(static_cast<size_t>(c.B));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  const auto work = [&](int64_t b) { return (c.q_start[b + 1] - c.q_start[b]) * (c.k_start[b + 1] - c.k_start[b]); };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return work(a) > work(b); });
+  return order;
+}
+
+inline size_t scratch_for_all(const Kernels& k, const AttentionCall& c) {
+  size_t most = 0;
+  for (int64_t b = 0; b < c.B; ++b)
+    most = std::max(most, k.attention_scratch(c, c.q_start[b + 1] - c.q_start[b], c.k_start[b + 1] - c.k_start[b]));
+  return most;
+}
+
+inline void run_attention(Context& ctx, const AttentionCall& c) {
+  struct Task {
+    int64_t b, h, begin, end;
+  };
+  std::vector<Task> tasks;
+  for (const int64_t b : by_size(c)) {
+    const int64_t T = c.q_start[b + 1] - c.q_start[b];
+    for (int64_t h = 0; h < c.H; ++h)
+      for (int64_t t = 0; t < T; t += kQueryBlock) tasks.push_back({b, h, t, std::min(T, t + kQueryBlock)});
+  }
+  share_tasks(ctx, static_cast<int64_t>(tasks.size()), scratch_for_all(ctx.kernels(), c), [&](int64_t i, void* scratch) {
+    ctx.kernels().attention(c, tasks[i].b, tasks[i].h, tasks[i].begin, tasks[i].end, scratch);
+  });
+}
+
+inline std::vector<Tensor> attention_backward(Context& ctx, AttentionCall c, const Tensor& q, const Tensor& k, const Tensor& v,
+                                              const Tensor& out, const Tensor& lse, const Tensor& dy) {
+  Tensor dq = ctx.zeros(q.shape(), DType::F32), dk = ctx.zeros(k.shape(), DType::F32), dv = ctx.zeros(v.shape(), DType::F32);
+  c.q = q.raw(), c.k = k.raw(), c.v = v.raw();
+  c.out = const_cast<void*>(out.raw());  // read only from here on
+  c.lse = const_cast<float*>(lse.data<float>());
+  const AttentionGrad g{.d_out = dy.data<float>(), .dq = dq.data<float>(), .dk = dk.data<float>(), .dv = dv.data<float>()};
+  const std::vector<int64_t> order = by_size(c);
+  share_tasks(ctx, c.B * c.Hkv, scratch_for_all(ctx.kernels(), c), [&](int64_t i, void* scratch) {
+    ctx.kernels().attention_backward(c, g, order[i / c.Hkv], i % c.Hkv, scratch);
+  });
+  return {dq, dk, dv};
+}
+
+}  // namespace detail
+
+/// out = softmax(scale * q k^T + key_bias) v, sequence by sequence and head by head, without ever holding T x S scores.
+/// Shapes: q (Nq, H*D), k, v (Nk, Hkv*D) f32|bf16 of one dtype -> (Nq, H*D). A sequence without keys gives zeros.
+/// Errors: Error(Shape) if widths, heads or starts do not fit; Error(Type).
+/// Source: Dao 2023, "FlashAttention-2"; torch.nn.functional.scaled_dot_product_attention.
+inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+  for (const Tensor* t : {&q, &k, &v}) {
+    detail::check_f32_or_bf16(*t, "attention", "q, k, v");
+    check(t->rank() == 2 && t->dtype() == q.dtype(), ErrorCode::Shape, "attention", "q, k, v: expected matrices of ", name_of(q.dtype()),
+          ", got ", t->describe());
+  }
+  const int64_t D = detail::head_width(options, q.size(1));
+  AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, q.dtype());
+  check(k.shape() == v.shape() && k.size(1) == c.Hkv * D, ErrorCode::Shape, "attention", "k and v: expected (", k.size(0), ", ", c.Hkv * D,
+        "), got ", k.shape(), " and ", v.shape());
+  Tensor out = ctx.empty(q.shape(), q.dtype()), lse;
+  const bool record = recording(ctx, "attention", q, k, v);
+  if (record) {
+    lse = ctx.empty({c.H, c.Nq}, DType::F32);
+    c.lse = lse.data<float>();
+  }
+  c.out = out.raw(), c.q = q.raw(), c.k = k.raw(), c.v = v.raw();
+  c.ld_q = c.ld_out = q.size(1), c.ld_k = c.ld_v = k.size(1);
+  detail::run_attention(ctx, c);
+  if (record) {
+    std::vector<int64_t> q_start(options.q_start.begin(), options.q_start.end()), k_start(options.k_start.begin(), options.k_start.end());
+    std::vector<float> bias;
+    if (options.key_bias) bias.assign(options.key_bias, options.key_bias + k.size(0));
+    ctx.recorder()->record("attention", {out}, {q, k, v},
+                           [=, q_start = std::move(q_start), k_start = std::move(k_start), bias = std::move(bias)](
+                               Context& own, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                             AttentionCall call = c;
+                             call.q_start = q_start.data(), call.k_start = k_start.data();
+                             call.key_bias = bias.empty() ? nullptr : bias.data();
+                             return detail::attention_backward(own, call, q, k, v, out, lse, dy[0]);
+                           });
+  }
+  return out;
+}
+
+/// The same with q, k and v side by side in one matrix, read where they lie. Inference only.
+/// Shapes: qkv (N, (H + 2 Hkv) * D) f32|bf16 -> (N, H*D). Errors: as attention; Error(Type) if a gradient is wanted.
+inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOptions& options) {
+  detail::check_f32_or_bf16(qkv, "attention", "qkv");
+  no_gradient(ctx, "attention_qkv", qkv);
+  const int64_t Hkv = options.kv_heads ? options.kv_heads : options.heads, parts = options.heads + 2 * Hkv;
+  check(qkv.rank() == 2 && parts > 0 && qkv.size(1) % parts == 0, ErrorCode::Shape, "attention", "qkv: expected (N, ", parts,
+        " * D), got ", qkv.shape());
+  const int64_t D = qkv.size(1) / parts;
+  detail::head_width(options, options.heads * D);
+  AttentionCall c = detail::attention_call(options, qkv.size(0), qkv.size(0), D, qkv.dtype());
+  Tensor out = ctx.empty({qkv.size(0), options.heads * D}, qkv.dtype());
+  const auto* base = static_cast<const char*>(qkv.raw());
+  const auto item = static_cast<int64_t>(size_of(qkv.dtype()));
+  c.out = out.raw();
+  c.q = base, c.k = base + options.heads * D * item, c.v = base + (options.heads + Hkv) * D * item;
+  c.ld_q = c.ld_k = c.ld_v = qkv.size(1), c.ld_out = options.heads * D;
+  detail::run_attention(ctx, c);
+  return out;
+}
+
+/// The probabilities that attention weighs v with, for output_attentions.
+/// Shapes: q (Nq, H*D), k (Nk, Hkv*D) -> (B,H,T,S) float32, zero beyond a sequence's own length.
+/// Errors: as attention; Error(Limit) if a sequence is longer than T or S.
+inline Tensor attention_probs(Context& ctx, const Tensor& q, const Tensor& k, const AttentionOptions& options, int64_t T, int64_t S) {
+  no_gradient(ctx, "attention_probs", q, k);
+  check(q.defined() && q.rank() == 2 && k.defined() && k.rank() == 2, ErrorCode::Shape, "attention", "q, k: expected matrices");
+  const int64_t D = detail::head_width(options, q.size(1));
+  const AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, q.dtype());
+  const Tensor qf = q.to(DType::F32), kf = k.to(DType::F32);
+  Tensor probs = ctx.zeros({c.B, c.H, T, S}, DType::F32);
+  float* to = probs.data<float>();
+  const float *q0 = qf.data<float>(), *k0 = kf.data<float>();
+  for (int64_t b = 0; b < c.B; ++b)
+    check(c.q_start[b + 1] - c.q_start[b] <= T && c.k_start[b + 1] - c.k_start[b] <= S, ErrorCode::Limit, "attention", "probabilities: sequence ",
+          b, " is longer than (", T, ", ", S, ")");
+  ctx.over_rows(c.B * c.H, T * S * D, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t b = i / c.H, h = i % c.H, rows = c.q_start[b + 1] - c.q_start[b], keys = c.k_start[b + 1] - c.k_start[b];
+      for (int64_t t = 0; t < rows; ++t) {
+        const int64_t seen = c.causal ? std::clamp<int64_t>(t + keys - rows + 1, 0, keys) : keys;
+        float* row = to + (i * T + t) * S;
+        for (int64_t s = 0; s < seen; ++s) {
+          const float *x = q0 + (c.q_start[b] + t) * q.size(1) + h * D, *y = k0 + (c.k_start[b] + s) * k.size(1) + h / (c.H / c.Hkv) * D;
+          float sum = 0;
+          for (int64_t d = 0; d < D; ++d) sum += x[d] * y[d];
+          row[s] = sum * c.scale + (c.key_bias ? c.key_bias[c.k_start[b] + s] : 0.0f);
+        }
+        if (seen) ctx.kernels().softmax(row, row, 1, seen);
+      }
+    }
+  });
+  return probs;
+}
+
+}  // namespace tenon::ops

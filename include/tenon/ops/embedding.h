@@ -1,0 +1,99 @@
+// Rows picked from a table, and rows put into place.
+#pragma once
+
+#include <cstring>
+
+#include "tenon/ops/checks.h"
+
+namespace tenon::ops {
+
+namespace detail {
+
+/// table[index] as a new tensor (n, C).
+inline Tensor picked(Context& ctx, const Tensor& table, std::span<const int64_t> index, DType out) {
+  const int64_t n = static_cast<int64_t>(index.size()), C = table.size(-1);
+  Tensor y = ctx.empty({n, C}, out);
+  auto* to = static_cast<char*>(y.raw());
+  ctx.over_rows(n, C, [&](int64_t begin, int64_t end) {
+    ctx.kernels().gather_rows(to + static_cast<size_t>(begin * C) * size_of(out), out, table.raw(), table.dtype(), index.data() + begin,
+                              end - begin, C, false);
+  });
+  return y;
+}
+
+/// Records that y = table[index], for a table of float32.
+inline void record_picked(Context& ctx, std::string_view op, const Tensor& y, const Tensor& table, std::span<const int64_t> index) {
+  ctx.recorder()->record(op, {y}, {table},
+                         [shape = table.shape(), index = std::vector<int64_t>(index.begin(), index.end())](
+                             Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                           Tensor d = c.zeros(shape, DType::F32);
+                           c.kernels().scatter_add_rows(d.data<float>(), dy[0].data<float>(), index.data(),
+                                                        static_cast<int64_t>(index.size()), shape[-1]);
+                           return {d};
+                         });
+}
+
+}  // namespace detail
+
+/// y[i] = table[ids[i]].
+/// Shapes: table (V,C) f32|bf16|f16, n ids -> y (n,C) of type `out` (f32|bf16).
+/// Errors: Error(Limit) naming the first id outside [0, V), `what` says what it is ("token id"); Error(Shape), Error(Type).
+/// Source: torch.nn.functional.embedding.
+inline Tensor embedding(Context& ctx, const Tensor& table, std::span<const int64_t> ids, DType out, const char* what) {
+  check(table.defined() && table.rank() == 2, ErrorCode::Shape, "embedding", "table: expected (V, C), got ", table.describe());
+  check(table.dtype() == DType::F32 || table.dtype() == DType::BF16 || table.dtype() == DType::F16, ErrorCode::Type, "embedding",
+        "table: expected float32, bfloat16 or float16, got ", table.describe());
+  check(out == DType::F32 || out == DType::BF16, ErrorCode::Type, "embedding", "output: expected float32 or bfloat16, got ", name_of(out));
+  detail::check_index(ids, table.size(0), "embedding", what);
+  Tensor y = detail::picked(ctx, table, ids, out);
+  if (recording(ctx, "embedding", table)) {
+    detail::check_f32(y, "embedding", "output with gradients");
+    detail::record_picked(ctx, "embedding", y, table, ids);
+  }
+  return y;
+}
+
+/// y[i] = x[index[i]]; rows may repeat.
+/// Shapes: x (...,C) f32|bf16 as (N,C), n indices -> y (n,C).
+/// Errors: Error(Limit) for an index outside [0, N), Error(Type).
+inline Tensor gather_rows(Context& ctx, const Tensor& x, std::span<const int64_t> index) {
+  detail::check_f32_or_bf16(x, "gather_rows", "x");
+  detail::check_index(index, detail::matrix_of(x, "gather_rows", "x").N, "gather_rows", "row");
+  Tensor y = detail::picked(ctx, x, index, x.dtype());
+  if (recording(ctx, "gather_rows", x)) detail::record_picked(ctx, "gather_rows", y, x, index);
+  return y;
+}
+
+/// y[index[i]] = x[i]; rows that no index names are zero.
+/// Shapes: x (...,C) f32|bf16 as (n,C), n different indices -> y (rows,C).
+/// Errors: Error(Limit) for an index outside [0, rows) or named twice, Error(Shape), Error(Type).
+inline Tensor scatter_rows(Context& ctx, const Tensor& x, std::span<const int64_t> index, int64_t rows) {
+  detail::check_f32_or_bf16(x, "scatter_rows", "x");
+  const auto [N, C] = detail::matrix_of(x, "scatter_rows", "x");
+  check(static_cast<int64_t>(index.size()) == N, ErrorCode::Shape, "scatter_rows", "index: expected ", N, " rows, got ", index.size());
+  detail::check_index(index, rows, "scatter_rows", "row");
+  std::vector<bool> taken(static_cast<size_t>(rows));
+  for (const int64_t i : index) {
+    check(!taken[static_cast<size_t>(i)], ErrorCode::Limit, "scatter_rows", "row: expected each once, got ", i, " twice");
+    taken[static_cast<size_t>(i)] = true;
+  }
+  Tensor y = ctx.empty({rows, C}, x.dtype());
+  const size_t row = static_cast<size_t>(C) * size_of(x.dtype());
+  auto* to = static_cast<char*>(y.raw());
+  const auto* from = static_cast<const char*>(x.raw());
+  for (int64_t r = 0; r < rows; ++r)
+    if (!taken[static_cast<size_t>(r)]) std::memset(to + static_cast<size_t>(r) * row, 0, row);
+  ctx.over_rows(N, C, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      std::memcpy(to + static_cast<size_t>(index[static_cast<size_t>(i)]) * row, from + static_cast<size_t>(i) * row, row);
+  });
+  if (recording(ctx, "scatter_rows", x))
+    ctx.recorder()->record("scatter_rows", {y}, {x},
+                           [shape = x.shape(), index = std::vector<int64_t>(index.begin(), index.end())](
+                               Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                             return {detail::picked(c, dy[0], index, DType::F32).view(shape)};
+                           });
+  return y;
+}
+
+}  // namespace tenon::ops

@@ -1,0 +1,44 @@
+// Products of two float32 matrices.
+#pragma once
+
+#include "tenon/ops/checks.h"
+
+namespace tenon::ops {
+
+namespace detail {
+
+/// A new c (M,N) = a b over float32, with either factor transposed.
+inline Tensor product_of(Context& ctx, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K) {
+  Tensor c = ctx.empty({M, N}, DType::F32);
+  if (M == 0 || N == 0) return c;
+  if (K == 0) return ctx.zeros({M, N}, DType::F32);
+  ctx.kernels().matmul({.c = c.raw(), .a = a.raw(), .b = b.raw(), .trans_a = trans_a, .trans_b = trans_b, .M = M, .N = N, .K = K,
+                        .threads = ctx.threads()});
+  return c;
+}
+
+}  // namespace detail
+
+/// c = a b, or a b^T.
+/// Shapes: a (M,K), b (K,N), or (N,K) if trans_b, f32 -> (M,N).
+/// Errors: Error(Shape), Error(Type).
+inline Tensor matmul(Context& ctx, const Tensor& a, const Tensor& b, bool trans_b = false) {
+  detail::check_f32(a, "matmul", "a");
+  detail::check_f32(b, "matmul", "b");
+  check(a.rank() == 2 && b.rank() == 2 && a.size(1) == b.size(trans_b ? 1 : 0), ErrorCode::Shape, "matmul", "expected (M, K) and ",
+        trans_b ? "(N, K)" : "(K, N)", ", got ", a.shape(), " and ", b.shape());
+  const int64_t M = a.size(0), K = a.size(1), N = b.size(trans_b ? 0 : 1);
+  Tensor c = detail::product_of(ctx, a, b, false, trans_b, M, N, K);
+  if (recording(ctx, "matmul", a, b))
+    ctx.recorder()->record("matmul", {c}, {a, b},
+                           [=, want_a = ctx.wants(a), want_b = ctx.wants(b)](Context& x, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                             Tensor da, db;
+                             if (want_a) da = detail::product_of(x, dy[0], b, false, !trans_b, M, K, N);
+                             if (want_b && trans_b) db = detail::product_of(x, dy[0], a, true, false, N, K, M);
+                             if (want_b && !trans_b) db = detail::product_of(x, a, dy[0], true, false, K, N, M);
+                             return {da, db};
+                           });
+  return c;
+}
+
+}  // namespace tenon::ops

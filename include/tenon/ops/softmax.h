@@ -1,0 +1,73 @@
+// Softmax and its logarithm over the last dimension.
+#pragma once
+
+#include <cmath>
+
+#include "tenon/ops/checks.h"
+
+namespace tenon::ops {
+
+/// y = exp(x - max) / sum over the last dimension.
+/// Shapes: x (...,C) f32 -> y (...,C).
+/// Errors: Error(Type).
+/// Source: torch.softmax.
+inline Tensor softmax(Context& ctx, const Tensor& x) {
+  detail::check_f32(x, "softmax", "x");
+  const auto [N, C] = detail::matrix_of(x, "softmax", "x");
+  Tensor y = ctx.empty(x.shape(), DType::F32);
+  float* to = y.data<float>();
+  const float* from = x.data<float>();
+  ctx.over_rows(N, 4 * C, [&, C = C](int64_t begin, int64_t end) {
+    ctx.kernels().softmax(to + begin * C, from + begin * C, end - begin, C);
+  });
+  if (recording(ctx, "softmax", x))
+    ctx.recorder()->record("softmax", {y}, {x}, [y, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      Tensor dx = c.empty(y.shape(), DType::F32);
+      float* out = dx.data<float>();
+      const float *dy0 = dy[0].data<float>(), *y0 = y.data<float>();
+      c.over_rows(N, 2 * C, [&](int64_t begin, int64_t end) {
+        c.kernels().softmax_backward(out + begin * C, dy0 + begin * C, y0 + begin * C, end - begin, C);
+      });
+      return {dx};
+    });
+  return y;
+}
+
+/// y = x - log(sum of exp(x)) over the last dimension.
+/// Shapes: x (...,C) f32 -> y (...,C).
+/// Errors: Error(Type).
+/// Source: torch.log_softmax.
+inline Tensor log_softmax(Context& ctx, const Tensor& x) {
+  detail::check_f32(x, "log_softmax", "x");
+  const auto [N, C] = detail::matrix_of(x, "log_softmax", "x");
+  Tensor y = ctx.empty(x.shape(), DType::F32);
+  float* to = y.data<float>();
+  const float* from = x.data<float>();
+  ctx.over_rows(N, 4 * C, [&, C = C](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end && C > 0; ++n) {
+      const float* x_n = from + n * C;
+      const float largest = *std::max_element(x_n, x_n + C);
+      double sum = 0;
+      for (int64_t i = 0; i < C; ++i) sum += std::exp(x_n[i] - largest);
+      const float log_sum = largest + static_cast<float>(std::log(sum));
+      for (int64_t i = 0; i < C; ++i) to[n * C + i] = x_n[i] - log_sum;
+    }
+  });
+  if (recording(ctx, "log_softmax", x))
+    ctx.recorder()->record("log_softmax", {y}, {x}, [y, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      Tensor dx = c.empty(y.shape(), DType::F32);
+      float* out = dx.data<float>();
+      const float *dy0 = dy[0].data<float>(), *y0 = y.data<float>();
+      c.over_rows(N, 2 * C, [&](int64_t begin, int64_t end) {
+        for (int64_t n = begin; n < end; ++n) {
+          double sum = 0;
+          for (int64_t i = n * C; i < (n + 1) * C; ++i) sum += dy0[i];
+          for (int64_t i = n * C; i < (n + 1) * C; ++i) out[i] = dy0[i] - std::exp(y0[i]) * static_cast<float>(sum);
+        }
+      });
+      return {dx};
+    });
+  return y;
+}
+
+}  // namespace tenon::ops

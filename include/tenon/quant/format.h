@@ -1,0 +1,41 @@
+// The table of weight formats: what each is called and how large it is.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "tenon/core/error.h"
+#include "tenon/core/kernels.h"
+
+namespace tenon::quant {
+
+struct FormatInfo {
+  WeightFormat format;
+  std::string_view name;
+  std::string_view alias;  // another spelling that people use
+  int bits;                // per weight
+  double bytes_per_weight;
+  bool has_scale;  // one float32 per output channel
+};
+
+inline constexpr std::array<FormatInfo, 3> kFormats = {{
+    {WeightFormat::F32, "float32", "fp32", 32, 4, false},
+    {WeightFormat::BF16, "bfloat16", "bf16", 16, 2, false},
+    {WeightFormat::Int8, "int8", "int8", 8, 1, true},
+}};
+
+constexpr const FormatInfo& info(WeightFormat format) { return kFormats[static_cast<size_t>(format)]; }
+
+/// Reads a format's name or alias.
+/// Errors: Error(Format) listing what is known.
+inline WeightFormat parse_format(std::string_view name) {
+  std::string known;
+  for (const FormatInfo& f : kFormats) {
+    if (name == f.name || name == f.alias) return f.format;
+    known += (known.empty() ? "" : ", ") + std::string(f.name);
+  }
+  fail(ErrorCode::Format, "weight format", "expected one of ", known, ", got '", name, "'");
+}
+
+}  // namespace tenon::quant

@@ -1,0 +1,216 @@
+// Opening a Hugging Face folder as a model, making one from a configuration, and saving one.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "tenon/io/checkpoint.h"
+#include "tenon/models/registry.h"
+#include "tenon/nn/linear.h"
+
+namespace tenon::models {
+namespace {
+
+bool starts_with(const std::string& s, const std::string& prefix) { return s.compare(0, prefix.size(), prefix) == 0; }
+bool ends_with(const std::string& s, const std::string& suffix) {
+  return s.size() >= suffix.size() && s.compare(s.size() - suffix.size(), suffix.size(), suffix) == 0;
+}
+
+std::string list(std::vector<std::string> names, size_t most = 8) {
+  std::string s;
+  for (size_t i = 0; i < names.size() && i < most; ++i) s += (i ? ", " : "") + names[i];
+  if (names.size() > most) s += ", and " + std::to_string(names.size() - most) + " more";
+  return s;
+}
+
+Tensor initial(const Shape& shape, const nn::ParameterInfo& info, double range, Random& random) {
+  Tensor t = Tensor::zeros(shape, DType::F32);
+  float* x = t.data<float>();
+  for (int64_t i = 0; i < t.numel(); ++i) {
+    if (info.init == nn::Init::Ones) x[i] = static_cast<float>(info.scale);
+    else if (info.init == nn::Init::Normal) x[i] = static_cast<float>(range) * random.normal();
+  }
+  return t;
+}
+
+/// Gives each parameter its tensor: from the checkpoint, from what it is tied to, or fresh.
+class Loader final : public nn::Visitor {
+ public:
+  Loader(const io::Checkpoint* checkpoint, const Json& config, std::string prefix, const LoadOptions& options)
+      : checkpoint_(checkpoint),
+        prefix_(std::move(prefix)),
+        options_(options),
+        tie_(config.value("tie_word_embeddings", true)),
+        range_(config.value("initializer_range", 0.02)),
+        random_(options.seed) {}
+
+  void parameter(const std::string& name, Tensor& t, const Shape& shape, const nn::ParameterInfo& info) override {
+    if (!info.tied.empty() && tie_) {
+      if (const auto it = loaded_.find(info.tied); it != loaded_.end()) {
+        t = it->second;
+        find(name);  // a copy that the checkpoint also holds is not superfluous
+        return;
+      }
+    }
+    const std::string at = checkpoint_ ? find(name) : "";
+    if (at.empty()) {
+      if (checkpoint_) report.missing.push_back(name);
+      t = initial(shape, info, range_, random_);
+    } else {
+      t = take(at, name, shape, info);
+    }
+    loaded_[name] = t;
+  }
+
+  /// Names that no parameter asked for. Position indices that old versions stored are no weights.
+  void finish() {
+    if (!checkpoint_) return;
+    for (const std::string& name : checkpoint_->names())
+      if (!used_.count(name) && !ends_with(name, "position_ids")) report.unexpected.push_back(name);
+    check(report.missing.empty() || options_.allow_missing, ErrorCode::Format, "load", checkpoint_->folder(), ": ", report.missing.size(),
+          " weights are missing: ", list(report.missing),
+          report.unexpected.empty() ? "" : "; the checkpoint holds instead: ", list(report.unexpected));
+  }
+  LoadReport report;
+
+ private:
+  /// The name under which the checkpoint holds `name`: as it is, with or without the base model's prefix, or in the
+  /// spelling of TensorFlow days (gamma, beta). "" if it holds none.
+  std::string find(const std::string& name) {
+    if (!checkpoint_) return "";
+    std::vector<std::string> candidates{name};
+    if (!prefix_.empty()) {
+      if (starts_with(name, prefix_ + ".")) candidates.push_back(name.substr(prefix_.size() + 1));
+      else candidates.push_back(prefix_ + "." + name);
+    }
+    for (size_t i = 0, n = candidates.size(); i < n; ++i) {
+      const std::string c = candidates[i];
+      if (ends_with(c, "LayerNorm.weight")) candidates.push_back(c.substr(0, c.size() - 6) + "gamma");
+      if (ends_with(c, "LayerNorm.bias")) candidates.push_back(c.substr(0, c.size() - 4) + "beta");
+    }
+    for (const std::string& c : candidates)
+      if (checkpoint_->has(c)) {
+        used_.insert(c);
+        return c;
+      }
+    return "";
+  }
+
+  Tensor take(const std::string& at, const std::string& name, const Shape& shape, const nn::ParameterInfo& info) {
+    Tensor t = checkpoint_->get(at);
+    check(is_float(t.dtype()), ErrorCode::Format, "load", at, ": expected floating point weights, got ", name_of(t.dtype()));
+    if (t.shape() != shape && t.numel() == 1 && shape.numel() == 1) t = t.view(shape);
+    if (t.shape() != shape) {
+      check(options_.ignore_mismatched_sizes, ErrorCode::Format, "load", at, ": expected shape ", shape, " by config.json, got ", t.shape(),
+            " (ignore_mismatched_sizes initialises it anew)");
+      report.mismatched.push_back(name);
+      return initial(shape, info, range_, random_);
+    }
+    const bool mappable = t.dtype() == DType::F32 || t.dtype() == DType::BF16 || t.dtype() == DType::F16;
+    const bool large = info.in_place || (shape.rank() == 2 && info.init == nn::Init::Normal) || shape.rank() == 4;
+    if (options_.pack && mappable && large) return t;  // stays in the mapped file
+    return t.dtype() == DType::F32 ? t.clone() : t.to(DType::F32);
+  }
+
+  const io::Checkpoint* checkpoint_;
+  std::string prefix_;
+  const LoadOptions& options_;
+  bool tie_;
+  double range_;
+  Random random_;
+  std::map<std::string, Tensor> loaded_;
+  std::set<std::string> used_;
+};
+
+std::string known_classes(const std::string& model_type) {
+  std::vector<std::string> names;
+  for (const Entry& e : registry()) {
+    const std::string name = model_type.empty() ? e.model_type : e.class_name;
+    if ((model_type.empty() || model_type == e.model_type) && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return list(names, 100);
+}
+
+/// CLIPTextModel and its kin open a whole CLIP checkpoint too.
+bool same_family(const std::string& model_type, const Entry& e) {
+  return model_type == e.model_type || (model_type == "clip" && starts_with(e.model_type, "clip"));
+}
+
+const Entry& choose(const Json& config, const std::string& wish) {
+  std::string architecture;
+  if (const Json* a = config.get("architectures"); a && a->is_array() && !a->as_array().empty()) architecture = a->as_array()[0].as_string("architectures");
+  std::string type = config.value("model_type", "");
+  if (type.empty())  // configs from before 2020 have none
+    for (const Entry& e : registry())
+      if (architecture == e.class_name || wish == e.class_name) type = e.model_type;
+  const std::string target = !wish.empty() ? wish : architecture.empty() ? "AutoModel" : architecture;
+  bool family = false;
+  for (const Entry& e : registry()) family |= same_family(type, e);
+  check(family, ErrorCode::Format, "load", "the architecture ", type.empty() ? "(config.json has no \"model_type\")" : "\"" + type + "\"",
+        architecture.empty() ? "" : " (" + architecture + ")", " is not known; known are: ", known_classes(""));
+  for (const Entry& e : registry())
+    if ((type == e.model_type && target == e.auto_class) || (same_family(type, e) && target == e.class_name)) return e;
+  if (wish.empty())
+    for (const Entry& e : registry())
+      if (type == e.model_type && std::string_view(e.auto_class) == "AutoModel") return e;
+  fail(ErrorCode::Format, "load", target, " does not open a checkpoint of model_type \"", type, "\"; classes for it: ", known_classes(type));
+}
+
+std::unique_ptr<Model> make(const Json& config, const std::string& wish) {
+  const Entry& e = choose(config, wish);
+  return e.make(e.class_name, config);
+}
+
+Json merged(Json config, const Json& overrides) {
+  if (overrides.is_null()) return config;
+  for (const auto& [key, value] : overrides.as_object("config overrides")) {
+    config.set(key, value);
+    if (key == "id2label") config.set("num_labels", Json(static_cast<int64_t>(value.as_object("id2label").size())));
+    if (key == "num_labels" && !overrides.has("id2label")) {
+      const Json* labels = config.get("id2label");
+      if (labels && static_cast<int64_t>(labels->as_object("id2label").size()) != value.as_int("num_labels")) {
+        config.set("id2label", Json());
+        config.set("label2id", Json());
+      }
+    }
+  }
+  return config;
+}
+
+Precision precision_of(const Json& config, const LoadOptions& options) {
+  if (!options.automatic_precision) return options.precision;
+  const std::string dtype = config.value("dtype", config.value("torch_dtype", "float32").c_str());
+  return dtype == "bfloat16" ? Precision::BFloat16 : Precision::Float32;  // float16 has no arithmetic here
+}
+
+}  // namespace
+
+std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadOptions& options, LoadReport* report) {
+  const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
+  const Json config = merged(checkpoint.config(), options.config_overrides);
+  std::unique_ptr<Model> model = make(config, options.class_name);
+  Loader loader(&checkpoint, config, model->base_prefix(), options);
+  model->visit(loader);
+  loader.finish();
+  if (report) *report = std::move(loader.report);
+  if (options.pack) model->pack(ctx, precision_of(config, options));
+  return model;
+}
+
+std::unique_ptr<Model> from_config(Context& ctx, const Json& config, const LoadOptions& options) {
+  const Json full = merged(config, options.config_overrides);
+  std::unique_ptr<Model> model = make(full, options.class_name);
+  Loader loader(nullptr, full, model->base_prefix(), options);
+  model->visit(loader);
+  if (options.pack) model->pack(ctx, precision_of(full, options));
+  return model;
+}
+
+void save(const Model& model, const std::string& folder, int64_t max_shard_bytes) {
+  Json config = model.config();
+  config.set("architectures", Json(Json::Array{Json(model.class_name())}));
+  check(max_shard_bytes > 0, ErrorCode::Limit, "save", "max_shard_bytes: expected a positive size, got ", max_shard_bytes);
+  io::save_checkpoint(folder, config, model.parameters(), static_cast<uint64_t>(max_shard_bytes));
+}
+
+}  // namespace tenon::models

@@ -1,0 +1,97 @@
+// What all models share: listing, packing and unpacking their parameters.
+#include "tenon/models/model.h"
+
+#include <set>
+
+#include "tenon/nn/linear.h"
+
+namespace tenon::models {
+namespace {
+
+class Collector final : public nn::Visitor {
+ public:
+  void parameter(const std::string& name, Tensor& t, const Shape&, const nn::ParameterInfo&) override {
+    if (t.defined() && seen_.insert(t.id()).second) found.emplace_back(name, t);  // a tied parameter is listed once
+  }
+  std::vector<std::pair<std::string, Tensor>> found;
+
+ private:
+  std::set<uint64_t> seen_;
+};
+
+class Packer final : public nn::Visitor {
+ public:
+  Packer(Context& ctx, WeightFormat format) : ctx_(ctx), format_(format) {}
+  void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
+  void linear(const std::string&, nn::Linear& layer) override { layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : format_); }
+  void fused(std::span<const std::string>, std::span<nn::Linear* const> layers, nn::FusedLinear& fused) override {
+    fused.pack(ctx_, layers, format_);
+  }
+
+ private:
+  Context& ctx_;
+  WeightFormat format_;
+};
+
+/// Drops packed weights and makes every parameter a float32 tensor of its own memory.
+class Unpacker final : public nn::Visitor {
+ public:
+  void parameter(const std::string&, Tensor& t, const Shape&, const nn::ParameterInfo&) override {
+    if (!t.defined()) return;
+    const uint64_t before = t.id();
+    for (const auto& [id, converted] : done_)
+      if (id == before) {
+        t = converted;
+        return;
+      }
+    if (t.dtype() != DType::F32) t = t.to(DType::F32);
+    else if (t.read_only()) t = t.clone();
+    done_.emplace_back(before, t);
+  }
+  void linear(const std::string& name, nn::Linear& layer) override {
+    layer.unpack();
+    layer.visit(name, *this);
+  }
+  void fused(std::span<const std::string> names, std::span<nn::Linear* const> layers, nn::FusedLinear& fused) override {
+    fused.unpack();
+    for (size_t i = 0; i < names.size(); ++i) linear(names[i], *layers[i]);
+  }
+
+ private:
+  std::vector<std::pair<uint64_t, Tensor>> done_;
+};
+
+}  // namespace
+
+Tensor Model::features(Context&, const Inputs&) const {
+  fail(ErrorCode::Type, class_name(), "has no projected features of texts or images; CLIPModel has");
+}
+
+void Model::pack(Context& ctx, Precision precision) {
+  const WeightFormat formats[] = {WeightFormat::F32, WeightFormat::BF16, WeightFormat::Int8};
+  Packer packer(ctx, formats[static_cast<int>(precision)]);
+  visit(packer);
+  precision_ = precision;
+  activations_ = precision == Precision::BFloat16 ? DType::BF16 : DType::F32;
+}
+
+void Model::unpack() {
+  Unpacker unpacker;
+  visit(unpacker);
+  precision_ = Precision::Float32;
+  activations_ = DType::F32;
+}
+
+std::vector<std::pair<std::string, Tensor>> Model::parameters() const {
+  Collector collector;
+  const_cast<Model*>(this)->visit(collector);  // the collector changes nothing
+  return std::move(collector.found);
+}
+
+int64_t Model::num_parameters() const {
+  int64_t n = 0;
+  for (const auto& [name, t] : parameters()) n += t.numel();
+  return n;
+}
+
+}  // namespace tenon::models

@@ -1,0 +1,131 @@
+// Loading and saving: round trips, prefixes, fresh heads, and checkpoints that do not fit.
+#include <unistd.h>
+
+#include "golden.h"
+#include "tenon/io/checkpoint.h"
+
+using namespace tenon;
+using namespace tenon::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct TemporaryFolder {
+  std::string path = (fs::temp_directory_path() / ("tenon_test_load_" + std::to_string(getpid()))).string();
+  TemporaryFolder() { fs::create_directories(path); }
+  ~TemporaryFolder() { fs::remove_all(path); }
+};
+
+std::string error_of(const std::string& folder, const models::LoadOptions& options = {}) {
+  Context ctx;
+  try {
+    models::load(ctx, folder, options);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+Json tiny(const char* type) {
+  Json c;
+  c.set("model_type", type), c.set("hidden_size", 16), c.set("num_hidden_layers", 1), c.set("num_attention_heads", 2);
+  c.set("intermediate_size", 32), c.set("vocab_size", 50), c.set("max_position_embeddings", 12);
+  c.set("image_size", 16), c.set("patch_size", 8);
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("from_config, save, load: every class comes back equal") {
+  Context ctx;
+  for (const models::Entry& e : models::registry()) {
+    CAPTURE(e.class_name);
+    TemporaryFolder t;
+    Json config = tiny(e.model_type);
+    if (std::string(e.model_type) == "clip") {
+      config.set("text_config", tiny("clip_text_model"));
+      config.set("vision_config", tiny("clip_vision_model"));
+    }
+    const auto model = models::from_config(ctx, config, {.class_name = e.class_name, .pack = false, .seed = 3});
+    CHECK(model->class_name() == e.class_name);
+    models::save(*model, t.path);
+    models::LoadReport report;
+    const auto again = models::load(ctx, t.path, {}, &report);
+    CHECK(again->class_name() == e.class_name);
+    CHECK(report.missing.empty());
+    CHECK(report.unexpected.empty());
+    const auto a = model->parameters(), b = again->parameters();
+    REQUIRE(a.size() == b.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      CHECK(a[i].first == b[i].first);
+      CHECK(relative_error(b[i].second, a[i].second) == 0);
+    }
+  }
+}
+
+TEST_CASE("a base model opens a checkpoint with a head, and a head starts on a base checkpoint") {
+  const std::string folder = golden_folder("bert");
+  if (folder.empty()) return;
+  Context ctx;
+  models::LoadReport report;
+  const auto base = models::load(ctx, folder, {.class_name = "AutoModel"}, &report);
+  CHECK(base->class_name() == "BertModel");
+  CHECK(report.unexpected == std::vector<std::string>{"classifier.bias", "classifier.weight"});
+  TemporaryFolder t;
+  models::save(*base, t.path);
+  CHECK(contains(error_of(t.path, {.class_name = "AutoModelForSequenceClassification"}), "classifier.weight"));
+  const auto head = models::load(ctx, t.path, {.class_name = "AutoModelForSequenceClassification", .allow_missing = true}, &report);
+  CHECK(report.missing == std::vector<std::string>{"classifier.weight", "classifier.bias"});
+  Json three;
+  three.set("num_labels", 5);
+  const auto five = models::load(
+      ctx, folder, {.class_name = "AutoModelForSequenceClassification", .config_overrides = three, .ignore_mismatched_sizes = true}, &report);
+  CHECK(report.mismatched == std::vector<std::string>{"classifier.weight", "classifier.bias"});
+}
+
+TEST_CASE("what does not fit is named") {
+  const std::string folder = golden_folder("bert");
+  if (folder.empty()) return;
+  Context ctx;
+  CHECK(contains(error_of("/nowhere/at/all"), "/nowhere/at/all"));
+  CHECK(contains(error_of(folder, {.class_name = "AutoModelForImageClassification"}), "BertForSequenceClassification"));
+  Json wrong;
+  wrong.set("num_labels", 4);
+  const std::string shape = error_of(folder, {.config_overrides = wrong});
+  CHECK(contains(shape, "classifier.weight"));
+  CHECK(contains(shape, "(4, 32)"));
+  CHECK(contains(shape, "(3, 32)"));
+  for (const auto& [key, value, part] : std::vector<std::tuple<const char*, Json, const char*>>{
+           {"model_type", Json("mamba9"), "mamba9"},
+           {"hidden_size", Json(-4), "hidden_size"},
+           {"hidden_size", Json("wide"), "hidden_size"},
+           {"num_attention_heads", Json(5), "multiple"},
+           {"hidden_act", Json("wiggle"), "wiggle"},
+           {"num_hidden_layers", Json(1000000), "num_hidden_layers"},
+           {"vocab_size", Json(1e300), "vocab_size"}}) {
+    Json overrides;
+    overrides.set(key, value);
+    const std::string message = error_of(folder, {.config_overrides = overrides});
+    CAPTURE(key);
+    CAPTURE(message);
+    CHECK(contains(message, part));
+  }
+}
+
+TEST_CASE("packed and plain weights answer alike; unpack undoes pack") {
+  const std::string folder = golden_folder("bert");
+  if (folder.empty()) return;
+  Context ctx;
+  models::Inputs in;
+  in.input_ids = Tensor::from(std::vector<int64_t>{5, 6, 7}, {1, 3});
+  const auto model = models::load(ctx, folder, {.precision = models::Precision::Int8});
+  const Tensor coarse = model->forward(ctx, in).logits;
+  model->unpack();
+  const Tensor fine = model->forward(ctx, in).logits;
+  CHECK(relative_error(coarse, fine) < 0.05);
+  CHECK(relative_error(coarse, fine) > 0);
+  model->pack(ctx, models::Precision::Float32);
+  CHECK(relative_error(model->forward(ctx, in).logits, fine) < 1e-5);
+}
