@@ -1,0 +1,45 @@
+// AVX-512: kernels over rows and elements, and the filler of this set.
+#include <immintrin.h>
+
+#include "cpu/fillers.h"
+
+namespace tenon {
+namespace cpu::avx512 {
+
+namespace {
+
+#include "cpu/avx512/vec.h"
+
+#include "cpu/generic/lanes.inl.h"
+#include "cpu/generic/math.inl.h"
+
+#include "cpu/generic/elements.inl.h"
+#include "cpu/generic/rows.inl.h"
+
+}  // namespace
+
+void fill_attention(Kernels&);  // attention.cpp
+
+}  // namespace cpu::avx512
+
+void fill_avx512(Kernels& k) {
+  k.layer_norm = cpu::avx512::layer_norm;
+  k.layer_norm_backward = cpu::avx512::layer_norm_backward;
+  k.softmax = cpu::avx512::softmax;
+  k.softmax_backward = cpu::avx512::softmax_backward;
+  k.cross_entropy = cpu::avx512::cross_entropy;
+  k.l2_normalize = cpu::avx512::l2_normalize;
+  k.gather_rows = cpu::avx512::gather_rows;
+  k.scatter_add_rows = cpu::avx512::scatter_add_rows;
+  k.sum_rows = cpu::avx512::sum_rows;
+  k.quantize_rows = cpu::avx512::quantize_rows;
+  k.activation = cpu::avx512::activation;
+  k.activation_backward = cpu::avx512::activation_backward;
+  k.add = cpu::avx512::add;
+  k.mul = cpu::avx512::mul;
+  k.axpby = cpu::avx512::axpby;
+  k.cast = cpu::avx512::cast;
+  cpu::avx512::fill_attention(k);
+}
+
+}  // namespace tenon

@@ -1,0 +1,272 @@
+// Softmax attention, one head of one sequence at a time. Included inside the unnamed namespace of a file compiled for one instruction set.
+//
+// K is packed transposed and V by rows, both once a call, so a call should bring many queries. Then for each block of queries and each
+// block of keys: scores = q K^T, weights = 2^(scores - row maximum), out = out * 2^(old maximum - new) + weights V (the online softmax
+// of FlashAttention-2). Memory is O(S D) for the packed keys; of the scores only one block exists.
+//
+//   packed K, a panel of kPanel keys:          packed V, a row of D values padded to whole vectors:
+//     unit 0: key 0 key 1 ... key 63             key 0 (bf16: keys 0 and 1 interleaved): d 0, d 1, ...
+//     unit 1: key 0 key 1 ... key 63             key 1 (bf16: keys 2 and 3)
+//     (a unit is one float or two neighbouring bf16 of a key)
+
+constexpr int64_t kQueryBlock = 48, kKeyBlock = 512;
+constexpr int64_t kFewQueries = 3;  // packing K and V costs about as much as three queries that read them where they lie
+constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+
+/// How the operands of float attention are made from elements of type E.
+template <class E>
+struct FloatOperands {
+  using Element = E;
+  using Multiply = MultiplyF32;
+  static constexpr int64_t kPer = 1;  // elements in a unit
+  static constexpr bool kFewTerms = false;
+  /// Units u .. u + kLanes of a row of D elements.
+  static vf load_units(const E* row, int64_t u, int64_t D) {
+    return u + kLanes <= D ? load(row + u, Full{}) : load(row + u, Part(D - u));
+  }
+  template <class P>
+  static vf load_value_units(const E* row, const E*, int64_t d, P part) {
+    return load(row + d, part);
+  }
+  static void store_weights(float* row, int64_t i, vf p) { store(row + i, p, Full{}); }
+};
+
+/// Rows of one head of one sequence.
+template <class E>
+struct HeadRows {
+  int64_t T, S, first_query, k_row;
+  const E *q, *k, *v;
+  E* out;
+
+  HeadRows(const AttentionCall& c, int64_t b, int64_t h) : first_query(c.q_start[b]), k_row(c.k_start[b]) {
+    T = c.q_start[b + 1] - first_query;
+    S = c.k_start[b + 1] - k_row;
+    const int64_t hkv = h / (c.H / c.Hkv);
+    q = static_cast<const E*>(c.q) + first_query * c.ld_q + h * c.D;
+    k = static_cast<const E*>(c.k) + k_row * c.ld_k + hkv * c.D;
+    v = static_cast<const E*>(c.v) + k_row * c.ld_v + hkv * c.D;
+    out = static_cast<E*>(c.out) + first_query * c.ld_out + h * c.D;
+  }
+  /// How many keys query t sees.
+  int64_t seen(const AttentionCall& c, int64_t t) const { return c.causal ? least(most(t + S - T + 1, 0), S) : S; }
+};
+
+/// The scratch of a call, carved in this order; every part starts at a cache line.
+struct Workspace {
+  float *keys = nullptr, *values = nullptr, *bias = nullptr, *queries = nullptr, *scores = nullptr, *sums = nullptr;
+  int64_t units, width, ld_scores;  // units of a key row; D padded to vectors
+  size_t bytes = 0;
+
+  /// per: elements in a unit. A null scratch only adds up the bytes.
+  Workspace(void* scratch, int64_t D, int64_t S, int64_t per) {
+    units = (D + per - 1) / per;
+    width = round_up(D, kLanes);
+    ld_scores = least(round_up(S, kPanel), kKeyBlock) + kLanes;  // the odd vector keeps rows off the same cache sets
+    const auto take = [&](int64_t floats) {
+      float* p = scratch ? reinterpret_cast<float*>(static_cast<char*>(scratch) + bytes) : nullptr;
+      bytes += static_cast<size_t>(round_up(floats, 16)) * sizeof(float);
+      return p;
+    };
+    keys = take(round_up(S, kPanel) * units);
+    values = take((S + per - 1) / per * width);
+    bias = take(round_up(S, kLanes));
+    queries = take(kQueryBlock * round_up(units, kLanes));
+    scores = take(kQueryBlock * ld_scores);
+    sums = take(kQueryBlock * width);
+  }
+};
+
+template <class Operands>
+inline void pack_keys(float* packed, const typename Operands::Element* k, int64_t ld, int64_t S, int64_t D, int64_t units) {
+  for (int64_t s = 0; s < S; s += kLanes) {
+    float* panel = packed + s / kPanel * kPanel * units + s % kPanel;
+    for (int64_t u = 0; u < units; u += kLanes) {
+      vf r[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) r[i] = s + i < S ? Operands::load_units(k + (s + i) * ld, u, D) : zero();
+      transpose(r);
+      for (int64_t i = 0; i < least(kLanes, units - u); ++i) store(panel + (u + i) * kPanel, r[i], Full{});
+    }
+  }
+}
+
+template <class Operands>
+inline void pack_values(float* packed, const typename Operands::Element* v, int64_t ld, int64_t S, int64_t D, int64_t width) {
+  for (int64_t s = 0; s < S; s += Operands::kPer, packed += width)
+    for_lanes(D, [&](int64_t d, auto part) {
+      store(packed + d, Operands::load_value_units(v + s * ld, s + 1 < S ? v + (s + 1) * ld : nullptr, d, part), Full{});
+    });
+}
+
+/// The query's factor on scores and the bias, both times log2 e: weights are powers of two.
+struct Scaling {
+  float factor;       // of scores before they are exponents
+  const float* bias;  // nullptr: none, and the factor is applied with the exponent
+};
+
+/// The biases times log2 e. HF masks with the lowest float, which must stay a number: a row that sees nothing else is uniform.
+inline void scale_bias(float* scaled, const float* bias, int64_t S) {
+  for_lanes(S, [&](int64_t i, auto part) {
+    const vf b = load(bias + i, part);
+    store(scaled + i, select(less(b, set1(-3.4028235e38f)), b, max(set1(-1e38f), b) * set1(kLog2E)), part);
+  });
+}
+
+/// One row's running maximum (of scores as exponents of two) and sum of weights.
+struct RowState {
+  float maximum, sum;
+};
+
+/// Turns n scores in place into weights for Operands, 0 up to `padded`, and updates the state. Returns what earlier sums are worth now.
+template <class Operands>
+inline float weigh(float* scores, int64_t n, int64_t padded, Scaling scaling, RowState& state) {
+  const float low = -__builtin_inff();
+  float largest;
+  if (scaling.bias) {
+    largest = max_lanes(n, [&](int64_t i, auto part) {
+      const vf s = fma(load(scores + i, part), set1(scaling.factor), load(scaling.bias + i, part));
+      store(scores + i, s, part);
+      return s;
+    });
+    scaling.factor = 1;
+  } else {
+    largest = max_lanes(n, [&](int64_t i, auto part) { return load(scores + i, part); });
+    largest = n > 0 ? largest * scaling.factor : low;
+  }
+  const float maximum = state.maximum < largest ? largest : state.maximum;
+  const vf shift = set1(maximum == low ? 0 : -maximum), factor = set1(scaling.factor);
+  vf sum = zero();
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const vf p = exp2_negative<Operands::kFewTerms>(fma(load(scores + i, Full{}), factor, shift));
+    sum = sum + p;
+    Operands::store_weights(scores, i, p);
+  }
+  for (; i < padded; i += kLanes) {
+    const Part part(n - i);
+    const vf p = keep(exp2_negative<Operands::kFewTerms>(fma(load(scores + i, part), factor, shift)), part, zero());
+    sum = sum + p;
+    Operands::store_weights(scores, i, p);
+  }
+  const float worth = state.maximum == maximum ? 1 : reduce_max(exp2_negative(set1(state.maximum - maximum)));
+  state.sum = state.sum * worth + reduce_add(sum);
+  state.maximum = maximum;
+  return worth;
+}
+
+/// out = sums / sum of weights, and the log of that sum with the maximum put back. A row that saw nothing is 0 and -inf.
+template <class E>
+inline void finish_row(E* out, float* lse, const float* sums, const RowState& state, int64_t D) {
+  if (state.sum == 0)
+    for_lanes(D, [&](int64_t d, auto part) { store(out + d, zero(), part); });
+  else
+    for_lanes(D, [&](int64_t d, auto part) { store(out + d, load(sums + d, part) * set1(1 / state.sum), part); });
+  if (lse) *lse = state.sum == 0 ? -__builtin_inff() : state.maximum * kLn2 + __builtin_logf(state.sum);
+}
+
+/// Queries t .. t + rows of a head against keys [key, key + keys) of it, all packed.
+template <class Operands, class E>
+inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadRows<E>& head, int64_t t, int64_t rows, int64_t key,
+                         int64_t keys, Scaling scaling, RowState* states) {
+  using Multiply = typename Operands::Multiply;
+  const int64_t tiles = tile_count(rows), ld_queries = round_up(w.units, kLanes), ld = w.ld_scores;
+  // Keys of this block that the last row of a tile sees: its others see no more.
+  const auto reach = [&](int64_t last_row) { return least(keys, most(0, head.seen(c, t + last_row) - key)); };
+  for (int64_t panel = 0; panel < keys; panel += kPanel)
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t row = part_begin(rows, tiles, i), end = part_begin(rows, tiles, i + 1), columns = reach(end - 1) - panel;
+      if (columns <= 0) continue;
+      tile_of<Multiply>(end - row, (columns + kLanes - 1) / kLanes)(w.scores + row * ld + panel, ld, w.queries + row * ld_queries, ld_queries, 1,
+                                                                    w.keys + (key + panel) * w.units, kPanel, w.units, false);
+    }
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t row = part_begin(rows, tiles, i), end = part_begin(rows, tiles, i + 1), seen = reach(end - 1);
+    if (seen == 0) continue;
+    const int64_t padded = round_up(seen, kLanes);
+    for (int64_t r = row; r < end; ++r) {
+      const float worth = weigh<Operands>(w.scores + r * ld, reach(r), padded, {scaling.factor, scaling.bias ? scaling.bias + key : nullptr}, states[r]);
+      if (key == 0 || worth == 1) continue;
+      float* sums = w.sums + r * w.width;
+      for_lanes(w.width, [&](int64_t d, auto) { store(sums + d, load(sums + d, Full{}) * set1(worth), Full{}); });
+    }
+  }
+  product<Multiply>(
+      w.sums, w.width, rows, w.width, w.scores, ld, 1, w.values + key / Operands::kPer * w.width, w.width,
+      [&](int64_t last_row) { return (reach(last_row) + Operands::kPer - 1) / Operands::kPer; }, key > 0);
+}
+
+template <class Operands>
+inline void attend_packed(const AttentionCall& c, const HeadRows<typename Operands::Element>& head, int64_t h, int64_t begin, int64_t end,
+                          void* scratch) {
+  const Workspace w(scratch, c.D, head.S, Operands::kPer);
+  const int64_t S = head.seen(c, end - 1), ld_queries = round_up(w.units, kLanes);
+  pack_keys<Operands>(w.keys, head.k, c.ld_k, S, c.D, w.units);
+  pack_values<Operands>(w.values, head.v, c.ld_v, S, c.D, w.width);
+  // A factor of 0 or below would turn the maximum around: then the scores are scaled first, as with a bias.
+  const bool scale_first = c.key_bias || !(c.scale > 0);
+  if (c.key_bias)
+    scale_bias(w.bias, c.key_bias + head.k_row, S);
+  else if (scale_first)
+    for_lanes(S, [&](int64_t i, auto part) { store(w.bias + i, zero(), part); });
+  const Scaling scaling{c.scale * kLog2E, scale_first ? w.bias : nullptr};
+  for (int64_t t = begin; t < end; t += kQueryBlock) {
+    const int64_t rows = least(kQueryBlock, end - t), seen = head.seen(c, t + rows - 1);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t u = 0; u < w.units; u += kLanes)
+        store(w.queries + r * ld_queries + u, Operands::load_units(head.q + (t + r) * c.ld_q, u, c.D), Full{});
+    RowState states[kQueryBlock];
+    for (int64_t r = 0; r < rows; ++r) states[r] = {-__builtin_inff(), 0};
+    for (int64_t key = 0; key < seen; key += kKeyBlock)
+      attend_block<Operands>(w, c, head, t, rows, key, least(kKeyBlock, seen - key), scaling, states);
+    for (int64_t r = 0; r < rows; ++r)
+      finish_row(head.out + (t + r) * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t + r : nullptr, w.sums + r * w.width, states[r],
+                 c.D);
+  }
+}
+
+/// A few queries, each over the keys and values where they lie: decoding, and the last rows of a sequence.
+template <class E>
+inline void attend_few(const AttentionCall& c, const HeadRows<E>& head, int64_t h, int64_t begin, int64_t end, const Workspace& w) {
+  const bool scale_first = c.key_bias || !(c.scale > 0);
+  for (int64_t t = begin; t < end; ++t) {
+    const int64_t seen = head.seen(c, t);
+    float* query = w.queries;
+    for_lanes(c.D, [&](int64_t d, auto part) { store(query + d, load(head.q + t * c.ld_q + d, part), Full{}); });
+    for_lanes(w.width, [&](int64_t d, auto part) { store(w.sums + d, zero(), part); });
+    RowState state{-__builtin_inff(), 0};
+    for (int64_t key = 0; key < seen; key += kKeyBlock) {
+      const int64_t keys = least(kKeyBlock, seen - key);
+      for (int64_t s = 0; s < keys; ++s) {
+        const E* k = head.k + (key + s) * c.ld_k;
+        w.scores[s] = sum_lanes(c.D, [&](int64_t d, auto part) { return load(query + d, Full{}) * load(k + d, part); });
+      }
+      if (c.key_bias)
+        scale_bias(w.bias, c.key_bias + head.k_row + key, keys);
+      else if (scale_first)
+        for_lanes(keys, [&](int64_t i, auto part) { store(w.bias + i, zero(), part); });
+      const float worth = weigh<FloatOperands<E>>(w.scores, keys, keys, {c.scale * kLog2E, scale_first ? w.bias : nullptr}, state);
+      for (int64_t d = 0; d < c.D; d += 4 * kLanes) {
+        vf sum[4];
+        for (int i = 0; i < 4; ++i) sum[i] = d + i * kLanes < w.width ? load(w.sums + d + i * kLanes, Full{}) * set1(worth) : zero();
+        const E* v = head.v + key * c.ld_v + d;
+        if (c.D - d >= 4 * kLanes)
+          for (int64_t s = 0; s < keys; ++s, v += c.ld_v)
+            for (int i = 0; i < 4; ++i) sum[i] = fma(set1(w.scores[s]), load(v + i * kLanes, Full{}), sum[i]);
+        else
+          for (int64_t s = 0; s < keys; ++s, v += c.ld_v)
+            for (int i = 0; i < 4; ++i)
+              if (const int64_t left = c.D - d - i * kLanes; left > 0) sum[i] = fma(set1(w.scores[s]), load(v + i * kLanes, Part(left)), sum[i]);
+        for (int i = 0; i < 4 && d + i * kLanes < w.width; ++i) store(w.sums + d + i * kLanes, sum[i], Full{});
+      }
+    }
+    finish_row(head.out + t * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t : nullptr, w.sums, state, c.D);
+  }
+}
+
+template <class Operands>
+inline void attend(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
+  const HeadRows<typename Operands::Element> head(c, b, h);
+  if (end - begin > kFewQueries)
+    attend_packed<Operands>(c, head, h, begin, end, scratch);
+  else
+    attend_few(c, head, h, begin, end, Workspace(scratch, c.D, head.S, Operands::kPer));
+}

@@ -1,0 +1,159 @@
+// Kernels over rows: norms, softmax, losses, gathers, quantisation. Included inside the unnamed namespace of a file compiled for one
+// instruction set. A row's result does not depend on its place in the batch.
+
+template <class E>
+inline void layer_norm_row(E* y, const E* x, const float* w, const float* b, float* mean, float* rstd, int64_t C, float eps) {
+  const float inverse = 1.0f / static_cast<float>(C);
+  const float m = sum_lanes(C, [&](int64_t i, auto part) { return load(x + i, part); }) * inverse;
+  const vf center = set1(m);
+  const float variance = inverse * sum_lanes(C, [&](int64_t i, auto part) {
+                           const vf d = keep(load(x + i, part) - center, part, zero());
+                           return d * d;
+                         });
+  const float r = 1.0f / __builtin_sqrtf(variance + eps);
+  const vf vr = set1(r);
+  for_lanes(C, [&](int64_t i, auto part) {
+    store(y + i, fma((load(x + i, part) - center) * vr, load(w + i, part), load(b + i, part)), part);
+  });
+  *mean = m;
+  *rstd = r;
+}
+
+void layer_norm(void* y, const void* x, const float* w, const float* b, float* mean, float* rstd, int64_t N, int64_t C, float eps,
+                DType type) {
+  with_activation_type(type, [&](auto* e) {
+    using E = pointee<decltype(e)>;
+    float unused;
+    for (int64_t n = 0; n < N; ++n)
+      layer_norm_row(static_cast<E*>(y) + n * C, static_cast<const E*>(x) + n * C, w, b, mean ? mean + n : &unused,
+                     rstd ? rstd + n : &unused, C, eps);
+  });
+}
+
+void layer_norm_backward(float* dx, float* dw, float* db, const float* dy, const float* x, const float* w, const float* mean,
+                         const float* rstd, int64_t N, int64_t C) {
+  for (int64_t n = 0; n < N; ++n, dx += C, dy += C, x += C) {
+    const vf m = set1(mean[n]), r = set1(rstd[n]);
+    vf sum_g = zero(), sum_gx = zero();  // of g = dy * w, the gradient of the normalised row
+    for_lanes(C, [&](int64_t i, auto part) {
+      const vf d = load(dy + i, part), xhat = (load(x + i, part) - m) * r, g = d * load(w + i, part);
+      sum_g = sum_g + g;
+      sum_gx = fma(g, xhat, sum_gx);
+      store(dw + i, fma(d, xhat, load(dw + i, part)), part);
+      store(db + i, load(db + i, part) + d, part);
+    });
+    const vf mean_g = set1(reduce_add(sum_g) / static_cast<float>(C)), mean_gx = set1(reduce_add(sum_gx) / static_cast<float>(C));
+    for_lanes(C, [&](int64_t i, auto part) {
+      const vf xhat = (load(x + i, part) - m) * r;
+      store(dx + i, r * fnma(xhat, mean_gx, fma(load(dy + i, part), load(w + i, part), zero() - mean_g)), part);
+    });
+  }
+}
+
+void softmax(float* y, const float* x, int64_t N, int64_t C) {
+  for (int64_t n = 0; n < N; ++n, x += C, y += C) {
+    const vf largest = set1(max_lanes(C, [&](int64_t i, auto part) { return load(x + i, part); }));
+    const float sum = sum_lanes(C, [&](int64_t i, auto part) {
+      const vf e = keep(exp(load(x + i, part) - largest), part, zero());
+      store(y + i, e, part);
+      return e;
+    });
+    const vf inverse = set1(1.0f / sum);
+    for_lanes(C, [&](int64_t i, auto part) { store(y + i, load(y + i, part) * inverse, part); });
+  }
+}
+
+void softmax_backward(float* dx, const float* dy, const float* y, int64_t N, int64_t C) {
+  for (int64_t n = 0; n < N; ++n, dx += C, dy += C, y += C) {
+    const vf sum = set1(sum_lanes(C, [&](int64_t i, auto part) { return load(dy + i, part) * load(y + i, part); }));
+    for_lanes(C, [&](int64_t i, auto part) { store(dx + i, load(y + i, part) * (load(dy + i, part) - sum), part); });
+  }
+}
+
+void cross_entropy(float* loss, float* d, const float* logits, const int64_t* labels, int64_t N, int64_t C, int64_t ignore,
+                   float smoothing) {
+  for (int64_t n = 0; n < N; ++n) {
+    const float* x = logits + n * C;
+    float* d_n = d ? d + n * C : nullptr;
+    if (labels[n] == ignore) {
+      loss[n] = 0;
+      if (d_n) for_lanes(C, [&](int64_t i, auto part) { store(d_n + i, zero(), part); });
+      continue;
+    }
+    const vf largest = set1(max_lanes(C, [&](int64_t i, auto part) { return load(x + i, part); }));
+    // Sums of x - max: as small as the loss itself, so that a common offset of the logits costs no digits.
+    const float sum = sum_lanes(C, [&](int64_t i, auto part) { return keep(exp(load(x + i, part) - largest), part, zero()); });
+    const float log_sum = __builtin_logf(sum);
+    const float label_loss = log_sum - (x[labels[n]] - reduce_max(largest));
+    float mean_loss = 0;
+    if (smoothing > 0)
+      mean_loss = log_sum - sum_lanes(C, [&](int64_t i, auto part) { return keep(load(x + i, part) - largest, part, zero()); }) /
+                                static_cast<float>(C);
+    loss[n] = (1 - smoothing) * label_loss + smoothing * mean_loss;
+    if (!d_n) continue;
+    const vf shift = set1(smoothing / static_cast<float>(C)), inverse = set1(1 / sum);
+    for_lanes(C, [&](int64_t i, auto part) { store(d_n + i, fma(exp(load(x + i, part) - largest), inverse, zero() - shift), part); });
+    d_n[labels[n]] -= 1 - smoothing;
+  }
+}
+
+void l2_normalize(float* y, float* norm, const float* x, int64_t N, int64_t C, float eps) {
+  for (int64_t n = 0; n < N; ++n, x += C, y += C) {
+    const float length = __builtin_sqrtf(sum_lanes(C, [&](int64_t i, auto part) {
+      const vf v = load(x + i, part);
+      return v * v;
+    }));
+    const vf inverse = set1(1.0f / (length < eps ? eps : length));
+    for_lanes(C, [&](int64_t i, auto part) { store(y + i, load(x + i, part) * inverse, part); });
+    if (norm) norm[n] = length;
+  }
+}
+
+void gather_rows(void* y, DType y_type, const void* table, DType table_type, const int64_t* index, int64_t N, int64_t C, bool accumulate) {
+  with_activation_type(y_type, [&](auto* y_pointer) {
+    with_float_type(table_type, [&](auto* table_pointer) {
+      auto* y_n = static_cast<decltype(y_pointer)>(y);
+      for (int64_t n = 0; n < N; ++n, y_n += C) {
+        const auto* row = static_cast<const pointee<decltype(table_pointer)>*>(table) + index[n] * C;
+        if (accumulate)
+          for_lanes(C, [&](int64_t i, auto part) { store(y_n + i, load(row + i, part) + load(y_n + i, part), part); });
+        else
+          for_lanes(C, [&](int64_t i, auto part) { store(y_n + i, load(row + i, part), part); });
+      }
+    });
+  });
+}
+
+void scatter_add_rows(float* table, const float* dy, const int64_t* index, int64_t N, int64_t C) {
+  for (int64_t n = 0; n < N; ++n, dy += C) {
+    float* row = table + index[n] * C;
+    for_lanes(C, [&](int64_t i, auto part) { store(row + i, load(row + i, part) + load(dy + i, part), part); });
+  }
+}
+
+void sum_rows(float* sum, const float* x, int64_t N, int64_t C) {
+  // Four rows a pass: one load and store of the sums for four of the rows.
+  int64_t n = 0;
+  for (; n + 4 <= N; n += 4, x += 4 * C)
+    for_lanes(C, [&](int64_t i, auto part) {
+      const vf low = load(x + i, part) + load(x + C + i, part), high = load(x + 2 * C + i, part) + load(x + 3 * C + i, part);
+      store(sum + i, load(sum + i, part) + (low + high), part);
+    });
+  for (; n < N; ++n, x += C) for_lanes(C, [&](int64_t i, auto part) { store(sum + i, load(sum + i, part) + load(x + i, part), part); });
+}
+
+void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
+  with_activation_type(type, [&](auto* e) {
+    const auto* x_n = static_cast<const pointee<decltype(e)>*>(x);
+    for (int64_t n = 0; n < N; ++n, x_n += C, q += C) {
+      // max(v, 0) drops a NaN: it must not become the scale of its row.
+      const float largest = max_lanes(C, [&](int64_t i, auto part) { return max(abs(load(x_n + i, part)), zero()); });
+      scale[n] = largest / 127 > 0 ? largest / 127 : 1;
+      const vf inverse = set1(1.0f / scale[n]);
+      for_lanes(C, [&](int64_t i, auto part) {
+        const vf v = load(x_n + i, part) * inverse;
+        store(q + i, select(less(abs(v), set1(127.5f)), v, zero()), part);  // only a NaN is beyond
+      });
+    }
+  });
+}

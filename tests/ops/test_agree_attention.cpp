@@ -1,0 +1,154 @@
+// Attention of every kernel table against ref: head widths, lengths, masks, grouped heads, strides, both types.
+#include "agree.h"
+
+using namespace tenon;
+using namespace tenon::agree;
+
+namespace {
+
+struct Case {
+  std::vector<int64_t> q_lengths, k_lengths;
+  int64_t H = 2, Hkv = 2, D = 64;
+  bool causal = false, bias = false, lse = true;
+  float scale = 0;  // 0: 1 / sqrt(D)
+  float spread = 1;
+};
+
+std::vector<int64_t> starts(const std::vector<int64_t>& lengths) {
+  std::vector<int64_t> s = {0};
+  for (int64_t n : lengths) s.push_back(s.back() + n);
+  return s;
+}
+
+template <class E>
+struct Problem {
+  AttentionCall call;
+  std::vector<int64_t> q_start, k_start;
+  std::vector<E> q, k, v, out;
+  std::vector<float> lse, bias;
+
+  explicit Problem(const Case& c) : q_start(starts(c.q_lengths)), k_start(starts(c.k_lengths)) {
+    const int64_t Nq = q_start.back(), Nk = k_start.back();
+    call.type = type_of<E>();
+    call.B = static_cast<int64_t>(c.q_lengths.size());
+    call.H = c.H, call.Hkv = c.Hkv, call.D = c.D, call.Nq = Nq;
+    call.ld_q = c.H * c.D + 3, call.ld_k = c.Hkv * c.D + 1, call.ld_v = c.Hkv * c.D + 5, call.ld_out = c.H * c.D + 2;
+    call.scale = c.scale != 0 ? c.scale : 1 / std::sqrt(static_cast<float>(c.D));
+    call.causal = c.causal;
+    q = as<E>(normal(static_cast<size_t>(Nq * call.ld_q), 1, c.spread));
+    k = as<E>(normal(static_cast<size_t>(Nk * call.ld_k), 2, c.spread));
+    v = as<E>(normal(static_cast<size_t>(Nk * call.ld_v), 3));
+    if (c.bias) {
+      bias = normal(static_cast<size_t>(Nk), 4);
+      for (size_t i = 0; i < bias.size(); i += 3) bias[i] = i % 2 ? -std::numeric_limits<float>::infinity() : -3.4028235e38f;
+    }
+    out.assign(static_cast<size_t>(Nq * call.ld_out), E{});
+    lse.assign(static_cast<size_t>(c.H * Nq), 7.0f);
+    call.q = q.data(), call.k = k.data(), call.v = v.data(), call.out = out.data();
+    call.lse = c.lse ? lse.data() : nullptr, call.key_bias = c.bias ? bias.data() : nullptr;
+    call.q_start = q_start.data(), call.k_start = k_start.data();
+  }
+
+  /// `split` queries a call, 0 for all at once.
+  void run(const Kernels& kernels, int64_t split) {
+    for (int64_t b = 0; b < call.B; ++b) {
+      const int64_t T = q_start[static_cast<size_t>(b) + 1] - q_start[static_cast<size_t>(b)];
+      const int64_t S = k_start[static_cast<size_t>(b) + 1] - k_start[static_cast<size_t>(b)];
+      // Exactly the bytes asked for, with a sentinel behind them.
+      const size_t bytes = kernels.attention_scratch(call, T, S);
+      std::vector<char> memory(bytes + 128, 0x7f);
+      char* scratch = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
+      std::memset(scratch, 0xff, bytes);  // NaN wherever a kernel would read before it writes
+      for (int64_t h = 0; h < call.H; ++h)
+        for (int64_t t = 0; t < T; t += split ? split : T) kernels.attention(call, b, h, t, std::min(T, t + (split ? split : T)), scratch);
+      for (char* p = scratch + bytes; p < memory.data() + memory.size(); ++p) REQUIRE(*p == 0x7f);
+    }
+  }
+};
+
+/// A row whose keys all carry the lowest float is uniform, but its lse depends on where log2 e is multiplied in: all such are one.
+std::vector<float> comparable(std::vector<float> lse) {
+  for (float& x : lse)
+    if (x < -1e37f && std::isfinite(x)) x = -1e37f;
+  return lse;
+}
+
+template <class E>
+void compare(const Case& c, double out_bound, double lse_bound, int64_t split = 0) {
+  INFO("D ", c.D, " T ", c.q_lengths[0], " S ", c.k_lengths[0], " causal ", c.causal, " bias ", c.bias, " bytes ", sizeof(E), " split ", split);
+  Problem<E> expected(c);
+  expected.run(ref(), 0);
+  for_tables([&](const Kernels& kernels) {
+    Problem<E> got(c);
+    got.run(kernels, split);
+    CHECK(distance(got.out, expected.out) <= out_bound);
+    CHECK(distance(comparable(got.lse), comparable(expected.lse)) <= lse_bound);
+  });
+}
+
+/// Both types. bf16: scores carry the rounding of no step but the inputs, weights and the result are rounded to 8 bits each.
+void compare(const Case& c, int64_t split = 0) {
+  compare<float>(c, 2e-6 * c.spread * c.spread + 2e-6, 1e-5 * c.spread * c.spread, split);
+  compare<bfloat16>(c, 0.02, 1e-4 * c.spread * c.spread, split);
+}
+
+}  // namespace
+
+TEST_CASE("attention agrees for every head width") {
+  for (int64_t D : {1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 64, 65, 80, 96, 112, 127, 128, 130, 192, 256}) compare({{37}, {37}, 2, 2, D});
+}
+
+TEST_CASE("attention agrees for every length") {
+  for (int64_t n : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 31, 33, 47, 48, 49, 63, 64, 65, 95, 97, 128, 197, 513}) {
+    compare({{n}, {n}, 1, 1, 64});
+    compare({{n}, {n}, 1, 1, 24, true});
+  }
+}
+
+TEST_CASE("attention agrees where queries and keys differ in number") {
+  for (auto [T, S] : std::vector<std::pair<int64_t, int64_t>>{{1, 700}, {2, 33}, {3, 1100}, {4, 600}, {20, 7}, {50, 3}, {60, 1030}, {100, 20}, {7, 1}})
+    for (bool causal : {false, true})
+      for (bool bias : {false, true}) compare({{T}, {S}, 2, 1, 32, causal, bias});
+}
+
+TEST_CASE("attention agrees for packed sequences, also empty ones") {
+  for (bool causal : {false, true}) compare({{0, 5, 1, 0, 40}, {3, 5, 0, 0, 41}, 4, 2, 40, causal});
+}
+
+TEST_CASE("attention agrees with a key bias that masks, and for a row that sees nothing") {
+  for (int64_t n : {1, 3, 16, 50, 140}) compare({{n}, {n}, 2, 2, 64, false, true});
+  Case c{{9}, {20}, 1, 1, 16, false, true};
+  Problem<float> p(c);
+  for (const float low : {-std::numeric_limits<float>::infinity(), -3.4028235e38f}) {
+    std::fill(p.bias.begin(), p.bias.end(), low);
+    p.run(ref(), 0);
+    const std::vector<float> out = p.out;
+    for_tables([&](const Kernels& kernels) {
+      for (int64_t split : {0, 1}) {
+        std::fill(p.out.begin(), p.out.end(), 0.0f);
+        p.run(kernels, split);
+        CHECK(distance(p.out, out) <= 1e-6);
+      }
+    });
+  }
+}
+
+TEST_CASE("attention agrees for steep scores, odd scales and no lse") {
+  compare({{50}, {50}, 2, 2, 64, false, false, true, 0, 6});
+  compare({{50}, {50}, 2, 2, 64, true, true, true, 0, 6});
+  compare({{30}, {30}, 2, 2, 16, false, false, true, -0.25f});
+  compare({{30}, {30}, 2, 2, 16, true, false, true, 1e-30f});
+  compare({{30}, {30}, 2, 2, 16, false, false, false});
+}
+
+TEST_CASE("attention gives a row the same bits however the queries are split") {
+  for (bool causal : {false, true}) {
+    const Case c{{101}, {101}, 2, 1, 48, causal};
+    for_tables([&](const Kernels& kernels) {
+      Problem<float> whole(c), parts(c);
+      whole.run(kernels, 0);
+      parts.run(kernels, 13);
+      CHECK(std::memcmp(whole.out.data(), parts.out.data(), whole.out.size() * sizeof(float)) == 0);
+    });
+  }
+}
