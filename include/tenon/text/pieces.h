@@ -1,0 +1,286 @@
+// The text on its way through the stages: what it has become, where each byte came from, and the pieces it is cut into.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tenon/text/utf8.h"
+
+namespace tenon::text {
+
+/// A range of bytes of the original text.
+struct Span {
+  uint32_t begin, end;
+};
+
+/// A range of the current text. An added token has its id and is left alone by the stages; the others wait for the model.
+struct Piece {
+  uint32_t begin, end;
+  int32_t id = -1;               // the added token, or -1
+  uint16_t lead = 0, trail = 0;  // whitespace that the added token took along on either side
+  bool is_open() const { return id < 0; }
+};
+
+class Rewriter;
+
+/// Text, pieces and alignment. While every character lies where it lay in the original (the usual case for English), no
+/// alignment is stored; the first rewrite that moves something stores one Span per byte.
+class Pieces {
+ public:
+  /// Starts again with a valid UTF-8 text as one open piece. The caller keeps `original` alive.
+  void assign(std::string_view original) {
+    original_ = original;
+    text_.assign(original);
+    spans_.clear();
+    is_aligned_ = true;
+    pieces_.clear();
+    if (!text_.empty()) pieces_.push_back({0, static_cast<uint32_t>(text_.size())});
+  }
+
+  std::string_view original() const { return original_; }
+  const std::vector<Piece>& list() const { return pieces_; }
+  std::vector<Piece>& list() { return pieces_; }
+  std::string_view view(const Piece& p) const { return std::string_view(text_).substr(p.begin, p.end - p.begin); }
+  /// For replacing bytes by other bytes of the same character length.
+  char* bytes(const Piece& p) { return text_.data() + p.begin; }
+
+  /// Where the character that has byte i of the current text came from.
+  Span origin(uint32_t i) const {
+    if (!is_aligned_) return spans_[i];
+    uint32_t begin = i, end = i + 1;
+    while (begin > 0 && is_continuation(text_[begin])) --begin;
+    while (end < text_.size() && is_continuation(text_[end])) ++end;
+    return {begin, end};
+  }
+  /// Where the non-empty range [begin, end) of the current text came from.
+  Span origin(uint32_t begin, uint32_t end) const { return {origin(begin).begin, origin(end - 1).end}; }
+
+  /// Cuts every open piece: cut(text, emit) calls emit(begin, end) for the parts to keep, in order; empty parts are dropped.
+  template <class Cut>
+  void split(Cut&& cut) {
+    next_.clear();
+    for (const Piece& p : pieces_) {
+      if (!p.is_open()) {
+        next_.push_back(p);
+        continue;
+      }
+      cut(view(p), [&](size_t begin, size_t end) {
+        if (begin < end) next_.push_back({p.begin + static_cast<uint32_t>(begin), p.begin + static_cast<uint32_t>(end)});
+      });
+    }
+    pieces_.swap(next_);
+  }
+
+  /// As split(), for cuts that also find added tokens: emit takes a Piece whose range is relative to the text.
+  template <class Cut>
+  void split_tokens(Cut&& cut) {
+    next_.clear();
+    for (const Piece& p : pieces_) {
+      if (!p.is_open()) {
+        next_.push_back(p);
+        continue;
+      }
+      cut(view(p), [&](Piece part) {
+        part.begin += p.begin;
+        part.end += p.begin;
+        if (part.begin < part.end) next_.push_back(part);
+      });
+    }
+    pieces_.swap(next_);
+  }
+
+  /// Rewrites every open piece: write(rewriter) says what becomes of each character; what it leaves over is kept.
+  /// Pieces that become empty are dropped.
+  template <class Write>
+  void rewrite(Write&& write);
+
+  bool is_open_ascii() const;
+
+  /// Bytes of memory held for reuse.
+  size_t capacity() const {
+    return text_.capacity() + new_text_.capacity() + (spans_.capacity() + new_spans_.capacity()) * sizeof(Span) +
+           (pieces_.capacity() + next_.capacity()) * sizeof(Piece);
+  }
+
+ private:
+  friend class Rewriter;
+  std::string_view original_;
+  std::string text_;
+  std::vector<Span> spans_;  // one per byte of text_, empty while is_aligned_
+  bool is_aligned_ = true;
+  std::vector<Piece> pieces_, next_;
+  std::string new_text_;
+  std::vector<Span> new_spans_;
+};
+
+bool is_ascii(std::string_view text);
+
+inline bool Pieces::is_open_ascii() const {
+  for (const Piece& p : pieces_)
+    if (p.is_open() && !is_ascii(view(p))) return false;
+  return true;
+}
+
+/// Reads one piece and writes its successor with alignment; the rules are those of tokenizer.json's reference library: what
+/// replaces a character has its origin, what is inserted has the origin of the last character read.
+class Rewriter {
+ public:
+  Rewriter(Pieces& pieces, const Piece& piece) : p_(pieces), at_(piece.begin), end_(piece.end) {
+    last_ = {pieces.origin(piece.begin).begin, pieces.origin(piece.begin).begin};
+  }
+
+  bool done() const { return at_ >= end_; }
+  std::string_view rest() const { return std::string_view(p_.text_).substr(at_, end_ - at_); }
+  char32_t peek() const { return decode(p_.text_.data() + at_); }
+  /// Origin of the next character.
+  Span origin() const { return p_.origin(at_); }
+
+  /// Copies n bytes (whole characters) with their origins.
+  void keep(size_t n) {
+    const auto stop = at_ + static_cast<uint32_t>(n);
+    p_.new_text_.append(p_.text_, at_, n);
+    if (!p_.is_aligned_) {
+      p_.new_spans_.insert(p_.new_spans_.end(), p_.spans_.begin() + at_, p_.spans_.begin() + stop);
+    } else {
+      for (uint32_t i = at_; i < stop;) {
+        const auto length = static_cast<uint32_t>(char_length(p_.text_[i]));
+        p_.new_spans_.insert(p_.new_spans_.end(), length, Span{i, i + length});
+        i += length;
+      }
+    }
+    if (n > 0) last_ = p_.origin(stop - 1);
+    at_ = stop;
+  }
+  /// Skips the next character.
+  void drop() {
+    last_ = origin();
+    at_ += static_cast<uint32_t>(char_length(p_.text_[at_]));
+  }
+  /// Writes c in the place of the next character.
+  void replace(char32_t c) {
+    drop();
+    put(c, last_);
+  }
+  /// Writes c with the origin of the last character read.
+  void insert(char32_t c) { put(c, last_); }
+  void insert(std::string_view text) {
+    p_.new_text_.append(text);
+    p_.new_spans_.insert(p_.new_spans_.end(), text.size(), last_);
+  }
+  /// Writes c with the given origin.
+  void put(char32_t c, Span origin) {
+    char buffer[4];
+    const size_t n = encode(c, buffer);
+    p_.new_text_.append(buffer, n);
+    p_.new_spans_.insert(p_.new_spans_.end(), n, origin);
+  }
+
+ private:
+  Pieces& p_;
+  uint32_t at_, end_;
+  Span last_;
+};
+
+template <class Write>
+void Pieces::rewrite(Write&& write) {
+  new_text_.clear();
+  new_spans_.clear();
+  new_text_.reserve(text_.size() + text_.size() / 8);
+  new_spans_.reserve(text_.size() + text_.size() / 8);
+  next_.clear();
+  for (const Piece& p : pieces_) {
+    Piece q = p;
+    q.begin = static_cast<uint32_t>(new_text_.size());
+    Rewriter rewriter(*this, p);
+    if (p.is_open()) write(rewriter);
+    if (!rewriter.done()) rewriter.keep(rewriter.rest().size());
+    q.end = static_cast<uint32_t>(new_text_.size());
+    if (q.begin < q.end) next_.push_back(q);
+  }
+  text_.swap(new_text_);
+  spans_.swap(new_spans_);
+  is_aligned_ = false;
+  pieces_.swap(next_);
+}
+
+/// What becomes of the delimiters that a pattern finds, for `the-final--countdown` and '-':
+enum class Delimiter {
+  Removed,             // the final countdown
+  Isolated,            // the - final - - countdown
+  MergedWithPrevious,  // the- final- - countdown
+  MergedWithNext,      // the -final - -countdown
+  Contiguous,          // the - final -- countdown
+};
+
+/// Takes the parts of a text in order, each a match of the delimiter or not, and emits them joined as `Delimiter` says.
+template <class Emit>
+class Joiner {
+ public:
+  Joiner(Delimiter behavior, Emit& emit) : behavior_(behavior), emit_(emit) {}
+  ~Joiner() = default;
+
+  void add(size_t begin, size_t end, bool is_match) {
+    switch (behavior_) {
+      case Delimiter::Removed:
+        if (!is_match) emit_(begin, end);
+        return;
+      case Delimiter::Isolated:
+        emit_(begin, end);
+        return;
+      case Delimiter::Contiguous:
+        join(begin, end, is_match, is_match == last_is_match_);
+        return;
+      case Delimiter::MergedWithPrevious:
+        join(begin, end, is_match, is_match && !last_is_match_);
+        return;
+      case Delimiter::MergedWithNext:
+        join(begin, end, is_match, has_held_ && last_is_match_ && !is_match);
+        return;
+    }
+  }
+  void finish() {
+    if (has_held_) emit_(begin_, end_);
+    has_held_ = false;
+  }
+
+ private:
+  void join(size_t begin, size_t end, bool is_match, bool is_joined) {
+    if (!(is_joined && has_held_)) {
+      finish();
+      begin_ = begin;
+    }
+    end_ = end;
+    has_held_ = true;
+    last_is_match_ = is_match;
+  }
+
+  Delimiter behavior_;
+  Emit& emit_;
+  size_t begin_ = 0, end_ = 0;
+  bool has_held_ = false, last_is_match_ = false;
+};
+
+/// Cuts the open pieces at the characters for which is_delimiter(code point) holds.
+template <class IsDelimiter>
+void split_at_chars(Pieces& pieces, Delimiter behavior, IsDelimiter&& is_delimiter) {
+  pieces.split([&](std::string_view text, auto emit) {
+    Joiner joiner(behavior, emit);
+    size_t begin = 0;
+    for (size_t i = 0; i < text.size();) {
+      const size_t n = char_length(text[i]);
+      if (is_delimiter(decode(text.data() + i))) {
+        if (begin < i) joiner.add(begin, i, false);
+        joiner.add(i, i + n, true);
+        begin = i + n;
+      }
+      i += n;
+    }
+    if (begin < text.size()) joiner.add(begin, text.size(), false);
+    joiner.finish();
+  });
+}
+
+}  // namespace tenon::text

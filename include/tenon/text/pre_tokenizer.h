@@ -1,0 +1,21 @@
+// Stage 2: a pre-tokenizer cuts the open pieces into words that the model sees one by one.
+#pragma once
+
+#include <memory>
+
+#include "tenon/core/json.h"
+#include "tenon/text/pieces.h"
+
+namespace tenon::text {
+
+class PreTokenizer {
+ public:
+  virtual ~PreTokenizer() = default;
+  virtual void cut(Pieces& pieces) const = 0;
+};
+
+/// Makes the pre-tokenizer that a tokenizer.json describes; null gives none.
+/// Errors: Error(Format) naming an unknown type and the known ones; Error(Type) for fields of the wrong type.
+std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& spec);
+
+}  // namespace tenon::text

@@ -1,0 +1,25 @@
+// Sequence: pre-tokenizers one after another, each on the pieces of the one before.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tenon/text/pre_tokenizer.h"
+
+namespace tenon::text {
+
+class PreTokenizerSequence : public PreTokenizer {
+ public:
+  explicit PreTokenizerSequence(const Json& spec) {
+    for (const Json& stage : spec.at("pretokenizers").as_array("pretokenizers"))
+      if (auto pre_tokenizer = make_pre_tokenizer(stage)) stages_.push_back(std::move(pre_tokenizer));
+  }
+  void cut(Pieces& pieces) const override {
+    for (const auto& stage : stages_) stage->cut(pieces);
+  }
+
+ private:
+  std::vector<std::unique_ptr<PreTokenizer>> stages_;
+};
+
+}  // namespace tenon::text

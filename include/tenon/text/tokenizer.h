@@ -1,0 +1,160 @@
+// The tokenizer: text to token ids and back, as the files of a Hugging Face checkpoint describe it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tenon/core/json.h"
+#include "tenon/text/added_tokens.h"
+#include "tenon/text/decoder.h"
+#include "tenon/text/encoding.h"
+#include "tenon/text/model.h"
+#include "tenon/text/normalizer.h"
+#include "tenon/text/post_processor.h"
+#include "tenon/text/pre_tokenizer.h"
+
+namespace tenon::text {
+
+/// The tokens that have a role; the order is that of kRoleNames.
+enum class Role { Bos, Eos, Unk, Sep, Pad, Cls, Mask };
+inline constexpr std::array<const char*, 7> kRoleNames = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                                          "pad_token", "cls_token", "mask_token"};
+
+inline constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+
+/// What tokenizer_config.json and its companions say beyond the stages.
+struct TokenizerConfig {
+  std::string tokenizer_class;  // without "Fast"; empty if no file says
+  int64_t model_max_length = kNoLimit;
+  Side padding_side = Side::Right;
+  Side truncation_side = Side::Right;
+  std::vector<std::string> model_input_names = {"input_ids", "token_type_ids", "attention_mask"};
+  bool clean_up_tokenization_spaces = false;
+  bool split_special_tokens = false;
+  int32_t pad_token_type_id = 0;
+  std::array<std::string, kRoleNames.size()> roles;  // content of the token of each role, empty for none
+  std::vector<std::string> extra_special_tokens;
+  std::string chat_template;
+  std::string word_end;  // decode() writes a space for it: CLIP's "</w>"
+  Json file;             // tokenizer_config.json as read
+};
+
+/// A text or a pair.
+struct TextInput {
+  std::string_view text;
+  std::optional<std::string_view> pair = std::nullopt;
+};
+
+/// A text or a pair that is cut into words already.
+struct WordsInput {
+  std::vector<std::string_view> words;
+  std::optional<std::vector<std::string_view>> pair = std::nullopt;
+};
+
+/// The description of a tokenizer, its large parts apart; what the file readers hand to the constructor.
+struct TokenizerSpec {
+  Json normalizer, pre_tokenizer, post_processor, decoder;
+  Json model;  // without vocab and merges
+  ModelData data;
+  std::vector<AddedToken> added_tokens;
+  Json truncation, padding;  // kept for save(); encode() goes by its options alone
+};
+
+/// Const methods may be called from several threads at once. Texts are UTF-8; damaged parts count as U+FFFD.
+class Tokenizer {
+ public:
+  /// Reads a tokenizer.json. Errors: Error(File); Error(Format) naming what is damaged or unknown; Error(Type); Error(Limit).
+  static Tokenizer from_file(const std::string& path);
+  static Tokenizer from_json(std::string_view json, std::string_view where = "tokenizer.json");
+  /// Reads a checkpoint's folder: tokenizer.json, or vocab.txt, or vocab.json and merges.txt; with tokenizer_config.json,
+  /// special_tokens_map.json, added_tokens.json, chat_template.jinja and, for the kind of model, config.json where they exist.
+  /// Errors: as from_file(); Error(File) naming what was looked for.
+  static Tokenizer from_folder(const std::string& path);
+  explicit Tokenizer(const TokenizerSpec& spec);
+
+  /// Errors: Error(Limit) for contradictory options: max_length below the specials, a stride that leaves nothing, padding without a
+  /// pad token, only_second without a second text, a truncation that would remove a text.
+  Encoding encode(std::string_view text, const EncodeOptions& options = {}) const { return encode(TextInput{text}, options); }
+  Encoding encode(std::string_view text, std::string_view pair, const EncodeOptions& options = {}) const {
+    return encode(TextInput{text, pair}, options);
+  }
+  Encoding encode(const TextInput& input, const EncodeOptions& options = {}) const;
+  /// Words are encoded one by one; word_ids count them and offsets start anew in each.
+  Encoding encode_words(const WordsInput& input, const EncodeOptions& options = {}) const;
+  /// On up to `threads` threads (0: tenon::get_num_threads()).
+  std::vector<Encoding> encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options = {}, int threads = 0) const;
+  std::vector<Encoding> encode_batch(std::span<const WordsInput> inputs, const EncodeOptions& options = {}, int threads = 0) const;
+  /// Pads encodings to a common length as the options say.
+  void pad(std::vector<Encoding>& encodings, const EncodeOptions& options) const;
+
+  /// Errors: Error(Limit) naming an id outside the vocabulary.
+  std::string decode(std::span<const int32_t> ids, const DecodeOptions& options = {}) const;
+  /// The text of tokens given as strings.
+  std::string join(std::vector<std::string> tokens) const;
+
+  /// The id of a token, or -1; the token of an id, empty if there is none (see has_id()).
+  int32_t token_to_id(std::string_view token) const;
+  std::string id_to_token(int64_t id) const;
+  bool has_id(int64_t id) const { return added_.entry(id) || model_->vocab().has(id); }
+  /// Tokens of the model alone, or with those added.
+  size_t vocab_size(bool with_added = true) const;
+  std::vector<std::pair<std::string, int32_t>> vocab(bool with_added = true) const;
+
+  /// Adds tokens that the vocabulary lacks, or changes how known ones are found. Returns how many were new or changed.
+  size_t add_tokens(std::span<const AddedToken> tokens);
+  /// Gives the role to a token, which becomes a special token.
+  void set_role(Role role, const AddedToken& token);
+  const AddedTokens& added_tokens() const { return added_; }
+  /// The token of a role (empty for none) and its id (-1 for none).
+  const std::string& role(Role role) const { return config_.roles[static_cast<size_t>(role)]; }
+  int32_t role_id(Role r) const { return role(r).empty() ? -1 : token_to_id(role(r)); }
+  /// Ids of the tokens that decode(skip_special_tokens) skips.
+  std::vector<int32_t> special_ids() const;
+  size_t num_special_tokens_to_add(bool is_pair = false) const { return post_processor_ ? post_processor_->added(is_pair) : 0; }
+
+  const TokenizerConfig& config() const { return config_; }
+  TokenizerConfig& config() { return config_; }
+
+  /// The tokenizer.json, indented as Hugging Face writes it; tokenizer_config.json; both (and the chat template) into a folder.
+  std::string to_json() const;
+  Json config_json() const;
+  void save(const std::string& folder) const;
+
+ private:
+  struct Scratch;
+  struct ScratchPool;
+  class Lease;
+  struct Limits;
+
+  Limits resolve(const EncodeOptions& options, bool is_pair) const;
+  void tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
+                std::vector<Token>& out) const;
+  Encoding encode_one(const TextInput& input, const EncodeOptions& options, Scratch& scratch) const;
+  Encoding encode_one(const WordsInput& input, const EncodeOptions& options, Scratch& scratch) const;
+  template <class Input>
+  std::vector<Encoding> encode_all(std::span<const Input> inputs, const EncodeOptions& options, int threads) const;
+  Encoding assemble(const EncodeOptions& options, const Limits& limits, bool is_pair, const Scratch& scratch) const;
+  void append(Encoding& encoding, const Part& part) const;
+  void trim(const Part& part, const Token& token, bool is_first, uint32_t& begin, uint32_t& end) const;
+  std::vector<std::string> to_strings(std::span<const int32_t> ids, const DecodeOptions& options) const;
+
+  std::shared_ptr<const Normalizer> normalizer_;
+  std::shared_ptr<const PreTokenizer> pre_tokenizer_;
+  std::shared_ptr<const Model> model_;
+  std::shared_ptr<const PostProcessor> post_processor_;
+  std::shared_ptr<const Decoder> decoder_;
+  AddedTokens added_;
+  TokenizerConfig config_;
+  TokenizerSpec spec_;  // without data and added_tokens
+  std::shared_ptr<ScratchPool> pool_;
+};
+
+}  // namespace tenon::text

@@ -1,0 +1,34 @@
+// What the tokenizer classes of Transformers take for granted: their special tokens, and their stages when no tokenizer.json says.
+#pragma once
+
+#include <array>
+#include <span>
+#include <string_view>
+
+#include "tenon/text/tokenizer.h"
+
+namespace tenon::text {
+
+enum class FamilyKind { Bert, Gpt2, Roberta, Clip, Qwen2, Other };
+
+struct Family {
+  const char* tokenizer_class;
+  const char* model_types;  // of config.json, each between spaces
+  FamilyKind kind;
+  std::array<const char*, kRoleNames.size()> roles;  // bos eos unk sep pad cls mask
+  bool has_type_ids;
+};
+
+/// The family of a class (without "Fast"), or of a model type; null if it is not known.
+const Family* find_family(std::string_view tokenizer_class);
+const Family* find_family_of_model(std::string_view model_type);
+std::span<const Family> all_families();
+
+/// The stages of a family that has vocab.txt (Bert) or vocab.json and merges.txt (the others). `options` is tokenizer_config.json.
+/// The post-processor comes later: it needs the ids of the special tokens.
+void describe_stages(FamilyKind kind, const Json& options, TokenizerSpec& spec);
+/// Puts do_lower_case, strip_accents and tokenize_chinese_chars into a BertNormalizer; leaves others alone.
+void override_bert(Json& normalizer, const Json& options);
+Json describe_post_processor(FamilyKind kind, const Json& options, const Tokenizer& tokenizer);
+
+}  // namespace tenon::text

@@ -1,0 +1,200 @@
+// Reading the tokenizer of a checkpoint's folder: which files there are, and what the configuration adds to the stages.
+#include <algorithm>
+
+#include "families.h"
+#include "readers.h"
+#include "tenon/core/error.h"
+
+namespace tenon::text {
+namespace {
+
+Json read_optional(const std::string& path) {
+  if (!file_exists(path)) return Json(Json::Object{});
+  Json value = Json::parse_file(path);
+  value.as_object(path);
+  return value;
+}
+
+std::string class_of(const Json& options) {
+  std::string name = options.value("tokenizer_class", "");
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  return name;
+}
+
+Side parse_side(const Json& options, const char* key) {
+  const std::string side = options.value(key, "right");
+  check(side == "right" || side == "left", ErrorCode::Format, "tokenizer_config.json", key, ": expected right or left, got '", side, "'");
+  return side == "left" ? Side::Left : Side::Right;
+}
+
+int64_t parse_max_length(const Json& options) {
+  const Json* value = options.get("model_max_length");
+  if (!value) return kNoLimit;
+  const double length = value->as_number("model_max_length");
+  check(length >= 0, ErrorCode::Format, "tokenizer_config.json", "model_max_length: expected at least 0, got ", length);
+  return length > 1e15 ? kNoLimit : static_cast<int64_t>(length);
+}
+
+// The token of a role: a file's word (null means none) or what the family takes for granted.
+std::optional<AddedToken> role_token(Role role, const Json& options, const Json& map, const Family* family) {
+  const size_t index = static_cast<size_t>(role);
+  const char* key = kRoleNames[index];
+  for (const Json* file : {&options, &map}) {
+    const Json* value = file->find(key);
+    if (!value) continue;
+    if (value->is_null()) return std::nullopt;
+    check(value->is_string() || value->is_object(), ErrorCode::Type, "tokenizer_config.json", key, ": expected a token, got ",
+          value->dump());
+    return read_added_token(*value, true);
+  }
+  if (!family || !*family->roles[index]) return std::nullopt;
+  AddedToken token = read_added_token(Json(family->roles[index]), true);
+  token.lstrip = role == Role::Mask && family->kind == FamilyKind::Roberta;
+  return token;
+}
+
+// Without any configuration: the first family all of whose special tokens the file has.
+const Family* recognise(const AddedTokens& added, std::span<const Family> families) {
+  for (const Family& family : families) {
+    const bool has_all = std::all_of(family.roles.begin(), family.roles.end(), [&](const char* token) {
+      const AddedTokens::Entry* entry = *token ? added.entry(added.find(token)) : nullptr;
+      return !*token || (entry && entry->token.special);
+    });
+    if (has_all) return &family;
+  }
+  return nullptr;
+}
+
+void read_config(const Json& options, const Family* family, TokenizerConfig& config) {
+  config.file = options;
+  config.tokenizer_class = class_of(options);
+  if (config.tokenizer_class.empty() && family) config.tokenizer_class = family->tokenizer_class;
+  config.model_max_length = parse_max_length(options);
+  config.padding_side = parse_side(options, "padding_side");
+  config.truncation_side = parse_side(options, "truncation_side");
+  config.clean_up_tokenization_spaces = options.value("clean_up_tokenization_spaces", false);
+  config.split_special_tokens = options.value("split_special_tokens", false);
+  config.pad_token_type_id = static_cast<int32_t>(options.value("pad_token_type_id", 0));
+  if (family && !family->has_type_ids) config.model_input_names = {"input_ids", "attention_mask"};
+  if (const Json* names = options.get("model_input_names")) {
+    config.model_input_names.clear();
+    for (const Json& name : names->as_array("model_input_names")) config.model_input_names.push_back(name.as_string("model_input_names"));
+  }
+  if (const Json* chat = options.get("chat_template"); chat && chat->is_string()) config.chat_template = chat->as_string();
+}
+
+std::vector<AddedToken> extra_tokens(const Json& options, const Json& map) {
+  std::vector<AddedToken> out;
+  for (const Json* file : {&options, &map}) {
+    for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
+      const Json* list = file->get(key);
+      if (!list) continue;
+      if (list->is_object())
+        for (const auto& [name, token] : list->as_object()) out.push_back(read_added_token(token, true));
+      else
+        for (const Json& token : list->as_array(key)) out.push_back(read_added_token(token, true));
+    }
+  }
+  return out;
+}
+
+// Tokens by id, from added_tokens_decoder {"5": {...}} and added_tokens.json {"token": 5}.
+std::vector<AddedToken> listed_tokens(const Json& options, const Json& added_file) {
+  std::vector<std::pair<int64_t, AddedToken>> tokens;
+  if (const Json* decoder = options.get("added_tokens_decoder")) {
+    for (const auto& [id, token] : decoder->as_object("added_tokens_decoder")) {
+      const bool is_id = !id.empty() && id.size() < 12 && id.find_first_not_of("0123456789") == std::string::npos;
+      check(is_id, ErrorCode::Format, "tokenizer_config.json", "added_tokens_decoder: expected ids, got '", id, "'");
+      tokens.emplace_back(std::stoll(id), read_added_token(token, false));
+    }
+  } else {
+    for (const auto& [content, id] : added_file.as_object("added_tokens.json"))
+      tokens.emplace_back(id.as_int(content), AddedToken{content, false, false, false, false, false});
+  }
+  std::stable_sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<AddedToken> out;
+  for (auto& [id, token] : tokens) out.push_back(std::move(token));
+  return out;
+}
+
+// The texts that the views of a TokenizerSpec point into.
+struct Sources {
+  simdjson::dom::parser parser;
+  std::string text, merges;
+};
+
+// Fills the spec from the files that the folder has; returns whether a tokenizer.json says what the stages are.
+bool read_stages(const std::string& folder, const Family* family, const Json& options, Sources& sources, TokenizerSpec& spec) {
+  const std::string json = folder + "/tokenizer.json", txt = folder + "/vocab.txt", vocab = folder + "/vocab.json",
+                    merges = folder + "/merges.txt";
+  const FamilyKind kind = family ? family->kind : FamilyKind::Other;
+  if (file_exists(json)) {
+    sources.text = read_file(json);
+    read_tokenizer_json(sources.parser, sources.text, json, spec);
+    if (kind == FamilyKind::Bert) override_bert(spec.normalizer, options);
+    return true;
+  }
+  if (file_exists(txt)) {
+    sources.text = read_file(txt);
+    read_vocab_txt(sources.text, txt, spec.data);
+    describe_stages(FamilyKind::Bert, options, spec);
+    return false;
+  }
+  check(file_exists(vocab) && file_exists(merges), ErrorCode::File, folder,
+        "expected tokenizer.json, vocab.txt, or vocab.json with merges.txt, got none of them");
+  const std::string name = class_of(options);
+  check(kind != FamilyKind::Bert && (kind != FamilyKind::Other || name.empty()), ErrorCode::Format, folder,
+        "tokenizer_class with vocab.json and merges.txt: expected GPT2Tokenizer, RobertaTokenizer, CLIPTokenizer or Qwen2Tokenizer, got '",
+        name, "'");
+  sources.text = read_file(vocab);
+  read_vocab_json(sources.parser, sources.text, vocab, spec.data);
+  sources.merges = read_file(merges);
+  read_merges_txt(sources.merges, merges, spec.data);
+  describe_stages(kind == FamilyKind::Other ? FamilyKind::Gpt2 : kind, options, spec);
+  return false;
+}
+
+}  // namespace
+
+Tokenizer Tokenizer::from_folder(const std::string& path) {
+  const Json options = read_optional(path + "/tokenizer_config.json");
+  const Json map = read_optional(path + "/special_tokens_map.json");
+  const Json added_file = read_optional(path + "/added_tokens.json");
+  const Family* family = find_family(class_of(options));
+  if (class_of(options).empty()) family = find_family_of_model(read_optional(path + "/config.json").value("model_type", ""));
+
+  Sources sources;
+  TokenizerSpec spec;
+  const bool is_complete = read_stages(path, family, options, sources, spec);
+  const bool is_bert = !is_complete && spec.model.value("type", "") == "WordPiece";
+  if (is_bert && !family) family = find_family("BertTokenizer");
+  if (!is_complete && !is_bert && !family) family = find_family("GPT2Tokenizer");
+  const std::optional<AddedToken> unk = role_token(Role::Unk, options, map, family);
+  if (is_bert && unk) spec.model.set("unk_token", unk->content);
+
+  Tokenizer out(spec);
+  if (!family && !options.has("tokenizer_class")) family = recognise(out.added_, all_families());
+  read_config(options, family, out.config_);
+  out.add_tokens(listed_tokens(options, added_file));
+  for (size_t i = 0; i < kRoleNames.size(); ++i) {
+    const std::optional<AddedToken> token = role_token(static_cast<Role>(i), options, map, family);
+    if (!token || token->content.empty()) continue;
+    out.config_.roles[i] = token->content;
+    if (out.added_.find(token->content) < 0) out.add_tokens(std::span(&*token, 1));
+  }
+  for (const AddedToken& token : extra_tokens(options, map)) {
+    auto& extra = out.config_.extra_special_tokens;
+    if (std::find(extra.begin(), extra.end(), token.content) != extra.end()) continue;
+    extra.push_back(token.content);
+    if (out.added_.find(token.content) < 0) out.add_tokens(std::span(&token, 1));
+  }
+  if (!is_complete) {
+    out.spec_.post_processor = describe_post_processor(is_bert ? FamilyKind::Bert : family->kind, options, out);
+    out.post_processor_ = make_post_processor(out.spec_.post_processor);
+  }
+  if (family && family->kind == FamilyKind::Clip) out.config_.word_end = out.spec_.model.value("end_of_word_suffix", "");
+  if (const std::string chat = path + "/chat_template.jinja"; file_exists(chat)) out.config_.chat_template = read_file(chat);
+  return out;
+}
+
+}  // namespace tenon::text

@@ -1,0 +1,270 @@
+// Tokenizer: the way of a text through the stages, and back.
+#include "tenon/text/tokenizer.h"
+
+#include <algorithm>
+
+#include "scratch.h"
+#include "tenon/core/error.h"
+#include "tenon/core/parallel.h"
+#include "tenon/text/decoders/word_piece.h"
+#include "tenon/text/utf8.h"
+
+namespace tenon::text {
+namespace {
+
+// Converts byte positions to characters. Positions come nearly in order, so it walks from the last one.
+class CharCounter {
+ public:
+  explicit CharCounter(std::string_view text) : text_(text), is_ascii_(is_ascii(text)) {}
+
+  uint32_t operator()(uint32_t byte) {
+    if (is_ascii_) return byte;
+    for (; byte_ < byte; ++byte_) chars_ += !is_continuation(text_[byte_]);
+    for (; byte_ > byte; --byte_) chars_ -= !is_continuation(text_[byte_ - 1]);
+    return chars_;
+  }
+
+ private:
+  std::string_view text_;
+  bool is_ascii_;
+  uint32_t byte_ = 0, chars_ = 0;
+};
+
+// Byte or character offsets in the caller's text, of which `text` is the repaired form.
+class OffsetConverter {
+ public:
+  OffsetConverter(std::string_view text, bool byte_offsets, const std::vector<uint32_t>& positions)
+      : counter_(text), byte_offsets_(byte_offsets), positions_(positions) {}
+
+  uint32_t operator()(uint32_t byte) {
+    if (byte_offsets_ && positions_.empty()) return byte;
+    const uint32_t chars = counter_(byte);
+    return byte_offsets_ ? positions_[chars] : chars;
+  }
+
+ private:
+  CharCounter counter_;
+  bool byte_offsets_;
+  const std::vector<uint32_t>& positions_;
+};
+
+}  // namespace
+
+Tokenizer::Tokenizer(const TokenizerSpec& spec)
+    : normalizer_(make_normalizer(spec.normalizer)),
+      pre_tokenizer_(make_pre_tokenizer(spec.pre_tokenizer)),
+      model_(make_model(spec.model, spec.data)),
+      post_processor_(make_post_processor(spec.post_processor)),
+      decoder_(make_decoder(spec.decoder)),
+      pool_(std::make_shared<ScratchPool>()) {
+  pool_->free.reserve(64);
+  spec_.normalizer = spec.normalizer;
+  spec_.pre_tokenizer = spec.pre_tokenizer;
+  spec_.post_processor = spec.post_processor;
+  spec_.decoder = spec.decoder;
+  spec_.model = spec.model;
+  spec_.truncation = spec.truncation;
+  spec_.padding = spec.padding;
+  added_.add(spec.added_tokens, model_->vocab(), normalizer_.get());
+}
+
+void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
+                         std::vector<Token>& out) const {
+  check(text.size() < std::numeric_limits<uint32_t>::max() / 4, ErrorCode::Limit, "tokenizer", "text: expected less than 1 GiB, got ",
+        text.size(), " bytes");
+  std::string repaired;
+  std::vector<uint32_t> positions;
+  if (!is_valid_utf8(text)) {
+    repaired = repair_utf8(text, &positions);
+    text = repaired;
+  }
+  Pieces& pieces = scratch.pieces;
+  const bool ignores_specials = options.split_special_tokens || config_.split_special_tokens;
+  pieces.assign(text);
+  added_.split(pieces, false, ignores_specials);
+  if (normalizer_) normalizer_->normalize(pieces);
+  added_.split(pieces, true, ignores_specials);
+  if (pre_tokenizer_) pre_tokenizer_->cut(pieces);
+
+  const std::vector<Piece>& list = pieces.list();
+  std::vector<ModelToken>& found = scratch.model_tokens;
+  // of a text that will be cut, only the tokens that can stay are made
+  const bool is_cut = limits.is_truncated && !options.return_overflowing;
+  size_t first = 0;
+  if (is_cut && limits.side == Side::Left) {
+    size_t count = out.size();
+    for (first = list.size(); first > 0 && count < limits.max_tokens + 1; --first) {
+      found.clear();
+      const Piece& p = list[first - 1];
+      if (p.is_open()) model_->tokenize(pieces.view(p), found, scratch.memory.get());
+      count += p.is_open() ? found.size() : 1;
+    }
+  }
+  const size_t enough = is_cut && limits.side == Side::Right ? limits.max_tokens + 1 : std::numeric_limits<size_t>::max();
+  OffsetConverter offset(text, options.byte_offsets, positions);
+  for (size_t i = first; i < list.size() && out.size() < enough; ++i) {
+    const Piece& p = list[i];
+    const int32_t word_id = word >= 0 ? word : static_cast<int32_t>(i);
+    if (!p.is_open()) {
+      const Span span = pieces.origin(p.begin, p.end);
+      const uint32_t begin = offset(span.begin);
+      out.push_back({p.id, begin, offset(span.end), word_id, p.lead, p.trail});
+      continue;
+    }
+    found.clear();
+    model_->tokenize(pieces.view(p), found, scratch.memory.get());
+    for (const ModelToken& t : found) {
+      Span span = pieces.origin(p.begin + (t.begin < t.end ? t.begin : 0), p.begin + std::max(t.end, 1u));
+      if (t.begin >= t.end) span.begin = span.end;
+      const uint32_t begin = offset(span.begin);
+      out.push_back({t.id, begin, offset(span.end), word_id});
+    }
+  }
+}
+
+Encoding Tokenizer::encode_one(const TextInput& input, const EncodeOptions& options, Scratch& scratch) const {
+  const Limits limits = resolve(options, input.pair.has_value());
+  for (auto& tokens : scratch.tokens) tokens.clear();
+  tokenize(input.text, options, limits, -1, scratch, scratch.tokens[0]);
+  if (input.pair) tokenize(*input.pair, options, limits, -1, scratch, scratch.tokens[1]);
+  return assemble(options, limits, input.pair.has_value(), scratch);
+}
+
+Encoding Tokenizer::encode_one(const WordsInput& input, const EncodeOptions& options, Scratch& scratch) const {
+  Limits limits = resolve(options, input.pair.has_value());
+  const bool is_truncated = limits.is_truncated;
+  limits.is_truncated = false;  // each word is short; the whole is cut below
+  for (auto& tokens : scratch.tokens) tokens.clear();
+  for (size_t i = 0; i < input.words.size(); ++i)
+    tokenize(input.words[i], options, limits, static_cast<int32_t>(i), scratch, scratch.tokens[0]);
+  if (input.pair)
+    for (size_t i = 0; i < input.pair->size(); ++i)
+      tokenize((*input.pair)[i], options, limits, static_cast<int32_t>(i), scratch, scratch.tokens[1]);
+  limits.is_truncated = is_truncated;
+  return assemble(options, limits, input.pair.has_value(), scratch);
+}
+
+template <class Input>
+std::vector<Encoding> Tokenizer::encode_all(std::span<const Input> inputs, const EncodeOptions& options, int threads) const {
+  // padding to the longest is for all together
+  EncodeOptions single = options;
+  single.padding = Padding::None;
+  std::vector<Encoding> out(inputs.size());
+  const auto body = [&](int64_t begin, int64_t end) {
+    const Lease scratch(*this);
+    for (int64_t i = begin; i < end; ++i) out[static_cast<size_t>(i)] = encode_one(inputs[static_cast<size_t>(i)], single, *scratch);
+  };
+  size_t bytes = 0;
+  if constexpr (std::is_same_v<Input, TextInput>)
+    for (const TextInput& input : inputs) bytes += input.text.size() + (input.pair ? input.pair->size() : 0);
+  else
+    for (const WordsInput& input : inputs) bytes += 8 * input.words.size();
+  // below this, waking threads costs more than they give
+  const bool is_small = bytes < (size_t{1} << 15);
+  parallel_for(is_small ? 1 : threads > 0 ? threads : get_num_threads(), static_cast<int64_t>(inputs.size()), 4, body);
+  if (options.padding != Padding::None) pad(out, options);
+  return out;
+}
+
+Encoding Tokenizer::encode(const TextInput& input, const EncodeOptions& options) const {
+  return std::move(encode_all(std::span(&input, 1), options, 1)[0]);
+}
+Encoding Tokenizer::encode_words(const WordsInput& input, const EncodeOptions& options) const {
+  return std::move(encode_all(std::span(&input, 1), options, 1)[0]);
+}
+std::vector<Encoding> Tokenizer::encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options, int threads) const {
+  return encode_all(inputs, options, threads);
+}
+std::vector<Encoding> Tokenizer::encode_batch(std::span<const WordsInput> inputs, const EncodeOptions& options, int threads) const {
+  return encode_all(inputs, options, threads);
+}
+
+std::vector<std::string> Tokenizer::to_strings(std::span<const int32_t> ids, const DecodeOptions& options) const {
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  for (const int32_t id : ids) {
+    if (const AddedTokens::Entry* entry = added_.entry(id)) {
+      if (!(options.skip_special_tokens && entry->token.special)) tokens.push_back(entry->text);
+      continue;
+    }
+    if (model_->vocab().has(id)) {
+      tokens.emplace_back(model_->vocab().token(id));
+      continue;
+    }
+    check(options.skip_unknown_ids, ErrorCode::Limit, "tokenizer", "decode: expected ids of the vocabulary (0 to ",
+          std::max(model_->vocab().id_limit(), added_.entries().empty() ? 0 : int64_t{added_.entries().rbegin()->first} + 1) - 1, "), got ",
+          id);
+  }
+  return tokens;
+}
+
+std::string Tokenizer::join(std::vector<std::string> tokens) const {
+  std::string text;
+  if (decoder_) {
+    if (!tokens.empty()) decoder_->decode(tokens);
+    for (const std::string& token : tokens) text += token;
+  } else {
+    for (size_t i = 0; i < tokens.size(); ++i) (text += i ? " " : "") += tokens[i];
+  }
+  return text;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions& options) const {
+  std::string text = join(to_strings(ids, options));
+  if (!config_.word_end.empty()) {
+    replace_all(text, config_.word_end, " ");
+    const size_t begin = text.find_first_not_of(" \t\n\r\f\v");
+    text = begin == std::string::npos ? std::string() : text.substr(begin, text.find_last_not_of(" \t\n\r\f\v") + 1 - begin);
+  }
+  if (options.clean_up.value_or(config_.clean_up_tokenization_spaces)) clean_up_spaces(text, false);
+  return text;
+}
+
+int32_t Tokenizer::token_to_id(std::string_view token) const {
+  const int32_t id = added_.find(token);
+  return id >= 0 ? id : model_->vocab().find(token);
+}
+
+std::string Tokenizer::id_to_token(int64_t id) const {
+  const AddedTokens::Entry* entry = added_.entry(id);
+  return entry ? entry->text : std::string(model_->vocab().token(id));
+}
+
+size_t Tokenizer::vocab_size(bool with_added) const {
+  size_t n = model_->vocab().size();
+  if (with_added)
+    for (const auto& [id, entry] : added_.entries()) n += model_->vocab().find(entry.token.content) < 0;
+  return n;
+}
+
+std::vector<std::pair<std::string, int32_t>> Tokenizer::vocab(bool with_added) const {
+  const Vocab& vocab = model_->vocab();
+  std::vector<std::pair<std::string, int32_t>> out;
+  out.reserve(vocab.size());
+  for (int64_t id = 0; id < vocab.id_limit(); ++id)
+    if (vocab.has(id)) out.emplace_back(vocab.token(id), static_cast<int32_t>(id));
+  if (with_added)
+    for (const auto& [id, entry] : added_.entries())
+      if (vocab.find(entry.token.content) < 0) out.emplace_back(entry.token.content, id);
+  return out;
+}
+
+size_t Tokenizer::add_tokens(std::span<const AddedToken> tokens) { return added_.add(tokens, model_->vocab(), normalizer_.get()); }
+
+void Tokenizer::set_role(Role role, const AddedToken& token) {
+  AddedToken special = token;
+  special.special = true;
+  check(!special.content.empty(), ErrorCode::Limit, "tokenizer", kRoleNames[static_cast<size_t>(role)],
+        ": expected a token, got an empty text");
+  add_tokens(std::span(&special, 1));
+  config_.roles[static_cast<size_t>(role)] = special.content;
+}
+
+std::vector<int32_t> Tokenizer::special_ids() const {
+  std::vector<int32_t> ids;
+  for (const auto& [id, entry] : added_.entries())
+    if (entry.token.special) ids.push_back(id);
+  return ids;
+}
+
+}  // namespace tenon::text
