@@ -73,9 +73,8 @@ int get_num_threads() {
 namespace detail {
 
 void parallel_for(int threads, int64_t n, int64_t grain, RangeBody body, void* state) {
-  grain = std::max<int64_t>(1, grain);
-  const int parts = static_cast<int>(std::min<int64_t>(threads, (n + grain - 1) / grain));
 #ifdef _OPENMP
+  const int parts = static_cast<int>(std::min<int64_t>(threads, n / std::max<int64_t>(1, grain)));
   if (parts > 1 && !omp_in_parallel()) {
     std::exception_ptr error;
     std::mutex error_mutex;
@@ -93,6 +92,8 @@ void parallel_for(int threads, int64_t n, int64_t grain, RangeBody body, void* s
     if (error) std::rethrow_exception(error);
     return;
   }
+#else
+  (void)threads, (void)grain;
 #endif
   body(state, 0, n);
 }

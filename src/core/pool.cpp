@@ -20,8 +20,10 @@ size_t block_size(size_t bytes) {
 Pool::~Pool() { trim(); }
 
 Tensor Pool::empty(const Shape& shape, DType dtype) {
-  size_t bytes;
-  check(!__builtin_mul_overflow(static_cast<size_t>(shape.numel()), size_of(dtype), &bytes), ErrorCode::Limit, "pool", "too large: ", shape);
+  int64_t signed_bytes;  // signed, so that rounding up cannot wrap around
+  check(!__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &signed_bytes), ErrorCode::Limit, "pool",
+        "too large: ", shape);
+  const auto bytes = static_cast<size_t>(signed_bytes);
   const size_t size = block_size(bytes);
   void* block = nullptr;
   {

@@ -72,10 +72,10 @@ std::shared_ptr<Storage> allocate(size_t bytes) {
 }
 
 size_t bytes_of(const Shape& shape, DType dtype) {
-  size_t bytes;
-  check(!__builtin_mul_overflow(static_cast<size_t>(shape.numel()), size_of(dtype), &bytes), ErrorCode::Limit, "tensor", "too large: ",
+  int64_t bytes;  // signed, so that rounding up cannot wrap around
+  check(!__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &bytes), ErrorCode::Limit, "tensor", "too large: ",
         shape);
-  return bytes;
+  return static_cast<size_t>(bytes);
 }
 
 }  // namespace

@@ -1,0 +1,100 @@
+// The pool reuses blocks, outlives nobody's tensors, and serves several threads.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstring>
+#include <limits>
+#include <thread>
+
+#include "io/temp_folder.h"
+#include "tenon/core/pool.h"
+
+using namespace tenon;
+
+TEST_CASE("pool: a block that came back serves the next tensor of about its size") {
+  auto pool = std::make_shared<Pool>();
+  const void* first;
+  {
+    Tensor t = pool->empty({100, 10}, DType::F32);
+    first = t.raw();
+    std::memset(t.raw(), 1, t.nbytes());
+  }
+  const size_t held = pool->held_bytes();
+  CHECK(held >= 4000);
+  const Tensor again = pool->empty({1000}, DType::F32), near = pool->empty({1001}, DType::F32);
+  CHECK(again.raw() == first);
+  CHECK(near.raw() != first);
+  CHECK(pool->held_bytes() > held);
+  CHECK(pool->peak_bytes() == pool->held_bytes());
+}
+
+TEST_CASE("pool: a warmed-up pattern of sizes holds no more memory") {
+  auto pool = std::make_shared<Pool>();
+  const auto pass = [&] {
+    const Tensor a = pool->empty({64, 64}, DType::F32), b = pool->empty({64, 256}, DType::BF16);
+    const Tensor c = pool->empty({3}, DType::I64);
+    return a.nbytes() + b.nbytes() + c.nbytes();
+  };
+  const size_t needed = pass();
+  const size_t held = pool->held_bytes();
+  CHECK(held >= needed);
+  CHECK(held < 2 * needed + 4096);
+  for (int i = 0; i < 10; ++i) pass();
+  CHECK(pool->held_bytes() == held);
+  pool->trim();
+  CHECK(pool->held_bytes() == 0);
+  CHECK(pool->peak_bytes() == held);
+}
+
+TEST_CASE("pool: blocks are aligned, disjoint and large enough at every size") {
+  auto pool = std::make_shared<Pool>();
+  std::vector<Tensor> tensors;
+  for (int64_t n : {0, 1, 63, 64, 65, 255, 256, 257, 4095, 4096, 4097, 5000, 6144, 8191, 8192, 8193, 100001})
+    for (int k = 0; k < 2; ++k) {
+      tensors.push_back(pool->empty({n}, DType::U8));
+      CHECK(reinterpret_cast<uintptr_t>(tensors.back().raw()) % 64 == 0);
+      std::memset(tensors.back().raw(), static_cast<int>(tensors.size()), static_cast<size_t>(n));
+    }
+  for (size_t i = 0; i < tensors.size(); ++i)
+    for (const uint8_t v : tensors[i].values<uint8_t>()) REQUIRE(v == i + 1);
+}
+
+TEST_CASE("pool: tensors outlive the handle to their pool") {
+  auto pool = std::make_shared<Pool>();
+  Tensor t = pool->empty({1000}, DType::F32);
+  std::weak_ptr<Pool> watch = pool;
+  pool.reset();
+  std::memset(t.raw(), 1, t.nbytes());
+  CHECK_FALSE(watch.expired());
+  t = Tensor();
+  CHECK(watch.expired());
+}
+
+TEST_CASE("pool: threads share it") {
+  auto pool = std::make_shared<Pool>();
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int id = 1; id <= 4; ++id)
+    threads.emplace_back([&, id] {
+      for (int i = 0; i < 300; ++i) {
+        Tensor t = pool->empty({100 + i % 7}, DType::U8);
+        std::memset(t.raw(), id, t.nbytes());
+        std::this_thread::yield();
+        for (const uint8_t v : std::as_const(t).values<uint8_t>()) wrong += v != id;
+      }
+    });
+  for (auto& t : threads) t.join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("pool: sizes that cannot be are errors, not wrapped around") {
+  auto pool = std::make_shared<Pool>();
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const DType dtype : {DType::F64, DType::F32, DType::BF16, DType::U8}) {
+    CAPTURE(name_of(dtype));
+    const std::string error = error_of([&] { pool->empty({kMost}, dtype); });
+    CHECK((contains(error, "Limit: ") || contains(error, "Memory: ")));
+  }
+  CHECK(contains(error_of([&] { pool->empty({int64_t{1} << 60}, DType::U8); }), "Memory: "));
+  CHECK(pool->held_bytes() == 0);
+}
