@@ -27,7 +27,7 @@ constexpr long kSteps = 200000;
 __attribute__((target("avx512f"))) void chain_f32_wide() {
   __m512 x[12];
 #pragma GCC unroll 12
-  for (auto& v : x) v = _mm512_set1_ps(1);
+  for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));  // different, or the compiler makes them one
   const __m512 b = _mm512_set1_ps(1.0000001f), c = _mm512_set1_ps(1e-9f);
   for (long i = 0; i < kSteps; ++i) {
 #pragma GCC unroll 12
@@ -41,7 +41,7 @@ __attribute__((target("avx512f"))) void chain_f32_wide() {
 __attribute__((target("avx512f,avx512bf16"))) void chain_bf16_wide() {
   __m512 x[12];
 #pragma GCC unroll 12
-  for (auto& v : x) v = _mm512_set1_ps(1);
+  for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));  // different, or the compiler makes them one
   const __m512bh b = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80)), c = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x30003000));
   for (long i = 0; i < kSteps; ++i) {
 #pragma GCC unroll 12
@@ -55,7 +55,7 @@ __attribute__((target("avx512f,avx512bf16"))) void chain_bf16_wide() {
 __attribute__((target("avx2,fma"))) void chain_f32() {
   __m256 x[12];
 #pragma GCC unroll 12
-  for (auto& v : x) v = _mm256_set1_ps(1);
+  for (int i = 0; i < 12; ++i) x[i] = _mm256_set1_ps(static_cast<float>(i));  // different, or the compiler makes them one
   const __m256 b = _mm256_set1_ps(1.0000001f), c = _mm256_set1_ps(1e-9f);
   for (long i = 0; i < kSteps; ++i) {
 #pragma GCC unroll 12

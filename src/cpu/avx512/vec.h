@@ -72,10 +72,13 @@ inline float reduce_max(vf v) { return _mm512_reduce_max_ps(v); }
 inline vf round_even(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /// p 2^n for integral n; over- and underflow as they should.
 inline vf scale2(vf p, vf n) { return _mm512_scalef_ps(p, n); }
-/// x - floor(x), 0 for an infinity.
-inline vf fraction(vf x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
-/// p 2^floor(x) for p in [1, 2], with x <= 0 or -inf.
-inline vf scale2_floor(vf p, vf x) { return _mm512_scalef_ps(p, x); }
+/// x - floor(x), and in `whole` what scale2_floor takes; for x <= 0 or -inf.
+inline vf fraction(vf x, vf& whole) {
+  whole = x;  // the scaling takes the floor itself
+  return _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+/// p 2^whole for p in [1, 2].
+inline vf scale2_floor(vf p, vf whole) { return _mm512_scalef_ps(p, whole); }
 
 /// Rows to columns, 32-bit elements.
 inline void transpose(vf (&r)[16]) {

@@ -23,10 +23,12 @@ template <bool few_terms = false>
 inline vf exp2_negative(vf x) {
   constexpr float c5[] = {1.0f, 0.6931512951850891f, 0.24016444385051727f, 0.05579991266131401f, 0.009017030708491802f, 0.0018671300495043397f};
   constexpr float c4[] = {1.0f, 0.6930448412895203f, 0.241280198097229f, 0.052242472767829895f, 0.013426683843135834f};
+  vf whole;
+  const vf part = fraction(x, whole);
   if constexpr (few_terms)
-    return scale2_floor(polynomial(fraction(x), c4), x);
+    return scale2_floor(polynomial(part, c4), whole);
   else
-    return scale2_floor(polynomial(fraction(x), c5), x);
+    return scale2_floor(polynomial(part, c5), whole);
 }
 
 /// 1 / (1 + e^-x)

@@ -1,0 +1,36 @@
+// AVX2: attention in float32 arithmetic.
+#include <immintrin.h>
+
+#include "cpu/fillers.h"
+
+namespace tenon::cpu::avx2 {
+namespace {
+
+#include "cpu/avx2/vec.h"
+
+#include "cpu/generic/lanes.inl.h"
+#include "cpu/generic/math.inl.h"
+
+#include "cpu/generic/tile.inl.h"
+
+#include "cpu/generic/attention.inl.h"
+
+size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) { return Workspace(nullptr, c.D, S, 1).bytes; }
+
+void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
+  if (c.type == DType::BF16)
+    attend<FloatOperands<bfloat16>>(c, b, h, begin, end, scratch);
+  else
+    attend<FloatOperands<float>>(c, b, h, begin, end, scratch);
+}
+
+}  // namespace
+
+void fill_attention(Kernels&);
+
+void fill_attention(Kernels& k) {
+  k.attention_scratch = attention_scratch;
+  k.attention = attention;
+}
+
+}  // namespace tenon::cpu::avx2
