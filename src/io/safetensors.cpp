@@ -150,7 +150,7 @@ class HeaderReader {
     simdjson::dom::array pair;
     check(field.get(pair) == simdjson::SUCCESS && pair.size() == 2, ErrorCode::Format, where_, tensor_named(entry.name),
           ": data_offsets: expected an array of two numbers");
-    uint64_t begin, end;
+    uint64_t begin = 0, end = 0;
     check(pair.at(0).get(begin) == simdjson::SUCCESS && pair.at(1).get(end) == simdjson::SUCCESS, ErrorCode::Format, where_,
           tensor_named(entry.name), ": data_offsets: expected whole numbers of 0 or more");
     const uint64_t data_bytes = file_.bytes - data_begin_;
