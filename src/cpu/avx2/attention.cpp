@@ -15,7 +15,13 @@ namespace {
 
 #include "cpu/generic/attention.inl.h"
 
-size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) { return Workspace(nullptr, c.D, S, 1).bytes; }
+#include "cpu/generic/attention_backward.inl.h"
+
+size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) {
+  // Only a pass that keeps lse has a backward, which needs more.
+  const size_t forward = Workspace(nullptr, c.D, S, 1).bytes, backward = c.lse ? BackwardWorkspace(nullptr, c.D, S).bytes : 0;
+  return forward > backward ? forward : backward;
+}
 
 void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
   if (c.type == DType::BF16)
@@ -31,6 +37,7 @@ void fill_attention(Kernels&);
 void fill_attention(Kernels& k) {
   k.attention_scratch = attention_scratch;
   k.attention = attention;
+  k.attention_backward = attention_backward;
 }
 
 }  // namespace tenon::cpu::avx2

@@ -15,6 +15,8 @@ namespace {
 
 #include "cpu/generic/attention.inl.h"
 
+#include "cpu/generic/attention_backward.inl.h"
+
 }  // namespace
 
 void fill_attention(Kernels&);
@@ -22,7 +24,11 @@ size_t attention_scratch(const AttentionCall& c, int64_t T, int64_t S);
 void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch);
 
 // Not in the unnamed namespace: the bf16 filler hands its float calls on.
-size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) { return Workspace(nullptr, c.D, S, 1).bytes; }
+size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) {
+  // Only a pass that keeps lse has a backward, which needs more.
+  const size_t forward = Workspace(nullptr, c.D, S, 1).bytes, backward = c.lse ? BackwardWorkspace(nullptr, c.D, S).bytes : 0;
+  return forward > backward ? forward : backward;
+}
 
 void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
   if (c.type == DType::BF16)
@@ -34,6 +40,7 @@ void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int6
 void fill_attention(Kernels& k) {
   k.attention_scratch = attention_scratch;
   k.attention = attention;
+  k.attention_backward = attention_backward;
 }
 
 }  // namespace tenon::cpu::avx512
