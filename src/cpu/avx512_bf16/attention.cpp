@@ -12,6 +12,9 @@ size_t attention_scratch(const AttentionCall& c, int64_t T, int64_t S);
 }  // namespace cpu::avx512
 
 namespace cpu::avx512_bf16 {
+
+void fill_rows(Kernels&);  // rows.cpp
+
 namespace {
 
 #define TENON_VEC_BF16
@@ -67,6 +70,7 @@ void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int6
 void fill_avx512_bf16(Kernels& k) {
   k.attention_scratch = cpu::avx512_bf16::attention_scratch;
   k.attention = cpu::avx512_bf16::attention;
+  cpu::avx512_bf16::fill_rows(k);
 }
 
 }  // namespace tenon

@@ -106,7 +106,7 @@ inline void attend_backward_block(const BackwardWorkspace& w, const AttentionCal
   add_rows(g.dq + (head.first_query + t) * c.ld_q + h * D, c.ld_q, w.dq, rows, D, width);
 }
 
-void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t b, int64_t hkv, void* scratch) {
+inline void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t b, int64_t hkv, void* scratch) {
   const int64_t group = c.H / c.Hkv;
   const HeadRows<float> first(c, b, hkv * group);
   const BackwardWorkspace w(scratch, c.D, first.S);

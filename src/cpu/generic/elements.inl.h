@@ -27,7 +27,7 @@ inline void activate(void* y, const void* x, int64_t n, Activation act) {
   }
 }
 
-void activation(void* y, const void* x, int64_t n, Activation act, DType type) {
+inline void activation(void* y, const void* x, int64_t n, Activation act, DType type) {
   with_activation_type(type, [&](auto* e) { activate<pointee<decltype(e)>>(y, x, n, act); });
 }
 
@@ -49,7 +49,7 @@ inline vf gelu_tanh_slope(vf x) {
   return gated_slope(x, gelu_tanh_argument(x), set1(kTwiceSqrt2OverPi) * fma(x * x, set1(3 * kGeluCubic), set1(1.0f)));
 }
 
-void activation_backward(float* dx, const float* dy, const float* x, int64_t n, Activation act) {
+inline void activation_backward(float* dx, const float* dy, const float* x, int64_t n, Activation act) {
   const auto apply = [&](auto&& slope) {
     for_lanes(n, [&](int64_t i, auto part) { store(dx + i, load(dy + i, part) * slope(load(x + i, part)), part); });
   };
@@ -73,7 +73,7 @@ void activation_backward(float* dx, const float* dy, const float* x, int64_t n, 
   }
 }
 
-void add(void* y, const void* a, const void* b, int64_t n, DType type) {
+inline void add(void* y, const void* a, const void* b, int64_t n, DType type) {
   with_activation_type(type, [&](auto* e) {
     using E = pointee<decltype(e)>;
     for_lanes(n, [&](int64_t i, auto part) {
@@ -82,11 +82,11 @@ void add(void* y, const void* a, const void* b, int64_t n, DType type) {
   });
 }
 
-void mul(float* y, const float* a, const float* b, int64_t n) {
+inline void mul(float* y, const float* a, const float* b, int64_t n) {
   for_lanes(n, [&](int64_t i, auto part) { store(y + i, load(a + i, part) * load(b + i, part), part); });
 }
 
-void axpby(float* y, const float* x, int64_t n, float a, float b) {
+inline void axpby(float* y, const float* x, int64_t n, float a, float b) {
   const vf va = set1(a), vb = set1(b);
   if (b == 0)
     for_lanes(n, [&](int64_t i, auto part) { store(y + i, va * load(x + i, part), part); });
@@ -94,7 +94,7 @@ void axpby(float* y, const float* x, int64_t n, float a, float b) {
     for_lanes(n, [&](int64_t i, auto part) { store(y + i, fma(va, load(x + i, part), vb * load(y + i, part)), part); });
 }
 
-void cast(void* y, DType y_type, const void* x, DType x_type, int64_t n) {
+inline void cast(void* y, DType y_type, const void* x, DType x_type, int64_t n) {
   with_float_type(y_type, [&](auto* to) {
     with_float_type(x_type, [&](auto* from) {
       using Y = pointee<decltype(to)>;

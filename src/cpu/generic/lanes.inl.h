@@ -56,7 +56,7 @@ inline void with_float_type(DType type, Body&& body) {
     with_activation_type(type, body);
 }
 
-// As a trait of our own: std::remove_pointer_t would do, but this folder uses nothing of the standard library.
+// Traits of our own: <type_traits> would do, but this folder uses nothing of the standard library.
 template <class T>
 struct Pointee;
 template <class T>
@@ -65,3 +65,7 @@ struct Pointee<T*> {
 };
 template <class T>
 using pointee = typename Pointee<T>::type;
+template <class A, class B>
+constexpr bool same_type = false;
+template <class A>
+constexpr bool same_type<A, A> = true;

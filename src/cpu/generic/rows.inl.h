@@ -19,7 +19,7 @@ inline void layer_norm_row(E* y, const E* x, const float* w, const float* b, flo
   *rstd = r;
 }
 
-void layer_norm(void* y, const void* x, const float* w, const float* b, float* mean, float* rstd, int64_t N, int64_t C, float eps,
+inline void layer_norm(void* y, const void* x, const float* w, const float* b, float* mean, float* rstd, int64_t N, int64_t C, float eps,
                 DType type) {
   with_activation_type(type, [&](auto* e) {
     using E = pointee<decltype(e)>;
@@ -30,7 +30,7 @@ void layer_norm(void* y, const void* x, const float* w, const float* b, float* m
   });
 }
 
-void layer_norm_backward(float* dx, float* dw, float* db, const float* dy, const float* x, const float* w, const float* mean,
+inline void layer_norm_backward(float* dx, float* dw, float* db, const float* dy, const float* x, const float* w, const float* mean,
                          const float* rstd, int64_t N, int64_t C) {
   for (int64_t n = 0; n < N; ++n, dx += C, dy += C, x += C) {
     const vf m = set1(mean[n]), r = set1(rstd[n]);
@@ -50,7 +50,7 @@ void layer_norm_backward(float* dx, float* dw, float* db, const float* dy, const
   }
 }
 
-void softmax(float* y, const float* x, int64_t N, int64_t C) {
+inline void softmax(float* y, const float* x, int64_t N, int64_t C) {
   for (int64_t n = 0; n < N; ++n, x += C, y += C) {
     const vf largest = set1(max_lanes(C, [&](int64_t i, auto part) { return load(x + i, part); }));
     const float sum = sum_lanes(C, [&](int64_t i, auto part) {
@@ -63,14 +63,14 @@ void softmax(float* y, const float* x, int64_t N, int64_t C) {
   }
 }
 
-void softmax_backward(float* dx, const float* dy, const float* y, int64_t N, int64_t C) {
+inline void softmax_backward(float* dx, const float* dy, const float* y, int64_t N, int64_t C) {
   for (int64_t n = 0; n < N; ++n, dx += C, dy += C, y += C) {
     const vf sum = set1(sum_lanes(C, [&](int64_t i, auto part) { return load(dy + i, part) * load(y + i, part); }));
     for_lanes(C, [&](int64_t i, auto part) { store(dx + i, load(y + i, part) * (load(dy + i, part) - sum), part); });
   }
 }
 
-void cross_entropy(float* loss, float* d, const float* logits, const int64_t* labels, int64_t N, int64_t C, int64_t ignore,
+inline void cross_entropy(float* loss, float* d, const float* logits, const int64_t* labels, int64_t N, int64_t C, int64_t ignore,
                    float smoothing) {
   for (int64_t n = 0; n < N; ++n) {
     const float* x = logits + n * C;
@@ -97,7 +97,7 @@ void cross_entropy(float* loss, float* d, const float* logits, const int64_t* la
   }
 }
 
-void l2_normalize(float* y, float* norm, const float* x, int64_t N, int64_t C, float eps) {
+inline void l2_normalize(float* y, float* norm, const float* x, int64_t N, int64_t C, float eps) {
   for (int64_t n = 0; n < N; ++n, x += C, y += C) {
     const float length = __builtin_sqrtf(sum_lanes(C, [&](int64_t i, auto part) {
       const vf v = load(x + i, part);
@@ -109,29 +109,34 @@ void l2_normalize(float* y, float* norm, const float* x, int64_t N, int64_t C, f
   }
 }
 
-void gather_rows(void* y, DType y_type, const void* table, DType table_type, const int64_t* index, int64_t N, int64_t C, bool accumulate) {
+template <class Y, class Table>
+inline void gather_row(Y* y, const Table* row, int64_t C, bool accumulate) {
+  if (accumulate)
+    for_lanes(C, [&](int64_t i, auto part) { store(y + i, load(row + i, part) + load(y + i, part), part); });
+  else if constexpr (same_type<Y, Table>)
+    __builtin_memcpy(y, row, static_cast<size_t>(C) * sizeof(Y));
+  else
+    for_lanes(C, [&](int64_t i, auto part) { store(y + i, load(row + i, part), part); });
+}
+
+inline void gather_rows(void* y, DType y_type, const void* table, DType table_type, const int64_t* index, int64_t N, int64_t C, bool accumulate) {
   with_activation_type(y_type, [&](auto* y_pointer) {
     with_float_type(table_type, [&](auto* table_pointer) {
       auto* y_n = static_cast<decltype(y_pointer)>(y);
-      for (int64_t n = 0; n < N; ++n, y_n += C) {
-        const auto* row = static_cast<const pointee<decltype(table_pointer)>*>(table) + index[n] * C;
-        if (accumulate)
-          for_lanes(C, [&](int64_t i, auto part) { store(y_n + i, load(row + i, part) + load(y_n + i, part), part); });
-        else
-          for_lanes(C, [&](int64_t i, auto part) { store(y_n + i, load(row + i, part), part); });
-      }
+      const auto* rows = static_cast<decltype(table_pointer)>(const_cast<void*>(table));
+      for (int64_t n = 0; n < N; ++n) gather_row(y_n + n * C, rows + index[n] * C, C, accumulate);
     });
   });
 }
 
-void scatter_add_rows(float* table, const float* dy, const int64_t* index, int64_t N, int64_t C) {
+inline void scatter_add_rows(float* table, const float* dy, const int64_t* index, int64_t N, int64_t C) {
   for (int64_t n = 0; n < N; ++n, dy += C) {
     float* row = table + index[n] * C;
     for_lanes(C, [&](int64_t i, auto part) { store(row + i, load(row + i, part) + load(dy + i, part), part); });
   }
 }
 
-void sum_rows(float* sum, const float* x, int64_t N, int64_t C) {
+inline void sum_rows(float* sum, const float* x, int64_t N, int64_t C) {
   // Four rows a pass: one load and store of the sums for four of the rows.
   int64_t n = 0;
   for (; n + 4 <= N; n += 4, x += 4 * C)
@@ -142,7 +147,7 @@ void sum_rows(float* sum, const float* x, int64_t N, int64_t C) {
   for (; n < N; ++n, x += C) for_lanes(C, [&](int64_t i, auto part) { store(sum + i, load(sum + i, part) + load(x + i, part), part); });
 }
 
-void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
+inline void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
   with_activation_type(type, [&](auto* e) {
     const auto* x_n = static_cast<const pointee<decltype(e)>*>(x);
     for (int64_t n = 0; n < N; ++n, x_n += C, q += C) {
