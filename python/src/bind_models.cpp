@@ -1,0 +1,143 @@
+// Binds models: the registry, loading and saving, and the forward pass with inputs and outputs by name.
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <type_traits>
+
+#include "bindings.h"
+#include "tenon/models/registry.h"
+
+namespace tenon::python {
+namespace {
+
+using models::Inputs;
+using models::LoadOptions;
+using models::LoadReport;
+using models::Model;
+using models::Outputs;
+using models::Precision;
+
+constexpr std::pair<const char*, bool Inputs::*> kFlags[] = {{"output_hidden_states", &Inputs::output_hidden_states},
+                                                             {"output_attentions", &Inputs::output_attentions},
+                                                             {"interpolate_pos_encoding", &Inputs::interpolate_pos_encoding},
+                                                             {"return_loss", &Inputs::return_loss}};
+
+/// Arguments by name as Inputs. Errors: Error(Type) for a name that no model takes.
+Inputs inputs_of(const py::kwargs& given) {
+  Inputs inputs;
+  for (const auto& [key, value] : given) {
+    const auto name = key.cast<std::string>();
+    bool known = false;
+    inputs.visit([&](const char* member, auto& to) {
+      if (name != member) return;
+      known = true;
+      using To = std::remove_reference_t<decltype(to)>;
+      to = value.template cast<To>();
+    });
+    for (const auto& [flag, member] : kFlags) {
+      if (name != flag) continue;
+      known = true;
+      inputs.*member = value.cast<bool>();
+    }
+    check(known, ErrorCode::Type, "forward", "unknown argument '", name, "'");
+  }
+  return inputs;
+}
+
+/// The members that are set, by name, in Transformers' order.
+py::dict dict_of(Outputs& outputs) {
+  py::dict d;
+  outputs.visit([&](const char* name, auto& value) {
+    if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, Tensor>) {
+      if (value.defined()) d[name] = value;
+    } else if (!value.empty()) {
+      py::tuple all(value.size());
+      for (size_t i = 0; i < value.size(); ++i) all[i] = value[i];
+      d[name] = all;
+    }
+  });
+  return d;
+}
+
+py::dict forward(const Model& model, const py::kwargs& given) {
+  const Inputs inputs = inputs_of(given);
+  Outputs outputs;
+  {
+    py::gil_scoped_release release;
+    BorrowedContext context;
+    outputs = model.forward(*context, inputs);
+  }
+  return dict_of(outputs);
+}
+
+Tensor features(const Model& model, const py::kwargs& given) {
+  const Inputs inputs = inputs_of(given);
+  py::gil_scoped_release release;
+  BorrowedContext context;
+  return model.features(*context, inputs);
+}
+
+std::pair<std::shared_ptr<Model>, LoadReport> load(const std::string& folder, LoadOptions options, const py::object& overrides) {
+  options.config_overrides = to_json(overrides);
+  LoadReport report;
+  py::gil_scoped_release release;
+  BorrowedContext context;
+  std::shared_ptr<Model> model = models::load(*context, folder, options, &report);
+  return {std::move(model), std::move(report)};
+}
+
+std::shared_ptr<Model> from_config(const py::object& config, const LoadOptions& options) {
+  const Json json = to_json(config);
+  py::gil_scoped_release release;
+  BorrowedContext context;
+  return models::from_config(*context, json, options);
+}
+
+void pack(Model& model, Precision precision) {
+  BorrowedContext context;
+  model.pack(*context, precision);
+}
+
+}  // namespace
+
+void bind_models(py::module_& m) {
+  py::enum_<Precision>(m, "Precision", "Of the weights and of the activations between them.")
+      .value("float32", Precision::Float32)
+      .value("bfloat16", Precision::BFloat16)
+      .value("int8", Precision::Int8);
+  py::class_<LoadReport>(m, "LoadReport", "What did not fit between a checkpoint and a model, by the checkpoint's names.")
+      .def_readonly("missing", &LoadReport::missing)
+      .def_readonly("unexpected", &LoadReport::unexpected)
+      .def_readonly("mismatched", &LoadReport::mismatched);
+  py::class_<LoadOptions>(m, "LoadOptions")
+      .def(py::init<>())
+      .def_readwrite("class_name", &LoadOptions::class_name)
+      .def_readwrite("precision", &LoadOptions::precision)
+      .def_readwrite("automatic_precision", &LoadOptions::automatic_precision)
+      .def_readwrite("pack", &LoadOptions::pack)
+      .def_readwrite("allow_missing", &LoadOptions::allow_missing)
+      .def_readwrite("ignore_mismatched_sizes", &LoadOptions::ignore_mismatched_sizes)
+      .def_readwrite("seed", &LoadOptions::seed);
+  py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A loaded model; several threads may call forward() at once.")
+      .def_property_readonly("class_name", &Model::class_name)
+      .def_property_readonly("base_prefix", &Model::base_prefix)
+      .def_property_readonly("precision", &Model::precision)
+      .def_property("config", [](const Model& model) { return to_python(model.config()); },
+                    [](Model& model, const py::object& config) { model.config() = to_json(config); })
+      .def("forward", &forward)
+      .def("features", &features)
+      .def("parameters", &Model::parameters)
+      .def("num_parameters", &Model::num_parameters)
+      .def("pack", &pack, py::call_guard<py::gil_scoped_release>())
+      .def("unpack", &Model::unpack, py::call_guard<py::gil_scoped_release>());
+  m.def("load", &load, py::arg("folder"), py::arg("options"), py::arg("overrides") = py::none());
+  m.def("from_config", &from_config, py::arg("config"), py::arg("options"));
+  m.def("save", &models::save, py::arg("model"), py::arg("folder"), py::arg("max_shard_bytes"), py::call_guard<py::gil_scoped_release>());
+  m.def("registry", [] {
+    py::list rows;
+    for (const models::Entry& e : models::registry()) rows.append(py::make_tuple(e.model_type, e.class_name, e.auto_class));
+    return rows;
+  }, "All models known, as (model_type, class name, Auto class).");
+}
+
+}  // namespace tenon::python

@@ -1,0 +1,49 @@
+// What the binding files share: one registration function per layer, conversions between Python objects and core types, Contexts.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "tenon/core/context.h"
+#include "tenon/core/json.h"
+#include "tenon/core/tensor.h"
+
+namespace tenon::python {
+
+namespace py = pybind11;
+
+void bind_core(py::module_& m);
+void bind_io(py::module_& m);
+void bind_text(py::module_& m);
+void bind_vision(py::module_& m);
+void bind_models(py::module_& m);
+
+/// JSON as dict, list, str, int, float, bool and None, and back. Keys that are no strings are written as str() of them.
+/// Errors: Error(Type) naming the Python type for objects that JSON does not have; Error(Limit) for nesting deeper than 512.
+py::object to_python(const Json& json);
+Json to_json(py::handle object, int depth = 0);
+
+/// A tensor over the memory of an object with the buffer protocol (a NumPy array, bytes, array.array), without copying where it is
+/// contiguous and aligned. Errors: Error(Type) for an element type that Tenon lacks or a foreign byte order.
+Tensor from_buffer(const py::buffer& object);
+/// The same for an object with __dlpack__. Errors: Error(Device) unless it lies on the CPU; Error(Type).
+Tensor from_dlpack(const py::object& object);
+/// A DLPack capsule over the tensor's memory. Errors: Error(Type) if it is read-only and the consumer's version cannot say so.
+py::capsule to_dlpack(const Tensor& t, bool versioned);
+
+/// A Context of one's own for the time of one call. They are kept for the next calls, as many as were ever in use at once: threads
+/// come and go in a server, and one Context per thread would keep the scratch memory of each.
+class BorrowedContext {
+ public:
+  BorrowedContext();
+  ~BorrowedContext();
+  BorrowedContext(const BorrowedContext&) = delete;
+  BorrowedContext& operator=(const BorrowedContext&) = delete;
+  Context& operator*() { return *context_; }
+
+ private:
+  std::unique_ptr<Context> context_;
+};
+
+}  // namespace tenon::python

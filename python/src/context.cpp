@@ -1,0 +1,39 @@
+// The Contexts that calls from Python run with.
+#include <mutex>
+#include <vector>
+
+#include "bindings.h"
+
+namespace tenon::python {
+namespace {
+
+struct Shelf {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Context>> idle;
+};
+
+Shelf& shelf() {
+  static Shelf* const s = new Shelf;  // never destroyed: tensors and threads may outlive static objects at exit
+  return *s;
+}
+
+}  // namespace
+
+BorrowedContext::BorrowedContext() {
+  {
+    std::lock_guard lock(shelf().mutex);
+    if (!shelf().idle.empty()) {
+      context_ = std::move(shelf().idle.back());
+      shelf().idle.pop_back();
+    }
+  }
+  if (!context_) context_ = std::make_unique<Context>();
+  context_->set_threads(0);  // set_num_threads may have been called since
+}
+
+BorrowedContext::~BorrowedContext() {
+  std::lock_guard lock(shelf().mutex);
+  shelf().idle.push_back(std::move(context_));
+}
+
+}  // namespace tenon::python

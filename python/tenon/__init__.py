@@ -1,0 +1,70 @@
+"""Tenon runs Hugging Face transformers without PyTorch.
+
+The names are those of Transformers and, where inference scripts touch them, of torch: a script changes its import lines.
+Everything is imported when it is first used; importing the package starts no thread.
+"""
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from . import _loader  # noqa: F401  finds the libraries that the extension needs
+from ._core import __version__, available_threads, get_num_threads, kernels_name, set_num_threads
+from ._core import AddedToken, Precision, Tensor, dtype
+
+for _name, _value in dtype.__members__.items():  # tenon.float32, tenon.int64, ...
+    globals()[_name] = _value
+float, half, double, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int64"))
+
+_MODULES = ("cuda", "functions", "logging", "modeling", "nn", "pipelines", "safetensors")
+# module -> the public names that it defines
+_NAMES = {
+    "tensors": "Size as_tensor device from_dlpack from_numpy",
+    "functions": "abs all allclose any arange argmax argmin argsort bmm cat chunk clamp compile concat count_nonzero cumsum einsum empty "
+                 "enable_grad eq equal exp eye flatten full full_like gather get_default_dtype index_select inference_mode initial_seed "
+                 "is_grad_enabled is_tensor isfinite isnan linspace log log_softmax manual_seed matmul max maximum mean min minimum mm no_grad norm ones "
+                 "ones_like permute pow rand randint randn randperm relu reshape set_grad_enabled sigmoid softmax sort split sqrt squeeze stack "
+                 "std sum tanh tensor topk transpose unbind unsqueeze var where zeros zeros_like cuda",
+    "configuration": "AutoConfig PretrainedConfig PreTrainedConfig",
+    "modeling": "PreTrainedModel",
+    "quantization": "Int8Config",
+    "outputs": "ModelOutput",
+    "batch": "BatchEncoding BatchFeature",
+    "tokenization": "AutoTokenizer PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast",
+    "image_processing": "AutoFeatureExtractor AutoImageProcessor BaseImageProcessor load_image",
+    "processing": "AutoProcessor CLIPProcessor",
+    "pipelines": "Pipeline pipeline TextClassificationPipeline FeatureExtractionPipeline FillMaskPipeline ImageClassificationPipeline "
+                 "ImageFeatureExtractionPipeline ZeroShotImageClassificationPipeline",
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+# modules that make classes by name: from the registry of models, and from the tables of families
+_MAKERS = ("modeling", "auto", "configuration", "tokenization", "image_processing")
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"module 'tenon' has no attribute {name!r}")
+    module = _HOME.get(name)
+    if module is not None:
+        value = getattr(importlib.import_module(f".{module}", __name__), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f".{name}", __name__)
+    else:
+        for maker in map(lambda m: importlib.import_module(f".{m}", __name__), _MAKERS if name[:1].isupper() else ()):
+            try:
+                value = getattr(maker, name)
+                break
+            except AttributeError:
+                continue
+        else:
+            raise AttributeError(f"module 'tenon' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    made = [importlib.import_module(f".{m}", __name__).class_names() for m in _MAKERS]
+    return sorted({*globals(), *_HOME, *_MODULES, *(name for names in made for name in names)})
+
+
+importlib.import_module(".tensors", __name__)  # gives Tensor its methods

@@ -1,0 +1,4 @@
+"""python -m tenon: the command `tenon`."""
+from ._cli import main
+
+main()

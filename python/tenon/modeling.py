@@ -1,0 +1,373 @@
+"""Models: PreTrainedModel and the concrete classes, which are made from the C++ registry."""
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+from typing import Any, Iterator
+
+from . import _core, hub
+from ._core import Precision, Tensor
+from .configuration import PretrainedConfig, config_class
+from .outputs import ModelOutput, output_class
+from .quantization import precision_of
+from .tensors import as_tensor, check_device, device, dtype, to_dtype
+
+_FLAGS = ("output_attentions", "output_hidden_states", "return_dict")
+_FLAG_INPUTS = frozenset({"interpolate_pos_encoding", "return_loss"})
+# Arguments of Transformers that mean nothing for an encoder's forward pass; None or False is accepted.
+_ABSENT = frozenset({"head_mask", "past_key_values", "use_cache", "encoder_hidden_states", "encoder_attention_mask", "bool_masked_pos",
+                     "cache_position", "num_items_in_batch"})
+LoadResult = namedtuple("LoadResult", ["missing_keys", "unexpected_keys"])
+
+
+class Embeddings:
+    """What get_input_embeddings() returns: the table of word vectors."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+        self.num_embeddings, self.embedding_dim = weight.shape
+
+    def __call__(self, ids: Any) -> Tensor:
+        return self.weight[as_tensor(ids)]
+
+
+class PreTrainedModel:
+    """A model with its configuration. Several threads may call one model at once.
+
+    The concrete classes (BertModel, ViTForImageClassification, ...) exist for every row of the registry.
+    """
+
+    core_name: str = ""
+    model_type: str = ""
+    config_class: type[PretrainedConfig] = PretrainedConfig
+    main_input_name: str = "input_ids"
+    config: PretrainedConfig
+
+    def __init__(self, config: PretrainedConfig, *, dtype: Any = None, quantization_config: Any = None, **kwargs: Any) -> None:
+        """A model with fresh weights, drawn as tenon.manual_seed says."""
+        from .functions import next_seed
+
+        if not isinstance(config, PretrainedConfig):
+            raise TypeError(f"[{type(self).__name__}] expected a configuration, got {type(config).__name__}; from_pretrained opens checkpoints")
+        options = _core.LoadOptions()
+        options.class_name = self.core_name
+        options.seed = next_seed()
+        options.precision = precision_of(dtype, quantization_config) or Precision.float32
+        unused = [name for name in kwargs if name != "add_pooling_layer"]
+        if unused:
+            raise TypeError(f"[{type(self).__name__}] unknown arguments: {', '.join(unused)}")
+        self._take(_core.from_config({**config.to_diff_dict(), **kwargs}, options), config)
+
+    def _take(self, core: _core.Model, config: PretrainedConfig) -> None:
+        self._core = core
+        self.config = config
+        self.training = False
+        self._parameters: dict[str, Tensor] | None = None
+
+    # Opening and saving
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: "str | os.PathLike[str]", *model_args: Any, **kwargs: Any) -> Any:
+        """Opens a checkpoint folder or a cached hub name.
+
+        dtype: float32 (default), bfloat16 or "auto" (the checkpoint's); quantization_config: Int8Config(); config: a configuration in
+        place of the checkpoint's; ignore_mismatched_sizes: initialises weights of another shape anew; output_loading_info: returns a
+        pair. Other arguments override settings (num_labels=3, output_hidden_states=True).
+        Errors: FileNotFoundError; ValueError for an unknown architecture and damaged files; TypeError for unknown arguments.
+        """
+        return load_model(cls.core_name, pretrained_model_name_or_path, kwargs)
+
+    @classmethod
+    def from_config(cls, config: PretrainedConfig, **kwargs: Any) -> Any:
+        """A model with fresh weights."""
+        return cls(config, **kwargs)
+
+    _from_config = from_config
+
+    def save_pretrained(self, save_directory: "str | os.PathLike[str]", max_shard_size: "int | str" = "50GB", safe_serialization: bool = True,
+                        push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Writes config.json and model.safetensors (or shards), which Transformers opens; atomically."""
+        if push_to_hub:
+            raise ValueError("[save_pretrained] push_to_hub is not supported; upload the folder with huggingface_hub")
+        if not safe_serialization:
+            raise ValueError("[save_pretrained] expected safe_serialization=True, the only format that is written")
+        self._sync_config()
+        _core.save(self._core, os.fspath(save_directory), _bytes(max_shard_size))
+
+    def _sync_config(self) -> None:
+        self._core.config = {**self.config.to_diff_dict(), "architectures": [type(self).__name__], "dtype": "float32"}
+
+    # Running
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model; arguments and outputs are named as in Transformers.
+
+        Tensors may be NumPy arrays, tenon or torch tensors, or nested lists. Returns a ModelOutput, or a tuple for return_dict=False.
+        Errors: TypeError for unknown arguments; ValueError for shapes, for ids outside the vocabulary and for texts that are too long.
+        """
+        flags, inputs = self._arguments(args, kwargs)
+        if "labels" in inputs and self._core.config.get("problem_type") != self.config.problem_type:
+            self._sync_config()
+        outputs = self._core.forward(**inputs, output_hidden_states=flags["output_hidden_states"], output_attentions=flags["output_attentions"])
+        result = output_class(self.core_name)(outputs)
+        return result if flags["return_dict"] else result.to_tuple()
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, bool], dict[str, Any]]:
+        names = self._input_names()
+        if len(args) > len(names):
+            raise TypeError(f"[{type(self).__name__}] expected at most {len(names)} positional arguments, got {len(args)}")
+        given = dict(zip(names, args))
+        twice = given.keys() & kwargs.keys()
+        if twice:
+            raise TypeError(f"[{type(self).__name__}] got two values for {', '.join(sorted(twice))}")
+        given.update(kwargs)
+        flags = {}
+        for name in _FLAGS:
+            value = given.pop(name, None)
+            flags[name] = bool(getattr(self.config, name, False) if value is None else value)
+        unknown = [k for k, v in given.items() if k not in names and not (k in _ABSENT and (v is None or v is False or k == "num_items_in_batch"))]
+        if unknown:
+            raise TypeError(f"[{type(self).__name__}] unknown arguments: {', '.join(sorted(unknown))}; known are: {', '.join((*names, *_FLAGS))}")
+        inputs = {}
+        for name, value in given.items():
+            if value is None or name not in names:
+                continue
+            inputs[name] = bool(value) if name in _FLAG_INPUTS else _input(name, value)
+        return flags, inputs
+
+    def _input_names(self) -> tuple[str, ...]:
+        names = self.config.family.inputs
+        if "For" not in type(self).__name__:  # base models have no loss
+            names = tuple(n for n in names if n != "labels")
+        return names
+
+    def get_text_features(self, input_ids: Any = None, attention_mask: Any = None, position_ids: Any = None, **kwargs: Any) -> Tensor:
+        """CLIP: the projected features of texts, not normalised. Shapes: -> (texts, projection)."""
+        return self._features(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, **kwargs)
+
+    def get_image_features(self, pixel_values: Any = None, interpolate_pos_encoding: bool = False, **kwargs: Any) -> Tensor:
+        """CLIP: the projected features of images, not normalised. Shapes: -> (images, projection)."""
+        return self._features(pixel_values=pixel_values, interpolate_pos_encoding=interpolate_pos_encoding, **kwargs)
+
+    def _features(self, **kwargs: Any) -> Tensor:
+        _, inputs = self._arguments((), kwargs)
+        features = self._core.features(**inputs)
+        features.pooler_output = features.detach()  # Transformers 5 returns an output with this field, 4 the tensor itself
+        return features
+
+    # Parameters
+    def _tensors(self) -> dict[str, Tensor]:
+        if self._parameters is None:
+            self._parameters = dict(self._core.parameters())
+            for t in self._parameters.values():
+                t.requires_grad = True
+        return self._parameters
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """The parameters under the names that the checkpoint has on disk; tied ones once."""
+        return ((f"{prefix}.{name}" if prefix else name, t) for name, t in self._tensors().items())
+
+    def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
+        return iter(self._tensors().values())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: t.detach() for name, t in self._tensors().items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> LoadResult:
+        """Copies weights into the model. Errors: RuntimeError naming what is missing, superfluous or of another shape."""
+        own = self._tensors()
+        missing = [n for n in own if n not in state_dict]
+        unexpected = [n for n in state_dict if n not in own]
+        shapes = [f"{n}: expected {tuple(own[n].shape)}, got {tuple(as_tensor(v).shape)}" for n, v in state_dict.items()
+                  if n in own and tuple(as_tensor(v).shape) != tuple(own[n].shape)]
+        if shapes or (strict and (missing or unexpected)):
+            raise RuntimeError(f"[load_state_dict] missing: {missing}; unexpected: {unexpected}; wrong shapes: {shapes}")
+        values = {n: as_tensor(v).clone() for n, v in state_dict.items() if n in own}  # they may be views of this model's own weights
+        precision = self._core.precision
+        self._core.unpack()
+        for name, t in self._core.parameters():
+            if name in values:
+                t.copy_(values[name])
+        self._core.pack(precision)
+        self._parameters = None
+        return LoadResult(missing, unexpected)
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """The number of weights; tied ones count once."""
+        return sum(t.numel() for name, t in self._tensors().items()
+                   if not (only_trainable and not t.requires_grad) and not (exclude_embeddings and "embedding" in name))
+
+    def requires_grad_(self, requires_grad: bool = True) -> "PreTrainedModel":
+        for t in self._tensors().values():
+            t.requires_grad = requires_grad
+        return self
+
+    def get_input_embeddings(self) -> Embeddings:
+        for name, t in self._tensors().items():
+            if name.endswith(("word_embeddings.weight", "token_embedding.weight")):
+                return Embeddings(t)
+        raise NotImplementedError(f"[{type(self).__name__}] has no table of word vectors")
+
+    # Module methods
+    def eval(self) -> "PreTrainedModel":
+        return self.train(False)
+
+    def train(self, mode: bool = True) -> "PreTrainedModel":
+        self.training = mode
+        return self
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, **kwargs: Any) -> "PreTrainedModel":
+        """Changes the precision: to(tenon.bfloat16). The only device of this build is the CPU."""
+        for arg in args:
+            if isinstance(arg, _core.dtype) or (hasattr(arg, "itemsize") and not isinstance(arg, str)):
+                dtype = arg
+            else:
+                device = arg
+        check_device(device)
+        if dtype is not None and self._core.precision != Precision.int8:
+            precision = precision_of(to_dtype(dtype), None) or Precision.float32
+            if precision != self._core.precision:
+                self._core.pack(precision)
+        return self
+
+    def float(self) -> "PreTrainedModel":
+        return self.to(dtype.float32)
+
+    def bfloat16(self) -> "PreTrainedModel":
+        return self.to(dtype.bfloat16)
+
+    def half(self) -> "PreTrainedModel":
+        return self.to(dtype.float16)
+
+    def cpu(self) -> "PreTrainedModel":
+        return self
+
+    def cuda(self, device: Any = None) -> "PreTrainedModel":
+        return self.to("cuda")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for t in self._tensors().values():
+            t.grad = None
+
+    @property
+    def device(self) -> device:
+        return device("cpu")
+
+    @property
+    def dtype(self) -> dtype:
+        """The type of the activations between layers."""
+        return dtype.bfloat16 if self._core.precision == Precision.bfloat16 else dtype.float32
+
+    @property
+    def name_or_path(self) -> str:
+        return self.config.name_or_path
+
+    @property
+    def base_model_prefix(self) -> str:
+        return self._core.base_prefix
+
+    def __repr__(self) -> str:
+        precision = str(self._core.precision).rpartition(".")[2]
+        return f"{type(self).__name__}(model_type={self.config.model_type!r}, parameters={self.num_parameters():,}, precision={precision})"
+
+
+def _input(name: str, value: Any) -> Tensor:
+    try:
+        t = as_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"[forward] {name}: {error}") from None
+    wide = name in ("pixel_values", "inputs_embeds") and t.dtype.is_floating_point
+    return t._to(dtype.float32) if wide else t
+
+
+def _bytes(size: "int | str") -> int:
+    """A number of bytes from 1000, "200MB" or "5GiB"."""
+    units = {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    if isinstance(size, int):
+        return size
+    for unit, factor in units.items():
+        if size.upper().endswith(unit):
+            return int(float(size[: -len(unit)]) * factor)
+    raise ValueError(f"[save_pretrained] max_shard_size: expected bytes or a text like \"5GB\", got {size!r}")
+
+
+def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str, Any]) -> Any:
+    """from_pretrained for a concrete or an Auto class, named as the registry names it."""
+    kwargs = dict(kwargs)
+    folder = hub.resolve(path, **hub.split_arguments(kwargs))
+    where = kwargs.pop("device", None) or kwargs.pop("device_map", None)
+    check_device(where if not isinstance(where, dict) else next(iter(where.values()), None))
+    options = _core.LoadOptions()
+    options.class_name = class_name
+    torch_dtype = kwargs.pop("torch_dtype", None)
+    precision = precision_of(kwargs.pop("dtype", torch_dtype), kwargs.pop("quantization_config", None))
+    options.automatic_precision = precision is None
+    options.precision = precision or Precision.float32
+    options.allow_missing = True
+    options.ignore_mismatched_sizes = bool(kwargs.pop("ignore_mismatched_sizes", False))
+    wants_info = kwargs.pop("output_loading_info", False)
+    config = kwargs.pop("config", None)
+    if isinstance(config, (str, os.PathLike)):
+        config = PretrainedConfig.from_pretrained(config)
+    overrides: dict[str, Any] = {}
+    if config is not None:
+        overrides = {**config.to_diff_dict(), "id2label": config.id2label, "label2id": config.label2id}
+    known = PretrainedConfig.from_pretrained(folder) if config is None else config
+    unknown = [name for name in kwargs if name not in known and name != "add_pooling_layer"]
+    if unknown:
+        raise TypeError(f"[from_pretrained] unknown arguments: {', '.join(sorted(unknown))}")
+    overrides.update(kwargs)
+    core, report = _core.load(folder, options, overrides)
+    cls = model_class(core.class_name)
+    model = cls.__new__(cls)
+    model._take(core, config if config is not None else _config_of(core, cls, os.fspath(path)))
+    if config is not None and kwargs:
+        model.config.override(kwargs)
+    _report(cls.__name__, os.fspath(path), report)
+    if not wants_info:
+        return model
+    return model, {"missing_keys": report.missing, "unexpected_keys": report.unexpected, "mismatched_keys": report.mismatched, "error_msgs": []}
+
+
+def _config_of(core: _core.Model, cls: type[PreTrainedModel], name: str) -> PretrainedConfig:
+    values = core.config
+    for key, model_type in config_class(values.get("model_type") or cls.model_type).family.sub_configs.items():
+        if model_type == cls.model_type:
+            values = values.get(key) or values
+    return cls.config_class.from_dict(values, name_or_path=name)
+
+
+def _report(class_name: str, path: str, report: _core.LoadReport) -> None:
+    if report.unexpected:
+        hub.warn(f"{class_name}: weights of {path} that are not used: {', '.join(report.unexpected)}")
+    fresh = [*report.missing, *report.mismatched]
+    if fresh:
+        hub.warn(f"{class_name}: weights that {path} lacks were newly initialized: {', '.join(fresh)}. "
+                 "Train this model before using its predictions.")
+
+
+_classes: dict[str, type[PreTrainedModel]] = {}
+
+
+def class_names() -> list[str]:
+    """The concrete model classes, in the order of the registry."""
+    return list(dict.fromkeys(row[1] for row in _core.registry()))
+
+
+def model_class(name: str) -> type[PreTrainedModel]:
+    """A concrete class by its name. Errors: AttributeError if the registry has none."""
+    if name not in _classes:
+        row = next((row for row in _core.registry() if row[1] == name), None)
+        if row is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        config_type = config_class(row[0])
+        _classes[name] = type(name, (PreTrainedModel,), {
+            "core_name": name, "model_type": row[0], "config_class": config_type, "main_input_name": config_type.family.inputs[0],
+            "__module__": __name__, "__doc__": f"Transformers' {name}; see PreTrainedModel.",
+        })
+    return _classes[name]
+
+
+def __getattr__(name: str) -> Any:
+    return model_class(name)

@@ -1,0 +1,82 @@
+"""What models return: a dict, an object with attributes and a tuple in one, as Transformers' ModelOutput."""
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ModelOutput(dict):
+    """Holds what the model computed. A field of the class that was not computed is None as an attribute and absent as a key."""
+
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return super().__getitem__(name)
+        if name in self.fields:
+            return None
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __getitem__(self, key: Any) -> Any:
+        """By name, or by position among the fields that are there."""
+        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The fields that are there, in order."""
+        return tuple(self.values())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.items())})"
+
+    def __reduce__(self) -> Any:
+        return type(self), (dict(self),)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.fields]
+
+
+class BaseModelOutput(ModelOutput):
+    fields = ("last_hidden_state", "hidden_states", "attentions")
+
+
+class BaseModelOutputWithPooling(ModelOutput):
+    fields = ("last_hidden_state", "pooler_output", "hidden_states", "attentions")
+
+
+class SequenceClassifierOutput(ModelOutput):
+    fields = ("loss", "logits", "hidden_states", "attentions")
+
+
+class MaskedLMOutput(ModelOutput):
+    fields = ("loss", "logits", "hidden_states", "attentions")
+
+
+class ImageClassifierOutput(ModelOutput):
+    fields = ("loss", "logits", "hidden_states", "attentions")
+
+
+class CLIPOutput(ModelOutput):
+    fields = ("loss", "logits_per_image", "logits_per_text", "text_embeds", "image_embeds", "text_model_output", "vision_model_output")
+
+
+class CLIPTextModelOutput(ModelOutput):
+    fields = ("text_embeds", "last_hidden_state", "hidden_states", "attentions")
+
+
+class CLIPVisionModelOutput(ModelOutput):
+    fields = ("image_embeds", "last_hidden_state", "hidden_states", "attentions")
+
+
+_BY_CLASS = {"CLIPModel": CLIPOutput, "CLIPTextModelWithProjection": CLIPTextModelOutput, "CLIPVisionModelWithProjection": CLIPVisionModelOutput,
+             "DistilBertModel": BaseModelOutput}
+_BY_HEAD = {"ForSequenceClassification": SequenceClassifierOutput, "ForMaskedLM": MaskedLMOutput, "ForImageClassification": ImageClassifierOutput}
+
+
+def output_class(class_name: str) -> type[ModelOutput]:
+    """The class of what a model class returns."""
+    for head, output in _BY_HEAD.items():
+        if class_name.endswith(head):
+            return output
+    return _BY_CLASS.get(class_name, BaseModelOutputWithPooling)
