@@ -1,0 +1,43 @@
+// Arm Advanced SIMD: attention in float32 arithmetic.
+#include <arm_neon.h>
+
+#include "cpu/fillers.h"
+
+namespace tenon::cpu::neon {
+namespace {
+
+#include "cpu/neon/vec.h"
+
+#include "cpu/generic/lanes.inl.h"
+#include "cpu/generic/math.inl.h"
+
+#include "cpu/generic/tile.inl.h"
+
+#include "cpu/generic/attention.inl.h"
+
+#include "cpu/generic/attention_backward.inl.h"
+
+size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) {
+  // Only a pass that keeps lse has a backward, which needs more.
+  const size_t forward = Workspace(nullptr, c.D, S, 1).bytes, backward = c.lse ? BackwardWorkspace(nullptr, c.D, S).bytes : 0;
+  return forward > backward ? forward : backward;
+}
+
+void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
+  if (c.type == DType::BF16)
+    attend<FloatOperands<bfloat16>>(c, b, h, begin, end, scratch);
+  else
+    attend<FloatOperands<float>>(c, b, h, begin, end, scratch);
+}
+
+}  // namespace
+
+void fill_attention(Kernels&);
+
+void fill_attention(Kernels& k) {
+  k.attention_scratch = attention_scratch;
+  k.attention = attention;
+  k.attention_backward = attention_backward;
+}
+
+}  // namespace tenon::cpu::neon

@@ -1,0 +1,45 @@
+// Arm Advanced SIMD: kernels over rows and elements, and the filler of this set.
+#include <arm_neon.h>
+
+#include "cpu/fillers.h"
+
+namespace tenon {
+namespace cpu::neon {
+
+namespace {
+
+#include "cpu/neon/vec.h"
+
+#include "cpu/generic/lanes.inl.h"
+#include "cpu/generic/math.inl.h"
+
+#include "cpu/generic/elements.inl.h"
+#include "cpu/generic/rows.inl.h"
+
+}  // namespace
+
+void fill_attention(Kernels&);  // attention.cpp
+
+}  // namespace cpu::neon
+
+void fill_neon(Kernels& k) {
+  k.layer_norm = cpu::neon::layer_norm;
+  k.layer_norm_backward = cpu::neon::layer_norm_backward;
+  k.softmax = cpu::neon::softmax;
+  k.softmax_backward = cpu::neon::softmax_backward;
+  k.cross_entropy = cpu::neon::cross_entropy;
+  k.l2_normalize = cpu::neon::l2_normalize;
+  k.gather_rows = cpu::neon::gather_rows;
+  k.scatter_add_rows = cpu::neon::scatter_add_rows;
+  k.sum_rows = cpu::neon::sum_rows;
+  k.quantize_rows = cpu::neon::quantize_rows;
+  k.activation = cpu::neon::activation;
+  k.activation_backward = cpu::neon::activation_backward;
+  k.add = cpu::neon::add;
+  k.mul = cpu::neon::mul;
+  k.axpby = cpu::neon::axpby;
+  k.cast = cpu::neon::cast;
+  cpu::neon::fill_attention(k);
+}
+
+}  // namespace tenon
