@@ -107,8 +107,9 @@ Tokenizer::Limits Tokenizer::resolve(const EncodeOptions& options, bool is_pair)
   check(max_length >= added, ErrorCode::Limit, "tokenizer", "max_length: expected room for the ", added, " special tokens, got ",
         max_length);
   const int64_t room = max_length - added;
-  check(options.stride == 0 || options.stride < room, ErrorCode::Limit, "tokenizer", "stride: expected less than the ", room,
-        " tokens that max_length leaves, got ", options.stride);
+  // a stride that leaves no progress is an error once a text is cut; one past the length never makes sense
+  check(options.stride <= room, ErrorCode::Limit, "tokenizer", "stride: expected less than the ", room, " tokens that max_length leaves, got ",
+        options.stride);
   limits.is_truncated = true;
   limits.max_tokens = static_cast<size_t>(room);
   return limits;
@@ -149,7 +150,8 @@ void Tokenizer::append(Encoding& encoding, const Part& part) const {
 }
 
 Encoding Tokenizer::assemble(const EncodeOptions& options, const Limits& limits, bool is_pair, const Scratch& scratch) const {
-  const auto& [first, second] = scratch.tokens;
+  const std::vector<Token>& first = scratch.tokens[0];
+  const std::vector<Token>& second = scratch.tokens[1];
   Lengths lengths{first.size(), second.size()};
   if (limits.is_truncated) lengths = truncated(first.size(), second.size(), is_pair, limits.max_tokens, options.truncation);
   const auto stride = static_cast<size_t>(options.stride);
@@ -191,10 +193,7 @@ void Tokenizer::pad(std::vector<Encoding>& encodings, const EncodeOptions& optio
     if (target == kNoLimit) return;  // no length to pad to
     check(target < int64_t{1} << 30, ErrorCode::Limit, "tokenizer", "max_length: expected less than 2^30 for padding, got ", target);
   } else {
-    for (const Encoding& e : encodings) {
-      target = std::max(target, static_cast<int64_t>(e.size()));
-      for (const Encoding& window : e.overflowing) target = std::max(target, static_cast<int64_t>(window.size()));
-    }
+    for (const Encoding& e : encodings) target = std::max(target, static_cast<int64_t>(e.size()));
   }
   const int64_t multiple = options.pad_to_multiple_of;
   if (multiple > 0) {

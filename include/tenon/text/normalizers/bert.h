@@ -88,10 +88,10 @@ class BertNormalizer : public Normalizer {
       if (!n_.strip_) return emit(c, origin);
       char32_t parts[32];
       const int n = decompose(c, false, parts);
-      if (n == 1 && combining_class(c) == 0) {
+      if (n == 1 && combining_class(parts[0]) == 0) {
         flush();
         last_ = origin;
-        return emit(c, origin);
+        return emit(parts[0], origin);
       }
       origins_.push_back(origin);
       for (int i = 0; i < n; ++i) {

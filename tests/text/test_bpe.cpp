@@ -1,0 +1,79 @@
+// BPE and WordLevel: merging, affixes, unknown characters, bytes.
+#include "tenon/text/models/bpe.h"
+#include "tiny.h"
+
+using namespace tenon;
+using namespace tenon::text;
+using namespace tenon::text::testing;
+
+namespace {
+
+Tokenizer bpe(const std::string& fields, const std::string& pre_tokenizer = "null") {
+  return Tokenizer::from_json(R"({"pre_tokenizer": )" + pre_tokenizer + R"(, "model": {"type": "BPE", )" + fields + "}}");
+}
+
+}  // namespace
+
+TEST_CASE("merges by rank, leftmost first, as strings or pairs") {
+  const std::string vocab = R"("vocab": {"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5, "aa": 6}, )";
+  CHECK(bpe(vocab + R"("merges": ["a b", "ab c", "b c"])").encode("abcbcab").ids == Ids{5, 4, 3});
+  CHECK(bpe(vocab + R"("merges": [["b", "c"], ["a", "b"]])").encode("abcab").ids == Ids{0, 4, 3});
+  CHECK(bpe(vocab + R"("merges": ["a a"])").encode("aaaaa").ids == Ids{6, 6, 0});
+  const Encoding e = bpe(vocab + R"("merges": ["a b", "ab c"])").encode("abca");
+  CHECK(e.offsets == Offsets{{0, 3}, {3, 4}});
+}
+
+TEST_CASE("short and long words merge alike") {
+  // pairs of every length up to a power of two, so that order matters
+  std::string vocab = R"("x": 0)", merges, token = "x";
+  for (int i = 1; i <= 8; ++i) {
+    merges += (i > 1 ? ", " : "") + std::string("\"") + token + " " + token + "\"";
+    token += token;
+    vocab += ", \"" + token + "\": " + std::to_string(i);
+  }
+  const Tokenizer t = bpe(R"("vocab": {)" + vocab + R"(}, "merges": [)" + merges + "]");
+  for (size_t n = 1; n < 600; n += n < 40 ? 1 : 37) {
+    Ids expected;
+    for (size_t left = n; left >= 256; left -= 256) expected.push_back(8);
+    for (int i = 7; i >= 0; --i)
+      if (n % 256 & (size_t{1} << i)) expected.push_back(i);
+    CAPTURE(n);
+    CHECK(t.encode(std::string(n, 'x')).ids == expected);
+    CHECK(t.encode(std::string(n, 'x')).ids == expected);  // remembered
+  }
+}
+
+TEST_CASE("affixes") {
+  const Tokenizer suffix =
+      bpe(R"("end_of_word_suffix": "</w>", "vocab": {"a": 0, "b</w>": 1, "ab</w>": 2, "a</w>": 3}, "merges": ["a b</w>"])");
+  CHECK(suffix.encode("ab").ids == Ids{2});
+  CHECK(suffix.encode("aa").ids == Ids{0, 3});
+  const Tokenizer prefix = bpe(R"("continuing_subword_prefix": "##", "vocab": {"a": 0, "##b": 1, "ab": 2, "##c": 3}, "merges": ["a ##b"])");
+  CHECK(prefix.encode("abc").ids == Ids{2, 3});
+}
+
+TEST_CASE("unknown characters: dropped, marked, fused, as bytes") {
+  const std::string vocab = R"("vocab": {"a": 0, "u": 1}, "merges": [])";
+  CHECK(bpe(vocab).encode("azza").ids == Ids{0, 0});
+  CHECK(bpe(R"("unk_token": "u", )" + vocab).encode("azza").ids == Ids{0, 1, 1, 0});
+  const Encoding fused = bpe(R"("unk_token": "u", "fuse_unk": true, )" + vocab).encode("azza");
+  CHECK(fused.ids == Ids{0, 1, 0});
+  CHECK(fused.offsets == Offsets{{0, 1}, {1, 3}, {3, 4}});
+  CHECK(bytes_json("null", "null").encode("\xC3\xA9").ids == Ids{0xC3, 0xA9});
+  CHECK(bpe(R"("ignore_merges": true, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [])").encode("ab").ids == Ids{2});
+}
+
+TEST_CASE("long words take near-linear time") {
+  const Tokenizer t = bpe(R"("vocab": {"a": 0, "b": 1, "ab": 2, "abab": 3, "ba": 4}, "merges": ["a b", "ab ab", "b a"])");
+  std::string text;
+  for (int i = 0; i < 500000; ++i) text += "ab";
+  CHECK(t.encode(text).ids.size() == 250000);
+  CHECK(bert().encode(std::string(2000000, 'a')).ids == Ids{2, 1, 3});
+}
+
+TEST_CASE("WordLevel") {
+  const std::string model =
+      R"({"pre_tokenizer": {"type": "WhitespaceSplit"}, "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"a": 0)";
+  CHECK(Tokenizer::from_json(model + R"(, "?": 1}}})").encode("a b a").ids == Ids{0, 1, 0});
+  CHECK(contains(error_of([&] { Tokenizer::from_json(model + "}}}").encode("a b"); }, ErrorCode::Format), "unk_token"));
+}
