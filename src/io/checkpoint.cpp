@@ -6,12 +6,15 @@
 #include <numeric>
 
 #include "tenon/io/files.h"
+#include "tenon/io/torch_file.h"
 
 namespace tenon::io {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
+const std::string kWeights[] = {"model.safetensors", "pytorch_model.bin"};  // the first that is there is read
+constexpr const char* kIndexSuffix = ".index.json";
 
 bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
@@ -69,7 +72,8 @@ Json read_config(const std::string& folder) {
 Checkpoint Checkpoint::open(const std::string& path) {
   Checkpoint out;
   if (is_file(path)) {
-    check(ends_with(path, ".safetensors"), ErrorCode::File, path, "expected a checkpoint folder or a .safetensors file");
+    check(ends_with(path, ".safetensors") || ends_with(path, ".bin"), ErrorCode::File, path,
+          "expected a checkpoint folder, a .safetensors file or a PyTorch .bin file");
     out.folder_ = parent_folder(path);
     const std::string config = join_path(out.folder_, "config.json");
     if (is_file(config)) out.config_ = read_object(config, kMaxConfigBytes);
@@ -77,19 +81,25 @@ Checkpoint Checkpoint::open(const std::string& path) {
   } else {
     out.folder_ = path;
     out.config_ = read_config(path);
-    const auto in_folder = [&](std::string_view name) { return join_path(path, name); };
-    if (is_file(in_folder("model.safetensors")))
-      out.add_file(in_folder("model.safetensors"));
-    else if (is_file(in_folder("model.safetensors.index.json")))
-      out.add_shards(in_folder("model.safetensors.index.json"));
+    const auto is_here = [&](std::string_view name) { return is_file(join_path(path, name)); };
+    const auto base = std::find_if(std::begin(kWeights), std::end(kWeights),
+                                   [&](const std::string& name) { return is_here(name) || is_here(name + kIndexSuffix); });
+    check(base != std::end(kWeights), ErrorCode::File, path,
+          "no weights: expected model.safetensors or model.safetensors.index.json, found ", content_of(path));
+    if (is_here(*base))
+      out.add_file(join_path(path, *base));
     else
-      fail(ErrorCode::File, path, "no weights: expected model.safetensors or model.safetensors.index.json, found ", content_of(path));
+      out.add_shards(join_path(path, *base + kIndexSuffix));
   }
   out.sort_names();
   return out;
 }
 
 void Checkpoint::add_file(const std::string& path) {
+  if (ends_with(path, ".bin")) {
+    for (auto& [name, tensor] : read_torch_file(path)) entries_.push_back({name, {tensor.dtype(), tensor.shape()}, nullptr, tensor});
+    return;
+  }
   const auto file = std::make_shared<const SafeTensors>(SafeTensors::open(path));
   if (entries_.empty()) metadata_ = file->metadata();
   for (std::string& name : file->names()) {
@@ -131,7 +141,7 @@ void Checkpoint::sort_names() {
   std::sort(by_name_.begin(), by_name_.end(), [&](uint32_t a, uint32_t b) { return name(a) < name(b); });
   for (size_t i = 1; i < by_name_.size(); ++i)
     check(name(by_name_[i - 1]) != name(by_name_[i]), ErrorCode::Format, folder_, "tensor ", printable(name(by_name_[i])),
-          " lies in two shards");
+          " is there twice");
 }
 
 std::vector<std::string> Checkpoint::names() const {

@@ -42,16 +42,26 @@ void change(Bytes& x, const std::vector<Bytes>& inputs, std::mt19937& random) {
   const size_t at = below(x.size()), count = std::min<size_t>(1 + below(16), x.size() - at);
   const auto begin = x.begin() + static_cast<std::ptrdiff_t>(at), end = begin + static_cast<std::ptrdiff_t>(count);
   switch (x.empty() ? 6 : below(8)) {
-    case 0: x[at] ^= static_cast<uint8_t>(1u << below(8)); break;
-    case 1: x[at] = static_cast<uint8_t>(random()); break;
-    case 2: std::fill(begin, end, below(2) ? 0xff : 0x00); break;
-    case 3: x.erase(begin, end); break;
+    case 0:
+      x[at] ^= static_cast<uint8_t>(1u << below(8));
+      break;
+    case 1:
+      x[at] = static_cast<uint8_t>(random());
+      break;
+    case 2:
+      std::fill(begin, end, below(2) ? 0xff : 0x00);
+      break;
+    case 3:
+      x.erase(begin, end);
+      break;
     case 4: {
       const Bytes piece(begin, end);
       x.insert(begin, piece.begin(), piece.end());
       break;
     }
-    case 5: x.resize(at); break;
+    case 5:
+      x.resize(at);
+      break;
     case 6: {
       const Bytes& other = inputs[below(inputs.size())];
       const size_t from = below(other.size()), n = std::min<size_t>(1 + below(64), other.size() - from);
@@ -68,7 +78,8 @@ void change(Bytes& x, const std::vector<Bytes>& inputs, std::mt19937& random) {
 
 /// Kept on disk before it runs, since a crash ends the process.
 void keep(const Bytes& input) {
-  std::ofstream("crash-input", std::ios::binary).write(reinterpret_cast<const char*>(input.data()), static_cast<std::streamsize>(input.size()));
+  std::ofstream("crash-input", std::ios::binary)
+      .write(reinterpret_cast<const char*>(input.data()), static_cast<std::streamsize>(input.size()));
 }
 
 }  // namespace
@@ -79,11 +90,16 @@ int main(int argc, char** argv) {
   std::vector<std::string> paths;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
-    if (arg.rfind("-runs=", 0) == 0) runs = std::strtoul(arg.c_str() + 6, nullptr, 10);
-    else if (arg.rfind("-seed=", 0) == 0) seed = std::strtoul(arg.c_str() + 6, nullptr, 10);
-    else if (arg.rfind("-max_len=", 0) == 0) max_len = std::strtoul(arg.c_str() + 9, nullptr, 10);
-    else if (arg == "-keep") keeps = true;
-    else if (arg.rfind("-", 0) != 0) paths.push_back(arg);
+    if (arg.rfind("-runs=", 0) == 0)
+      runs = std::strtoul(arg.c_str() + 6, nullptr, 10);
+    else if (arg.rfind("-seed=", 0) == 0)
+      seed = std::strtoul(arg.c_str() + 6, nullptr, 10);
+    else if (arg.rfind("-max_len=", 0) == 0)
+      max_len = std::strtoul(arg.c_str() + 9, nullptr, 10);
+    else if (arg == "-keep")
+      keeps = true;
+    else if (arg.rfind("-", 0) != 0)
+      paths.push_back(arg);
   }
   std::vector<Bytes> inputs = read_inputs(paths);
   for (const Bytes& input : inputs) LLVMFuzzerTestOneInput(input.data(), input.size());

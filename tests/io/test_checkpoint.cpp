@@ -174,9 +174,23 @@ TEST_CASE("checkpoint: damaged indexes") {
   CHECK(contains(with_index("{\"weight_map\": []}"), "expected a weight_map"));
   CHECK(contains(with_index("["), "Format: [" + (folder / "model.safetensors.index.json") + "] not valid JSON"));
   write_safetensors(folder / "two.safetensors", std::vector<NamedTensor>{{"b", filled({1}, 2)}, {"a", filled({1}, 2)}});
-  CHECK(contains(with_map(R"("a": "one.safetensors", "b": "two.safetensors")"), "tensor \"a\" lies in two shards"));
+  CHECK(contains(with_map(R"("a": "one.safetensors", "b": "two.safetensors")"), "tensor \"a\" is there twice"));
   folder.put("two.safetensors", "cut");
   CHECK(contains(with_map(R"("b": "two.safetensors")"), "Format: [" + (folder / "two.safetensors") + "] no safetensors file"));
+}
+
+TEST_CASE("checkpoint: weights in PyTorch's format, whole or in shards, safetensors first") {
+  const TempFolder folder;
+  const std::string bytes = read_file(join_path(TENON_TEST_DIR, "fuzz/corpus/torch/state_dict.bin"));
+  folder.put("config.json", kConfig.dump());
+  folder.put("pytorch_model.bin", bytes);
+  CHECK(Checkpoint::open(folder.path()).get("scalar").item() == 7);
+  CHECK(Checkpoint::open(folder / "pytorch_model.bin").info("half").dtype == DType::F16);
+  std::filesystem::rename(folder / "pytorch_model.bin", folder / "pytorch_model-00001-of-00001.bin");
+  folder.put("pytorch_model.bin.index.json", R"({"weight_map": {"scalar": "pytorch_model-00001-of-00001.bin"}})");
+  CHECK(Checkpoint::open(folder.path()).get("scalar").item() == 7);
+  write_safetensors(folder / "model.safetensors", three());
+  CHECK(holds_three(Checkpoint::open(folder.path())));
 }
 
 TEST_CASE("checkpoint: the reference checkpoints open and rewrite to the same bytes") {
