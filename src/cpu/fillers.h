@@ -5,15 +5,16 @@
 
 namespace tenon {
 
+/// Portable is ref with Eigen: what a machine without a filler of its own gets.
 enum class Isa : uint8_t { Ref, Portable, Neon, Avx2, Avx512 };
 
 /// Each overwrites the entries that it makes faster and leaves the others as they are.
-[[gnu::weak]] void fill_eigen(Kernels&);  // matmul, on any machine
-void fill_neon(Kernels&);                 // Arm's base set
-void fill_avx2(Kernels&);                 // with fma and f16c
-void fill_avx512(Kernels&);               // f, bw, dq, vl
-void fill_avx512_vnni(Kernels&);          // on top of fill_avx512
-void fill_avx512_bf16(Kernels&);          // on top of fill_avx512
+void fill_eigen(Kernels&);        // matmul, on any machine
+void fill_neon(Kernels&);         // Arm's base set
+void fill_avx2(Kernels&);         // with fma and f16c
+void fill_avx512(Kernels&);       // f, bw, dq, vl
+void fill_avx512_vnni(Kernels&);  // on top of fill_avx512
+void fill_avx512_bf16(Kernels&);  // on top of fill_avx512
 /// The dense matmul entries. `isa` caps what oneDNN may use; the cap holds for the process and must come before its first primitive.
 void fill_onednn(Kernels&, Isa isa);
 

@@ -53,15 +53,19 @@ std::string overlay(Kernels& k, Isa isa) {
     layers += std::string(", ") + name;
   };
   if (isa == Isa::Ref) return layers;
-  if (fill_eigen) add("eigen", fill_eigen);
+  add("eigen", fill_eigen);
 #ifdef TENON_HAS_AVX2
   if (isa == Isa::Avx2) add("avx2", fill_avx2);
 #endif
 #ifdef TENON_HAS_AVX512
   if (isa == Isa::Avx512) {
     add("avx512", fill_avx512);
+#ifdef TENON_HAS_AVX512_VNNI
     if (cpu_features().avx512_vnni) add("vnni", fill_avx512_vnni);
+#endif
+#ifdef TENON_HAS_AVX512_BF16
     if (cpu_features().avx512_bf16) add("bf16", fill_avx512_bf16);
+#endif
   }
 #endif
 #ifdef TENON_HAS_NEON
@@ -95,7 +99,7 @@ Tables make_tables() {
     const bool chosen = !t.chosen && (t.wish.empty() || t.wish == c.name);
 #ifdef TENON_HAS_ONEDNN
     // Only in the chosen table: what oneDNN may use is set once per process.
-    if (chosen && c.isa != Isa::Ref) {
+    if (chosen && c.isa != Isa::Ref && c.isa != Isa::Portable) {
       fill_onednn(k, c.isa);
       layers += ", onednn";
     }

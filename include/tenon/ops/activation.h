@@ -13,16 +13,17 @@ namespace tenon::ops {
 /// Source: transformers/activations.py, ACT2FN.
 inline Activation parse_activation(std::string_view name) {
   constexpr std::pair<std::string_view, Activation> kNames[] = {
-      {"gelu", Activation::Gelu},           {"gelu_new", Activation::GeluTanh},
-      {"gelu_fast", Activation::GeluTanh},  {"gelu_pytorch_tanh", Activation::GeluTanh},
-      {"relu", Activation::Relu},           {"quick_gelu", Activation::QuickGelu},
-      {"silu", Activation::Silu},           {"swish", Activation::Silu},
-      {"tanh", Activation::Tanh},           {"sigmoid", Activation::Sigmoid},
+      {"gelu", Activation::Gelu},          {"gelu_new", Activation::GeluTanh},
+      {"gelu_fast", Activation::GeluTanh}, {"gelu_pytorch_tanh", Activation::GeluTanh},
+      {"relu", Activation::Relu},          {"quick_gelu", Activation::QuickGelu},
+      {"silu", Activation::Silu},          {"swish", Activation::Silu},
+      {"tanh", Activation::Tanh},          {"sigmoid", Activation::Sigmoid},
       {"linear", Activation::None},
   };
   for (const auto& [known, act] : kNames)
     if (name == known) return act;
-  fail(ErrorCode::Format, "activation", "expected a known name (gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, relu, silu, swish, ",
+  fail(ErrorCode::Format, "activation",
+       "expected a known name (gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, relu, silu, swish, ",
        "tanh, sigmoid, linear), got '", name, "'");
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "tenon/ops/checks.h"
@@ -46,9 +47,9 @@ inline AttentionCall attention_call(const AttentionOptions& o, int64_t Nq, int64
 }
 
 inline int64_t head_width(const AttentionOptions& o, int64_t width) {
-  check(o.heads > 0 && width % o.heads == 0 && (o.kv_heads == 0 || (o.kv_heads > 0 && o.heads % o.kv_heads == 0)), ErrorCode::Shape,
-        "attention", "heads: expected to divide a width of ", width, " and to be a multiple of the key heads, got ", o.heads, " and ",
-        o.kv_heads);
+  check(o.heads > 0 && width > 0 && width % o.heads == 0 && (o.kv_heads == 0 || (o.kv_heads > 0 && o.heads % o.kv_heads == 0)),
+        ErrorCode::Shape, "attention", "heads: expected to divide a width of ", width, " and to be a multiple of the key heads, got ",
+        o.heads, " and ", o.kv_heads);
   return width / o.heads;
 }
 
@@ -93,9 +94,8 @@ inline void run_attention(Context& ctx, const AttentionCall& c) {
     for (int64_t h = 0; h < c.H; ++h)
       for (int64_t t = 0; t < T; t += kQueryBlock) tasks.push_back({b, h, t, std::min(T, t + kQueryBlock)});
   }
-  share_tasks(ctx, static_cast<int64_t>(tasks.size()), scratch_for_all(ctx.kernels(), c), [&](int64_t i, void* scratch) {
-    ctx.kernels().attention(c, tasks[i].b, tasks[i].h, tasks[i].begin, tasks[i].end, scratch);
-  });
+  share_tasks(ctx, static_cast<int64_t>(tasks.size()), scratch_for_all(ctx.kernels(), c),
+              [&](int64_t i, void* scratch) { ctx.kernels().attention(c, tasks[i].b, tasks[i].h, tasks[i].begin, tasks[i].end, scratch); });
 }
 
 inline std::vector<Tensor> attention_backward(Context& ctx, AttentionCall c, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -106,9 +106,8 @@ inline std::vector<Tensor> attention_backward(Context& ctx, AttentionCall c, con
   c.lse = const_cast<float*>(lse.data<float>());
   const AttentionGrad g{.d_out = dy.data<float>(), .dq = dq.data<float>(), .dk = dk.data<float>(), .dv = dv.data<float>()};
   const std::vector<int64_t> order = by_size(c);
-  share_tasks(ctx, c.B * c.Hkv, scratch_for_all(ctx.kernels(), c), [&](int64_t i, void* scratch) {
-    ctx.kernels().attention_backward(c, g, order[i / c.Hkv], i % c.Hkv, scratch);
-  });
+  share_tasks(ctx, c.B * c.Hkv, scratch_for_all(ctx.kernels(), c),
+              [&](int64_t i, void* scratch) { ctx.kernels().attention_backward(c, g, order[i / c.Hkv], i % c.Hkv, scratch); });
   return {dq, dk, dv};
 }
 
@@ -159,8 +158,8 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
   detail::check_f32_or_bf16(qkv, "attention", "qkv");
   no_gradient(ctx, "attention_qkv", qkv);
   const int64_t Hkv = options.kv_heads ? options.kv_heads : options.heads, parts = options.heads + 2 * Hkv;
-  check(qkv.rank() == 2 && parts > 0 && qkv.size(1) % parts == 0, ErrorCode::Shape, "attention", "qkv: expected (N, ", parts,
-        " * D), got ", qkv.shape());
+  check(qkv.rank() == 2 && parts > 0 && qkv.size(1) % parts == 0, ErrorCode::Shape, "attention", "qkv: expected (N, ", parts, " * D), got ",
+        qkv.shape());
   const int64_t D = qkv.size(1) / parts;
   detail::head_width(options, options.heads * D);
   AttentionCall c = detail::attention_call(options, qkv.size(0), qkv.size(0), D, qkv.dtype());
@@ -179,29 +178,37 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
 /// Errors: as attention; Error(Limit) if a sequence is longer than T or S.
 inline Tensor attention_probs(Context& ctx, const Tensor& q, const Tensor& k, const AttentionOptions& options, int64_t T, int64_t S) {
   no_gradient(ctx, "attention_probs", q, k);
-  check(q.defined() && q.rank() == 2 && k.defined() && k.rank() == 2, ErrorCode::Shape, "attention", "q, k: expected matrices");
+  detail::check_f32_or_bf16(q, "attention", "q");
+  detail::check_f32_or_bf16(k, "attention", "k");
+  check(q.rank() == 2 && k.rank() == 2, ErrorCode::Shape, "attention", "q, k: expected matrices, got ", q.shape(), " and ", k.shape());
   const int64_t D = detail::head_width(options, q.size(1));
   const AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, q.dtype());
+  check(k.size(1) == c.Hkv * D, ErrorCode::Shape, "attention", "k: expected (Nk, ", c.Hkv * D, "), got ", k.shape());
   const Tensor qf = q.to(DType::F32), kf = k.to(DType::F32);
   Tensor probs = ctx.zeros({c.B, c.H, T, S}, DType::F32);
   float* to = probs.data<float>();
   const float *q0 = qf.data<float>(), *k0 = kf.data<float>();
   for (int64_t b = 0; b < c.B; ++b)
-    check(c.q_start[b + 1] - c.q_start[b] <= T && c.k_start[b + 1] - c.k_start[b] <= S, ErrorCode::Limit, "attention", "probabilities: sequence ",
-          b, " is longer than (", T, ", ", S, ")");
+    check(c.q_start[b + 1] - c.q_start[b] <= T && c.k_start[b + 1] - c.k_start[b] <= S, ErrorCode::Limit, "attention",
+          "probabilities: sequence ", b, " is longer than (", T, ", ", S, ")");
   ctx.over_rows(c.B * c.H, T * S * D, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t b = i / c.H, h = i % c.H, rows = c.q_start[b + 1] - c.q_start[b], keys = c.k_start[b + 1] - c.k_start[b];
       for (int64_t t = 0; t < rows; ++t) {
         const int64_t seen = c.causal ? std::clamp<int64_t>(t + keys - rows + 1, 0, keys) : keys;
         float* row = to + (i * T + t) * S;
+        bool any = false;  // a key that no bias shuts out
         for (int64_t s = 0; s < seen; ++s) {
           const float *x = q0 + (c.q_start[b] + t) * q.size(1) + h * D, *y = k0 + (c.k_start[b] + s) * k.size(1) + h / (c.H / c.Hkv) * D;
           float sum = 0;
           for (int64_t d = 0; d < D; ++d) sum += x[d] * y[d];
           row[s] = sum * c.scale + (c.key_bias ? c.key_bias[c.k_start[b] + s] : 0.0f);
+          any |= row[s] > -std::numeric_limits<float>::infinity();
         }
-        if (seen) ctx.kernels().softmax(row, row, 1, seen);
+        if (any)
+          ctx.kernels().softmax(row, row, 1, seen);
+        else
+          std::fill_n(row, seen, 0.0f);
       }
     }
   });

@@ -107,9 +107,9 @@ Tensor sum_in_blocks(Context& ctx, int64_t N, int64_t k, int64_t C, Body&& body)
 /// The sum over rows of x (N,C), as (C).
 inline Tensor column_sums(Context& ctx, const Tensor& x, int64_t N, int64_t C) {
   const float* p = x.data<float>();
-  return sum_in_blocks(ctx, N, 1, C, [&](float* sum, int64_t begin, int64_t end) {
-    ctx.kernels().sum_rows(sum, p + begin * C, end - begin, C);
-  }).view({C});
+  return sum_in_blocks(ctx, N, 1, C,
+                       [&](float* sum, int64_t begin, int64_t end) { ctx.kernels().sum_rows(sum, p + begin * C, end - begin, C); })
+      .view({C});
 }
 
 }  // namespace detail

@@ -73,9 +73,10 @@ inline Tensor add(Context& ctx, const Tensor& a, const Tensor& b) {
   }
   if (recording(ctx, "add", a, b)) {
     const bool sum = N != 1 && ctx.wants(b);
-    ctx.recorder()->record("add", {y}, {a, b}, [N, C, sum, shape = b.shape()](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-      return {dy[0], sum ? detail::column_sums(c, dy[0], N, C).view(shape) : dy[0]};
-    });
+    ctx.recorder()->record("add", {y}, {a, b},
+                           [N, C, sum, shape = b.shape()](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                             return {dy[0], sum ? detail::column_sums(c, dy[0], N, C).view(shape) : dy[0]};
+                           });
   }
   return y;
 }
@@ -88,10 +89,11 @@ inline Tensor mul(Context& ctx, const Tensor& a, const Tensor& b) {
   detail::check_same(a, b, "mul", "b");
   Tensor y = detail::product(ctx, a, b);
   if (recording(ctx, "mul", a, b))
-    ctx.recorder()->record("mul", {y}, {a, b},
-                           [a, b, want_a = ctx.wants(a), want_b = ctx.wants(b)](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-                             return {want_a ? detail::product(c, dy[0], b) : Tensor(), want_b ? detail::product(c, dy[0], a) : Tensor()};
-                           });
+    ctx.recorder()->record(
+        "mul", {y}, {a, b},
+        [a, b, want_a = ctx.wants(a), want_b = ctx.wants(b)](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+          return {want_a ? detail::product(c, dy[0], b) : Tensor(), want_b ? detail::product(c, dy[0], a) : Tensor()};
+        });
   return y;
 }
 
@@ -155,9 +157,8 @@ inline Tensor transpose(Context& ctx, const Tensor& x) {
   check(x.rank() == 2, ErrorCode::Shape, "transpose", "x: expected two dimensions, got ", x.shape());
   Tensor y = detail::transposed(ctx, x);
   if (recording(ctx, "transpose", x))
-    ctx.recorder()->record("transpose", {y}, {x}, [](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-      return {detail::transposed(c, dy[0])};
-    });
+    ctx.recorder()->record("transpose", {y}, {x},
+                           [](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> { return {detail::transposed(c, dy[0])}; });
   return y;
 }
 
@@ -166,9 +167,8 @@ inline Tensor transpose(Context& ctx, const Tensor& x) {
 inline Tensor reshape(Context& ctx, const Tensor& x, const Shape& shape) {
   Tensor y = x.view(shape);
   if (recording(ctx, "reshape", x))
-    ctx.recorder()->record("reshape", {y}, {x}, [old = x.shape()](Context&, std::span<const Tensor> dy) -> std::vector<Tensor> {
-      return {dy[0].view(old)};
-    });
+    ctx.recorder()->record("reshape", {y}, {x},
+                           [old = x.shape()](Context&, std::span<const Tensor> dy) -> std::vector<Tensor> { return {dy[0].view(old)}; });
   return y;
 }
 

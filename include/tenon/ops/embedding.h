@@ -71,6 +71,7 @@ inline Tensor scatter_rows(Context& ctx, const Tensor& x, std::span<const int64_
   detail::check_f32_or_bf16(x, "scatter_rows", "x");
   const auto [N, C] = detail::matrix_of(x, "scatter_rows", "x");
   check(static_cast<int64_t>(index.size()) == N, ErrorCode::Shape, "scatter_rows", "index: expected ", N, " rows, got ", index.size());
+  check(rows >= 0, ErrorCode::Shape, "scatter_rows", "rows: expected 0 or more, got ", rows);
   detail::check_index(index, rows, "scatter_rows", "row");
   std::vector<bool> taken(static_cast<size_t>(rows));
   for (const int64_t i : index) {

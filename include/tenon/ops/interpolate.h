@@ -18,8 +18,8 @@ struct CubicTaps {
 /// The four neighbours of each of `to` points spread over `from`, pixel centres at (i + 0.5) * from / to.
 inline std::vector<CubicTaps> cubic_taps(int64_t from, int64_t to) {
   constexpr float a = -0.75f;
-  const auto near = [](float d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };               // distance up to 1
-  const auto far = [](float d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };          // distance 1 to 2
+  const auto near = [](float d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };       // distance up to 1
+  const auto far = [](float d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };  // distance 1 to 2
   std::vector<CubicTaps> taps(static_cast<size_t>(to));
   const float step = static_cast<float>(from) / static_cast<float>(to);
   for (int64_t i = 0; i < to; ++i) {

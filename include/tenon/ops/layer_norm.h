@@ -31,17 +31,17 @@ inline Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& w, const T
                              rstd0 ? rstd0 + begin : nullptr, end - begin, C, eps, x.dtype());
   });
   if (record)
-    ctx.recorder()->record("layer_norm", {y}, {x, w, b},
-                           [x, w, mean, rstd, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-                             Tensor dx = c.empty(x.shape(), DType::F32);
-                             float* out = dx.data<float>();
-                             const float *dy0 = dy[0].data<float>(), *x0 = x.data<float>(), *m = mean.data<float>(), *r = rstd.data<float>();
-                             const Tensor dwb = detail::sum_in_blocks(c, N, 2, C, [&](float* sum, int64_t begin, int64_t end) {
-                               c.kernels().layer_norm_backward(out + begin * C, sum, sum + C, dy0 + begin * C, x0 + begin * C,
-                                                               w.data<float>(), m + begin, r + begin, end - begin, C);
-                             });
-                             return {dx, dwb.rows(0, 1).view({C}), dwb.rows(1, 2).view({C})};
-                           });
+    ctx.recorder()->record(
+        "layer_norm", {y}, {x, w, b}, [x, w, mean, rstd, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+          Tensor dx = c.empty(x.shape(), DType::F32);
+          float* out = dx.data<float>();
+          const float *dy0 = dy[0].data<float>(), *x0 = x.data<float>(), *m = mean.data<float>(), *r = rstd.data<float>();
+          const Tensor dwb = detail::sum_in_blocks(c, N, 2, C, [&](float* sum, int64_t begin, int64_t end) {
+            c.kernels().layer_norm_backward(out + begin * C, sum, sum + C, dy0 + begin * C, x0 + begin * C, w.data<float>(), m + begin,
+                                            r + begin, end - begin, C);
+          });
+          return {dx, dwb.rows(0, 1).view({C}), dwb.rows(1, 2).view({C})};
+        });
   return y;
 }
 

@@ -33,13 +33,24 @@ inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const T
   if (filled)
     ctx.over_rows(M, N, [&](int64_t begin, int64_t end) {
       for (int64_t m = begin; m < end; ++m) {
-        if (bias.defined()) std::memcpy(to + m * N, bias.raw(), static_cast<size_t>(N) * sizeof(float));
-        else std::memset(to + m * N, 0, static_cast<size_t>(N) * sizeof(float));
+        if (bias.defined())
+          std::memcpy(to + m * N, bias.raw(), static_cast<size_t>(N) * sizeof(float));
+        else
+          std::memset(to + m * N, 0, static_cast<size_t>(N) * sizeof(float));
       }
     });
   if (K > 0)
-    ctx.kernels().matmul({.c = to, .a = x.raw(), .b = w.raw(), .type = x.dtype(), .c_type = DType::F32, .trans_b = true,
-                          .accumulate = filled, .M = M, .N = N, .K = K, .threads = ctx.threads()});
+    ctx.kernels().matmul({.c = to,
+                          .a = x.raw(),
+                          .b = w.raw(),
+                          .type = x.dtype(),
+                          .c_type = DType::F32,
+                          .trans_b = true,
+                          .accumulate = filled,
+                          .M = M,
+                          .N = N,
+                          .K = K,
+                          .threads = ctx.threads()});
   return y;
 }
 
@@ -86,9 +97,18 @@ inline Tensor linear(Context& ctx, const Tensor& x, const quant::PackedWeight& w
   no_gradient(ctx, "linear on a packed weight", x, bias, residual);
   Tensor y = ctx.empty(detail::with_last(x.shape(), w.N), x.dtype());
   if (y.numel() == 0) return y;
-  LinearCall call{.y = y.raw(), .x = x.raw(), .w = w.data.raw(), .w_scale = w.scale.defined() ? w.scale.data<float>() : nullptr,
-                  .bias = bias.defined() ? bias.data<float>() : nullptr, .residual = residual.raw(), .type = x.dtype(),
-                  .format = w.format, .act = act, .M = detail::matrix_of(x, "linear", "x").N, .N = w.N, .K = w.K,
+  LinearCall call{.y = y.raw(),
+                  .x = x.raw(),
+                  .w = w.data.raw(),
+                  .w_scale = w.scale.defined() ? w.scale.data<float>() : nullptr,
+                  .bias = bias.defined() ? bias.data<float>() : nullptr,
+                  .residual = residual.raw(),
+                  .type = x.dtype(),
+                  .format = w.format,
+                  .act = act,
+                  .M = detail::matrix_of(x, "linear", "x").N,
+                  .N = w.N,
+                  .K = w.K,
                   .threads = ctx.threads()};
   const Tensor scratch = ctx.empty({static_cast<int64_t>(ctx.kernels().linear_scratch(call))}, DType::U8);
   call.scratch = const_cast<void*>(scratch.raw());

@@ -14,7 +14,8 @@ namespace tenon::ops {
 /// Units: smoothing s in [0, 1); rows labelled `ignore` are not counted; NaN if none is.
 /// Errors: Error(Shape), Error(Type), Error(Limit) naming the first label outside [0, C).
 /// Source: torch.nn.functional.cross_entropy.
-inline Tensor cross_entropy(Context& ctx, const Tensor& logits, std::span<const int64_t> labels, int64_t ignore = -100, float smoothing = 0) {
+inline Tensor cross_entropy(Context& ctx, const Tensor& logits, std::span<const int64_t> labels, int64_t ignore = -100,
+                            float smoothing = 0) {
   detail::check_f32(logits, "cross_entropy", "logits");
   const auto [N, C] = detail::matrix_of(logits, "cross_entropy", "logits");
   check(static_cast<int64_t>(labels.size()) == N, ErrorCode::Shape, "cross_entropy", "labels: expected ", N, " for logits ", logits.shape(),

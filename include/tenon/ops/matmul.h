@@ -12,8 +12,8 @@ inline Tensor product_of(Context& ctx, const Tensor& a, const Tensor& b, bool tr
   Tensor c = ctx.empty({M, N}, DType::F32);
   if (M == 0 || N == 0) return c;
   if (K == 0) return ctx.zeros({M, N}, DType::F32);
-  ctx.kernels().matmul({.c = c.raw(), .a = a.raw(), .b = b.raw(), .trans_a = trans_a, .trans_b = trans_b, .M = M, .N = N, .K = K,
-                        .threads = ctx.threads()});
+  ctx.kernels().matmul(
+      {.c = c.raw(), .a = a.raw(), .b = b.raw(), .trans_a = trans_a, .trans_b = trans_b, .M = M, .N = N, .K = K, .threads = ctx.threads()});
   return c;
 }
 
@@ -30,14 +30,15 @@ inline Tensor matmul(Context& ctx, const Tensor& a, const Tensor& b, bool trans_
   const int64_t M = a.size(0), K = a.size(1), N = b.size(trans_b ? 0 : 1);
   Tensor c = detail::product_of(ctx, a, b, false, trans_b, M, N, K);
   if (recording(ctx, "matmul", a, b))
-    ctx.recorder()->record("matmul", {c}, {a, b},
-                           [=, want_a = ctx.wants(a), want_b = ctx.wants(b)](Context& x, std::span<const Tensor> dy) -> std::vector<Tensor> {
-                             Tensor da, db;
-                             if (want_a) da = detail::product_of(x, dy[0], b, false, !trans_b, M, K, N);
-                             if (want_b && trans_b) db = detail::product_of(x, dy[0], a, true, false, N, K, M);
-                             if (want_b && !trans_b) db = detail::product_of(x, a, dy[0], true, false, K, N, M);
-                             return {da, db};
-                           });
+    ctx.recorder()->record(
+        "matmul", {c}, {a, b},
+        [=, want_a = ctx.wants(a), want_b = ctx.wants(b)](Context& x, std::span<const Tensor> dy) -> std::vector<Tensor> {
+          Tensor da, db;
+          if (want_a) da = detail::product_of(x, dy[0], b, false, !trans_b, M, K, N);
+          if (want_b && trans_b) db = detail::product_of(x, dy[0], a, true, false, N, K, M);
+          if (want_b && !trans_b) db = detail::product_of(x, a, dy[0], true, false, K, N, M);
+          return {da, db};
+        });
   return c;
 }
 

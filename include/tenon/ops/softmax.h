@@ -17,9 +17,8 @@ inline Tensor softmax(Context& ctx, const Tensor& x) {
   Tensor y = ctx.empty(x.shape(), DType::F32);
   float* to = y.data<float>();
   const float* from = x.data<float>();
-  ctx.over_rows(N, 4 * C, [&, C = C](int64_t begin, int64_t end) {
-    ctx.kernels().softmax(to + begin * C, from + begin * C, end - begin, C);
-  });
+  ctx.over_rows(N, 4 * C,
+                [&, C = C](int64_t begin, int64_t end) { ctx.kernels().softmax(to + begin * C, from + begin * C, end - begin, C); });
   if (recording(ctx, "softmax", x))
     ctx.recorder()->record("softmax", {y}, {x}, [y, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
       Tensor dx = c.empty(y.shape(), DType::F32);
@@ -49,8 +48,8 @@ inline Tensor log_softmax(Context& ctx, const Tensor& x) {
       const float largest = *std::max_element(x_n, x_n + C);
       double sum = 0;
       for (int64_t i = 0; i < C; ++i) sum += std::exp(x_n[i] - largest);
-      const float log_sum = largest + static_cast<float>(std::log(sum));
-      for (int64_t i = 0; i < C; ++i) to[n * C + i] = x_n[i] - log_sum;
+      const float log_sum = static_cast<float>(std::log(sum));  // apart from the maximum: beside a large one its digits would be lost
+      for (int64_t i = 0; i < C; ++i) to[n * C + i] = x_n[i] - largest - log_sum;
     }
   });
   if (recording(ctx, "log_softmax", x))

@@ -8,116 +8,131 @@
 #include <vector>
 
 #include "tenon/core/context.h"
+#include "tenon/core/error.h"
 
 namespace tenon::train {
 
-/// Watches parameters, remembers the ops between them and a loss, and gives their gradients. Gradients of one parameter from
-/// several uses, and from several backward() calls, add up until clear().
+/// Watches parameters, remembers the ops between them and a loss, and gives their gradients. Not for concurrent use: each Context
+/// that records has its own.
 class Tape final : public Recorder {
  public:
-  /// A gradient is wanted for t. Errors: Error(Type) if it is not float32.
+  /// Asks for the gradient of a tensor: a parameter, or any input.
+  /// Errors: Error(Type) if it is not float32.
   void watch(const Tensor& t) {
     check(t.defined() && t.dtype() == DType::F32, ErrorCode::Type, "tape", "watch: expected a float32 tensor, got ", t.describe());
-    wanted_.insert(t.id());
-    leaves_.insert(t.id());
+    watched_.insert(t.id());
   }
-  bool wants(const Tensor& t) const override { return t.defined() && wanted_.count(t.id()) > 0; }
+  bool wants(const Tensor& t) const override { return t.defined() && (watched_.contains(t.id()) || computed_.contains(t.id())); }
 
   void record(std::string_view op, std::vector<Tensor> outputs, std::vector<Tensor> inputs, Backward backward) override {
     check(backward != nullptr, ErrorCode::Type, op, "gradient: this op has no backward, but an input wants a gradient");
-    for (const Tensor& t : outputs) wanted_.insert(t.id());
-    steps_.push_back({std::string(op), std::move(outputs), std::move(inputs), std::move(backward)});
+    // Ids and shapes suffice: holding the tensors would keep memory that no gradient needs.
+    Step step{std::string(op), {}, {}, std::move(backward)};
+    for (const Tensor& t : inputs) step.inputs.push_back(wants(t) ? Node{t.id(), t.shape()} : Node{});
+    for (const Tensor& t : outputs) {
+      step.outputs.push_back({t.id(), t.shape()});
+      computed_.insert(t.id());
+    }
+    steps_.push_back(std::move(step));
   }
 
-  /// Gradients of `loss` with respect to all that is watched; `dy` is the gradient of loss itself, 1 if undefined.
-  /// The steps are forgotten afterwards, and with them the activations they hold.
+  /// Adds the gradients of `loss` to those of the watched tensors; `dy` is the gradient of loss itself, 1 if undefined.
+  /// The steps are forgotten one by one, and with them the activations that they hold.
   /// Errors: Error(Shape) if loss has several elements and no dy, or dy another shape; Error(Type) if nothing recorded leads to loss.
   void backward(Context& ctx, const Tensor& loss, Tensor dy = {}) {
-    check(wants(loss), ErrorCode::Type, "tape", "backward: no recorded op computed this tensor from a watched one");
+    check(wants(loss), ErrorCode::Type, "tape", "backward: expected a tensor computed from a watched one, got ", loss.describe());
     if (!dy.defined()) {
       check(loss.numel() == 1, ErrorCode::Shape, "tape", "backward: expected a loss of one element, got ", loss.shape());
       dy = ctx.empty(loss.shape(), DType::F32);
       *dy.data<float>() = 1;
     }
     check(dy.shape() == loss.shape(), ErrorCode::Shape, "tape", "backward: dy: expected ", loss.shape(), ", got ", dy.shape());
-    Recorder* const before = ctx.set_recorder(nullptr);
-    try {
-      accumulate(ctx, loss, dy);
-      while (!steps_.empty()) {
-        const Step step = std::move(steps_.back());
-        steps_.pop_back();
-        play(ctx, step);
-      }
-    } catch (...) {
-      ctx.set_recorder(before);
-      throw;
+    const Silence silence(ctx);
+    accumulate(ctx, "tape", {loss.id(), loss.shape()}, std::move(dy));
+    while (!steps_.empty()) {
+      const Step step = std::move(steps_.back());
+      steps_.pop_back();
+      play(ctx, step);
     }
-    ctx.set_recorder(before);
+    computed_.clear();
+    // Both inputs of a sum get the same gradient; whoever clips one in place must not change the other.
+    for (auto& [id, gradient] : gradients_)
+      if (gradient.storage().use_count() > 1) gradient = gradient.clone();
   }
 
-  /// The gradient of a watched tensor; undefined if the loss does not depend on it.
+  /// The gradient of a watched tensor; undefined if no loss depended on it. Several backward passes add up until clear().
   Tensor grad(const Tensor& t) const {
-    const auto it = grads_.find(t.id());
-    return it == grads_.end() ? Tensor() : it->second.value;
+    const auto it = gradients_.find(t.id());
+    return it == gradients_.end() ? Tensor() : it->second;
   }
   size_t num_steps() const { return steps_.size(); }
   /// Forgets steps and gradients; what is watched stays watched.
   void clear() {
     steps_.clear();
-    grads_.clear();
-    wanted_ = leaves_;
+    computed_.clear();
+    gradients_.clear();
   }
 
  private:
+  struct Node {
+    uint64_t id = 0;  // 0: no gradient wanted
+    Shape shape;
+  };
   struct Step {
     std::string op;
-    std::vector<Tensor> outputs, inputs;
+    std::vector<Node> outputs, inputs;
     Backward backward;
   };
-  struct Gradient {
-    Tensor value;
-    bool own = false;  // the first gradient may share memory with another tensor's: it is added to only once it is our own
+
+  /// Gradients are not themselves recorded.
+  struct Silence {
+    explicit Silence(Context& c) : ctx(c), before(c.set_recorder(nullptr)) {}
+    ~Silence() { ctx.set_recorder(before); }
+    Silence(const Silence&) = delete;
+    Silence& operator=(const Silence&) = delete;
+    Context& ctx;
+    Recorder* before;
   };
 
   void play(Context& ctx, const Step& step) {
     std::vector<Tensor> dy;
-    bool any = false;
-    for (const Tensor& t : step.outputs) {
-      const auto it = grads_.find(t.id());
-      dy.push_back(it == grads_.end() ? Tensor() : it->second.value);
-      any |= dy.back().defined();
-      if (it != grads_.end() && !leaves_.count(t.id())) grads_.erase(it);
+    bool reached = false;
+    for (const Node& node : step.outputs) {
+      const auto it = gradients_.find(node.id);
+      dy.push_back(it == gradients_.end() ? Tensor() : it->second);
+      reached |= dy.back().defined();
+      if (it != gradients_.end() && !watched_.contains(node.id)) gradients_.erase(it);
     }
-    if (!any) return;
-    const std::vector<Tensor> dx = step.backward(ctx, dy);
-    check(dx.size() == step.inputs.size(), ErrorCode::Type, step.op, "backward gave ", dx.size(), " gradients for ", step.inputs.size(),
-          " inputs");
-    for (size_t i = 0; i < dx.size(); ++i) {
-      if (!wants(step.inputs[i])) continue;
-      check(dx[i].defined(), ErrorCode::Type, step.op, "backward gave no gradient for input ", i, ", which wants one");
-      accumulate(ctx, step.inputs[i], dx[i]);
-    }
+    if (!reached) return;
+    std::vector<Tensor> dx = step.backward(ctx, dy);
+    dy.clear();
+    check(dx.size() == step.inputs.size(), ErrorCode::Type, step.op, "gradient: expected one for each of ", step.inputs.size(),
+          " inputs, got ", dx.size());
+    for (size_t i = 0; i < dx.size(); ++i)
+      if (step.inputs[i].id) accumulate(ctx, step.op, step.inputs[i], std::move(dx[i]));
   }
 
-  void accumulate(Context& ctx, const Tensor& t, const Tensor& d) {
-    check(d.dtype() == DType::F32 && d.numel() == t.numel(), ErrorCode::Shape, "tape", "a gradient of ", d.describe(), " for ", t.describe());
-    Gradient& g = grads_[t.id()];
-    if (!g.value.defined()) {
-      g.value = d.shape() == t.shape() ? d : d.view(t.shape());
+  void accumulate(Context& ctx, std::string_view op, const Node& node, Tensor d) {
+    check(d.defined() && d.dtype() == DType::F32 && d.numel() == node.shape.numel(), ErrorCode::Shape, op, "gradient: expected float32 ",
+          node.shape, ", got ", d.describe());
+    if (d.shape() != node.shape) d = d.view(node.shape);
+    Tensor& sum = gradients_[node.id];
+    if (!sum.defined()) {
+      sum = std::move(d);
       return;
     }
-    if (!g.own) {
-      g.value = g.value.clone();
-      g.own = true;
-    }
-    float* sum = g.value.data<float>();
-    const float* more = d.data<float>();
-    ctx.over_rows(t.numel(), 1, [&](int64_t begin, int64_t end) { ctx.kernels().axpby(sum + begin, more + begin, end - begin, 1, 1); });
+    // In place only in memory that nobody else holds.
+    Tensor to = sum.storage().use_count() == 1 ? sum : ctx.empty(node.shape, DType::F32);
+    float* out = to.data<float>();
+    const float *a = std::as_const(sum).data<float>(), *b = std::as_const(d).data<float>();
+    ctx.over_rows(d.numel(), 1,
+                  [&](int64_t begin, int64_t end) { ctx.kernels().add(out + begin, a + begin, b + begin, end - begin, DType::F32); });
+    sum = std::move(to);
   }
 
   std::vector<Step> steps_;
-  std::unordered_set<uint64_t> wanted_, leaves_;
-  std::unordered_map<uint64_t, Gradient> grads_;
+  std::unordered_set<uint64_t> watched_, computed_;
+  std::unordered_map<uint64_t, Tensor> gradients_;
 };
 
 }  // namespace tenon::train
