@@ -106,9 +106,9 @@ void bind_models(py::module_& m) {
       .value("bfloat16", Precision::BFloat16)
       .value("int8", Precision::Int8);
   py::class_<LoadReport>(m, "LoadReport", "What did not fit between a checkpoint and a model, by the checkpoint's names.")
-      .def_readonly("missing", &LoadReport::missing)
-      .def_readonly("unexpected", &LoadReport::unexpected)
-      .def_readonly("mismatched", &LoadReport::mismatched);
+      .def_readwrite("missing", &LoadReport::missing)
+      .def_readwrite("unexpected", &LoadReport::unexpected)
+      .def_readwrite("mismatched", &LoadReport::mismatched);
   py::class_<LoadOptions>(m, "LoadOptions")
       .def(py::init<>())
       .def_readwrite("class_name", &LoadOptions::class_name)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Sequence
 
 from . import _core
 from ._lazy import np
@@ -252,13 +252,18 @@ def _from_method(name: str) -> Callable[..., Any]:
     return function
 
 
-_METHODS: Iterable[str] = (
+_METHODS = frozenset((
     "abs", "add", "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "chunk", "clamp", "cumsum", "div", "eq", "equal", "exp",
     "flatten", "gather", "index_select", "log", "log_softmax", "max", "mean", "min", "mul", "neg", "permute", "pow", "relu", "reshape",
     "round", "sigmoid", "softmax", "sort", "split", "sqrt", "squeeze", "std", "sub", "sum", "tanh", "topk", "transpose", "unbind", "unsqueeze",
     "var",
-)
-globals().update({name: _from_method(name) for name in _METHODS})
+))
+
+
+def __getattr__(name: str) -> Any:  # not as globals: they would hide any(), max() and others from this module
+    if name not in _METHODS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _from_method(name)
 
 
 class _Cuda:
@@ -282,10 +287,6 @@ class _Cuda:
 
 
 cuda = _Cuda()
-
-
-def set_grad(enabled: bool) -> None:
-    return None
 
 
 def compile(model: Any, **options: Any) -> Any:

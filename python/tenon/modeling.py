@@ -14,9 +14,10 @@ from .tensors import as_tensor, check_device, device, dtype, to_dtype
 
 _FLAGS = ("output_attentions", "output_hidden_states", "return_dict")
 _FLAG_INPUTS = frozenset({"interpolate_pos_encoding", "return_loss"})
-# Arguments of Transformers that mean nothing for an encoder's forward pass; None or False is accepted.
-_ABSENT = frozenset({"head_mask", "past_key_values", "use_cache", "encoder_hidden_states", "encoder_attention_mask", "bool_masked_pos",
+# Arguments of Transformers that a family does without: None and False are accepted, and _IGNORED with any value.
+_ABSENT = frozenset({"token_type_ids", "head_mask", "past_key_values", "use_cache", "encoder_hidden_states", "encoder_attention_mask", "bool_masked_pos",
                      "cache_position", "num_items_in_batch"})
+_IGNORED = frozenset({"token_type_ids", "num_items_in_batch"})  # DistilBERT takes the former since Transformers 5
 LoadResult = namedtuple("LoadResult", ["missing_keys", "unexpected_keys"])
 
 
@@ -126,7 +127,7 @@ class PreTrainedModel:
         for name in _FLAGS:
             value = given.pop(name, None)
             flags[name] = bool(getattr(self.config, name, False) if value is None else value)
-        unknown = [k for k, v in given.items() if k not in names and not (k in _ABSENT and (v is None or v is False or k == "num_items_in_batch"))]
+        unknown = [k for k, v in given.items() if k not in names and not (k in _ABSENT and (v is None or v is False or k in _IGNORED))]
         if unknown:
             raise TypeError(f"[{type(self).__name__}] unknown arguments: {', '.join(sorted(unknown))}; known are: {', '.join((*names, *_FLAGS))}")
         inputs = {}
@@ -324,6 +325,8 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     model._take(core, config if config is not None else _config_of(core, cls, os.fspath(path)))
     if config is not None and kwargs:
         model.config.override(kwargs)
+    if core.config.get("model_type") not in (None, cls.model_type):  # a tower of a larger model: the rest is not superfluous
+        report.unexpected = []
     _report(cls.__name__, os.fspath(path), report)
     if not wants_info:
         return model
@@ -338,12 +341,16 @@ def _config_of(core: _core.Model, cls: type[PreTrainedModel], name: str) -> Pret
     return cls.config_class.from_dict(values, name_or_path=name)
 
 
+def _listed(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def _report(class_name: str, path: str, report: _core.LoadReport) -> None:
     if report.unexpected:
-        hub.warn(f"{class_name}: weights of {path} that are not used: {', '.join(report.unexpected)}")
+        hub.warn(f"{class_name}: weights of {path} that are not used: {_listed(report.unexpected)}")
     fresh = [*report.missing, *report.mismatched]
     if fresh:
-        hub.warn(f"{class_name}: weights that {path} lacks were newly initialized: {', '.join(fresh)}. "
+        hub.warn(f"{class_name}: weights that {path} lacks were newly initialized: {_listed(fresh)}. "
                  "Train this model before using its predictions.")
 
 

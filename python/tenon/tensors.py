@@ -24,9 +24,11 @@ class device:
             type, index = type.type, type.index if index is None else index
         if isinstance(type, int):
             type = "cpu" if type < 0 else f"cuda:{type}"
-        name, _, number = _core._parse_device(type if index is None else f"{type}:{index}").partition(":")
+        name, _, number = type.partition(":")
+        if name not in ("cpu", "cuda") or not (number.isdigit() or type == name) or (number and index is not None):
+            raise RuntimeError(f"[device] expected cpu, cuda or cuda:INDEX, got {type!r}")
         self.type: str = name
-        self.index: int | None = int(number) if number else None
+        self.index: int | None = int(number) if number else index
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
@@ -42,11 +44,9 @@ class device:
 
 
 def check_device(where: Any) -> None:
-    """Raises RuntimeError unless `where` (a name, an index, a device, None) is the CPU, the only device of this build."""
-    if where is None or where in ("cpu", "auto", -1):
-        return
-    if str(device(where)) != "cpu":
-        raise RuntimeError(f"[device] expected cpu, the only device this build has, got {where}")
+    """Raises RuntimeError unless `where` (a name, an index, a device, None) is one that this build computes on."""
+    if where is not None and where not in ("cpu", "auto", -1):
+        _core._parse_device(str(device(where)))
 
 
 class Size(tuple):

@@ -134,7 +134,7 @@ class PreTrainedTokenizerBase:
         data = _columns(encodings, wanted, return_tensors)
         if options.return_overflowing:
             data["overflow_to_sample_mapping"] = convert(samples, return_tensors)
-        batch = BatchEncoding({k: v[0] for k, v in data.items()} if flat else data, encodings, single)
+        batch = BatchEncoding({k: v if k == "length" else v[0] for k, v in data.items()} if flat else data, encodings, single)
         batch.__dict__["_to_token"] = self._core.id_to_token
         return batch
 
