@@ -15,6 +15,12 @@
 
 #include "tenon/core/kernels.h"
 
+namespace tenon {
+
+[[gnu::weak]] void fill_avx512(Kernels&);  // null in a build without it
+
+}
+
 namespace tenon::agree {
 
 inline const Kernels& ref() {
@@ -23,13 +29,18 @@ inline const Kernels& ref() {
   throw std::runtime_error("no ref table");
 }
 
-/// body(table) for each table that this machine can run, but ref.
+/// body(table) for each table that this machine can run, but ref; also for AVX-512 as a processor without its bf16 has it.
 template <class Body>
 void for_tables(Body&& body) {
   for (const KernelChoice& c : kernel_choices()) {
     if (!c.usable || c.name == "ref") continue;
     INFO("table ", c.name);
     body(*c.kernels);
+    if (c.name != "avx512" || !fill_avx512) continue;
+    Kernels base = ref();
+    fill_avx512(base);
+    INFO("without bf16");
+    body(base);
   }
 }
 
@@ -90,5 +101,31 @@ double largest(const std::vector<A>& a) {
   for (const A& x : a) m = std::max(m, std::fabs(static_cast<double>(x)));
   return m;
 }
+
+/// Exactly the bytes that a kernel asked for, aligned to 64, between bytes that it must not touch.
+class Scratch {
+ public:
+  explicit Scratch(size_t bytes) : bytes_(bytes) {
+    if (bytes > size_t{1} << 40) throw std::runtime_error("a scratch beyond all reason");
+    memory_.assign(bytes + 192, kGuard);
+    begin_ = memory_.data() + 64 + (64 - reinterpret_cast<uintptr_t>(memory_.data()) % 64) % 64;
+    fill();
+  }
+  void* data() { return begin_; }
+  /// Bit patterns of NaN: a kernel that reads before it writes will show it.
+  void fill() { std::memset(begin_, 0xff, bytes_); }
+  bool intact() const {
+    bool same = true;
+    for (const unsigned char* p = memory_.data(); p < memory_.data() + memory_.size(); ++p)
+      if (p < begin_ || p >= begin_ + bytes_) same = same && *p == kGuard;
+    return same;
+  }
+
+ private:
+  static constexpr unsigned char kGuard = 0x7e;
+  size_t bytes_;
+  std::vector<unsigned char> memory_;
+  unsigned char* begin_;
+};
 
 }  // namespace tenon::agree

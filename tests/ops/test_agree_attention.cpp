@@ -54,14 +54,10 @@ struct Problem {
     for (int64_t b = 0; b < call.B; ++b) {
       const int64_t T = q_start[static_cast<size_t>(b) + 1] - q_start[static_cast<size_t>(b)];
       const int64_t S = k_start[static_cast<size_t>(b) + 1] - k_start[static_cast<size_t>(b)];
-      // Exactly the bytes asked for, with a sentinel behind them.
-      const size_t bytes = kernels.attention_scratch(call, T, S);
-      std::vector<char> memory(bytes + 128, 0x7f);
-      char* scratch = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
-      std::memset(scratch, 0xff, bytes);  // NaN wherever a kernel would read before it writes
+      Scratch scratch(kernels.attention_scratch(call, T, S));
       for (int64_t h = 0; h < call.H; ++h)
-        for (int64_t t = 0; t < T; t += split ? split : T) kernels.attention(call, b, h, t, std::min(T, t + (split ? split : T)), scratch);
-      for (char* p = scratch + bytes; p < memory.data() + memory.size(); ++p) REQUIRE(*p == 0x7f);
+        for (int64_t t = 0; t < T; t += split ? split : T) kernels.attention(call, b, h, t, std::min(T, t + (split ? split : T)), scratch.data());
+      CHECK(scratch.intact());
     }
   }
 };

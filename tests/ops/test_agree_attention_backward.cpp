@@ -34,13 +34,11 @@ Gradients gradients(const Kernels& kernels, const Case& c) {
   for (int64_t b = 0; b < call.B; ++b) {
     const auto at = static_cast<size_t>(b);
     const int64_t T = c.q_start[at + 1] - c.q_start[at], S = c.k_start[at + 1] - c.k_start[at];
-    const size_t bytes = kernels.attention_scratch(call, T, S);
-    std::vector<char> memory(bytes + 128, 0x7f);
-    char* scratch = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
-    for (int64_t h = 0; h < c.H && T > 0; ++h) kernels.attention(call, b, h, 0, T, scratch);
-    std::memset(scratch, 0xff, bytes);  // NaN wherever a kernel would read before it writes
-    for (int64_t h = 0; h < c.Hkv; ++h) kernels.attention_backward(call, grad, b, h, scratch);
-    for (char* p = scratch + bytes; p < memory.data() + memory.size(); ++p) REQUIRE(*p == 0x7f);
+    Scratch scratch(kernels.attention_scratch(call, T, S));
+    for (int64_t h = 0; h < c.H && T > 0; ++h) kernels.attention(call, b, h, 0, T, scratch.data());
+    scratch.fill();
+    for (int64_t h = 0; h < c.Hkv; ++h) kernels.attention_backward(call, grad, b, h, scratch.data());
+    CHECK(scratch.intact());
   }
   return r;
 }
