@@ -20,7 +20,9 @@ TEST_CASE("activations equal PyTorch's") {
       {Activation::Silu, {-0.14227761f, -0.26894143f, -0.04750208f, 0, 0.31122968f, 1.76159406f, 3.92805505f}},
       {Activation::Sigmoid, {0.04742587f, 0.26894142f, 0.4750208f, 0.5f, 0.62245935f, 0.88079703f, 0.98201376f}}};
   Context ctx;
-  for (const auto& [act, want] : table) {
+  for (const auto& entry : table) {
+    const Activation act = entry.first;
+    const std::vector<float>& want = entry.second;
     CAPTURE(static_cast<int>(act));
     CHECK(test::relative_error(ops::activation(ctx, test::floats(x, {7}), act), test::floats(want, {7})) < 1e-5);
     const Tensor half = ops::activation(ctx, test::floats(x, {7}).to(DType::BF16), act);

@@ -7,6 +7,10 @@ namespace {
 
 using Tensors = std::vector<Tensor>;
 
+struct Size {
+  int64_t N, K;
+};
+
 /// The worst that a format (and a bfloat16 input) may add, relative to the largest output.
 double bound(WeightFormat format, DType type) {
   if (format == WeightFormat::Int8) return 0.03;
@@ -18,12 +22,13 @@ TEST_CASE("linear on packed weights equals the plain one in every format") {
   for (const auto& f : quant::kFormats)
     for (const DType type : {DType::F32, DType::BF16})
       for (const int64_t M : {1, 5, 67})
-        for (const auto& [N, K] : {std::pair<int64_t, int64_t>{1, 7}, {33, 65}, {96, 128}})
+        for (const auto& size : {Size{1, 7}, {33, 65}, {96, 128}})
           for (const Activation act : {Activation::None, Activation::Gelu})
             for (const bool extras : {false, true}) {
               CAPTURE(f.name);
               CAPTURE(name_of(type));
               CAPTURE(M);
+              const int64_t N = size.N, K = size.K;
               CAPTURE(N);
               CAPTURE(K);
               CAPTURE(static_cast<int>(act));

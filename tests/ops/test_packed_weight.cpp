@@ -5,6 +5,10 @@
 namespace tenon {
 namespace {
 
+struct Size {
+  int64_t N, K;
+};
+
 TEST_CASE("the table of formats is in the order of the enum") {
   for (size_t i = 0; i < quant::kFormats.size(); ++i) {
     CHECK(static_cast<size_t>(quant::kFormats[i].format) == i);
@@ -19,9 +23,10 @@ TEST_CASE("unpack gives the weight back, rounded to the format") {
   Context ctx(2);
   for (const auto& f : quant::kFormats)
     for (const DType type : {DType::F32, DType::BF16, DType::F16})
-      for (const auto& [N, K] : {std::pair<int64_t, int64_t>{1, 1}, {5, 33}, {64, 96}}) {
+      for (const auto& size : {Size{1, 1}, {5, 33}, {64, 96}}) {
         CAPTURE(f.name);
         CAPTURE(name_of(type));
+        const int64_t N = size.N, K = size.K;
         CAPTURE(N);
         CAPTURE(K);
         const Tensor w = test::normal({N, K}, 1).to(type), wide = w.to(DType::F32);
