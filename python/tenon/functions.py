@@ -131,8 +131,8 @@ _generator: Any = None
 
 def manual_seed(seed: int) -> None:
     """Seeds rand, randn, randint, randperm and the weights of models made from a configuration."""
-    global _seed, _generator
-    _seed, _generator = int(seed), None
+    global _seed, _generator, _models_made
+    _seed, _generator, _models_made = int(seed), None, 0
 
 
 def initial_seed() -> int:

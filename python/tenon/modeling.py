@@ -315,7 +315,7 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     if config is not None:
         overrides = {**config.to_diff_dict(), "id2label": config.id2label, "label2id": config.label2id}
     known = PretrainedConfig.from_pretrained(folder) if config is None else config
-    unknown = [name for name in kwargs if name not in known and name != "add_pooling_layer"]
+    unknown = [name for name in kwargs if name not in known and name not in ("num_labels", "add_pooling_layer")]
     if unknown:
         raise TypeError(f"[from_pretrained] unknown arguments: {', '.join(sorted(unknown))}")
     overrides.update(kwargs)

@@ -57,7 +57,7 @@ def checkpoints(tmp_path_factory, tokenizer):
     processor = tenon.ViTImageProcessor(size={"height": 32, "width": 32})
     save("vit", tenon.ViTModel(image), processor)
     save("vit-classifier", tenon.ViTForImageClassification(image), processor)
-    sizes = {k: v for k, v in TINY.items()}
+    sizes = dict(TINY, projection_dim=16)
     clip = tenon.CLIPConfig(projection_dim=16, text_config=dict(sizes, vocab_size=len(tokenizer), eos_token_id=tokenizer.sep_token_id,
                                                                 max_position_embeddings=64),
                             vision_config=dict(sizes, image_size=32, patch_size=8))
