@@ -84,10 +84,10 @@ TEST_CASE("safetensors: every dtype and odd shapes survive a round trip") {
   const auto file = SafeTensors::open(folder / "f");
   CHECK(file.size() == tensors.size());
   CHECK(file.metadata() == Metadata{{"format", "pt"}, {"quote\"", "line\n"}});
-  for (const auto& [name, tensor] : tensors) {
-    CAPTURE(name);
-    CHECK(same(file.tensor(name), tensor));
-    CHECK(is_mapped(file.tensor(name)));
+  for (const NamedTensor& named : tensors) {
+    CAPTURE(named.first);
+    CHECK(same(file.tensor(named.first), named.second));
+    CHECK(is_mapped(file.tensor(named.first)));
   }
   CHECK(list_folder(folder.path()) == std::vector<std::string>{"f"});
 }

@@ -23,7 +23,8 @@ struct ZipFile {
 /// An archive of stored entries; `method` and `flags` go into the directory as they are.
 std::string zip_of(const std::vector<ZipFile>& files, unsigned method = 0, unsigned flags = 0) {
   std::string out, directory;
-  for (const auto& [name, content] : files) {
+  for (const ZipFile& file : files) {
+    const std::string &name = file.name, &content = file.content;  // clang 14 cannot capture structured bindings
     const size_t local = out.size();
     const auto common = [&](std::string& to) {
       append_number(to, 20, 2), append_number(to, flags, 2), append_number(to, method, 2);
@@ -126,7 +127,8 @@ TEST_CASE("torch file: what torch.save wrote") {
   };
   REQUIRE(tensors.size() == std::size(expected));  // "epoch" and the _metadata of the dictionary are no tensors
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto& [name, t] = tensors[i];
+    const std::string& name = tensors[i].first;
+    const Tensor& t = tensors[i].second;
     CAPTURE(name);
     CHECK(name == expected[i].name);
     CHECK(t.dtype() == expected[i].dtype);
