@@ -64,7 +64,7 @@ def resolve(path: "str | os.PathLike[str]", *, cache_dir: Any = None, revision: 
 
 def _fetch(name: str, revision: str | None, cache_dir: Any, token: Any, tried: str) -> tuple[str | None, str]:
     try:
-        import huggingface_hub
+        import huggingface_hub  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return None, f"{tried}; to download it, install huggingface_hub (pip install 'tenon-ml[hub]') or fetch the files yourself"
     try:

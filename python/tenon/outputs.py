@@ -69,9 +69,9 @@ class CLIPVisionModelOutput(ModelOutput):
     fields = ("image_embeds", "last_hidden_state", "hidden_states", "attentions")
 
 
-_BY_CLASS = {"CLIPModel": CLIPOutput, "CLIPTextModelWithProjection": CLIPTextModelOutput, "CLIPVisionModelWithProjection": CLIPVisionModelOutput,
+_BY_CLASS: dict[str, type[ModelOutput]] = {"CLIPModel": CLIPOutput, "CLIPTextModelWithProjection": CLIPTextModelOutput, "CLIPVisionModelWithProjection": CLIPVisionModelOutput,
              "DistilBertModel": BaseModelOutput}
-_BY_HEAD = {"ForSequenceClassification": SequenceClassifierOutput, "ForMaskedLM": MaskedLMOutput, "ForImageClassification": ImageClassifierOutput}
+_BY_HEAD: dict[str, type[ModelOutput]] = {"ForSequenceClassification": SequenceClassifierOutput, "ForMaskedLM": MaskedLMOutput, "ForImageClassification": ImageClassifierOutput}
 
 
 def output_class(class_name: str) -> type[ModelOutput]:

@@ -1,4 +1,6 @@
 """The methods of tenon.Tensor: PyTorch's names and meanings, computed through NumPy views of the same memory."""
+# mypy: disable-error-code="misc"
+# (the methods are written for Tensor, which the stub derives from their class)
 from __future__ import annotations
 
 import math
@@ -21,7 +23,8 @@ class device:
 
     def __init__(self, type: "str | int | device" = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):
-            type, index = type.type, type.index if index is None else index
+            index = type.index if index is None else index
+            type = type.type
         if isinstance(type, int):
             type = "cpu" if type < 0 else f"cuda:{type}"
         name, _, number = type.partition(":")

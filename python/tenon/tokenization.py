@@ -28,6 +28,21 @@ class PreTrainedTokenizerBase:
 
     vocab_files: tuple[str, ...] = ("vocab.txt",)
     is_fast = True
+    # properties, made below from the roles that the engine knows
+    bos_token: "str | None"
+    bos_token_id: "int | None"
+    eos_token: "str | None"
+    eos_token_id: "int | None"
+    unk_token: "str | None"
+    unk_token_id: "int | None"
+    sep_token: "str | None"
+    sep_token_id: "int | None"
+    pad_token: "str | None"
+    pad_token_id: "int | None"
+    cls_token: "str | None"
+    cls_token_id: "int | None"
+    mask_token: "str | None"
+    mask_token_id: "int | None"
 
     def __init__(self, *files: Any, **kwargs: Any) -> None:
         """A tokenizer from its files: BertTokenizer("vocab.txt"), RobertaTokenizer("vocab.json", "merges.txt"), or
@@ -240,7 +255,8 @@ class PreTrainedTokenizerBase:
     def added_tokens_encoder(self) -> dict[str, int]:
         return {t.content: i for i, t in self._core.added_tokens().items()}
 
-    get_added_vocab = added_tokens_encoder.fget
+    def get_added_vocab(self) -> dict[str, int]:
+        return self.added_tokens_encoder
 
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
         """Adds tokens that the vocabulary lacks; returns how many."""

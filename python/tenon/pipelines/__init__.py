@@ -60,7 +60,7 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
     name = _ALIASES.get(task, task) if task is not None else None
     if name is not None and name not in _TASKS:
         raise KeyError(f"[pipeline] unknown task {task!r}; known are {', '.join([*_TASKS, *_ALIASES])}")
-    source: Any = model if model is not None else _TASKS[name][3]
+    source: Any = model if model is not None else _TASKS[name or ""][3]
     folder = hub.resolve(source, **fetch) if isinstance(source, (str, os.PathLike)) else None
     name = name or _task_of(model, folder)
     module, class_name, auto_class, _ = _TASKS[name]

@@ -1,14 +1,14 @@
 """Pipelines over images: classification, features, and classification by free labels."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..image_processing import load_image
 from .base import Pipeline, apply_function, best, labelled
 
 
 class _ImagePipeline(Pipeline):
-    needs = ("image_processor",)
+    needs: ClassVar[tuple[str, ...]] = ("image_processor",)
 
     def _is_single(self, inputs: Any) -> bool:
         return super()._is_single(inputs) or hasattr(inputs, "tobytes")
@@ -61,7 +61,7 @@ class ZeroShotImageClassificationPipeline(_ImagePipeline):
     options = ("candidate_labels", "hypothesis_template", "tokenizer_kwargs", "timeout")
     needs = ("image_processor", "tokenizer")
 
-    def __call__(self, image: Any = None, candidate_labels: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, image: Any = None, candidate_labels: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         image = kwargs.pop("images", image)
         if image is None:
             raise ValueError("[zero-shot-image-classification] expected an image")
