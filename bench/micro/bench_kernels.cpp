@@ -81,7 +81,7 @@ void bench_attention(const Kernels& k) {
     int64_t T, S, H, D;
     bool causal;
   };
-  const Shape shapes[] = {{128, 128, 12, 64, false}, {8, 8, 12, 64, false},      {24, 24, 12, 64, false},   {48, 48, 12, 64, false},
+  const Shape shapes[] = {{128, 128, 12, 64, false}, {8, 8, 12, 64, false},      {24, 24, 12, 64, false},    {48, 48, 12, 64, false},
                           {197, 197, 12, 64, false}, {512, 512, 12, 64, false},  {2048, 2048, 4, 64, false}, {512, 512, 12, 64, true},
                           {128, 128, 12, 32, false}, {128, 128, 12, 128, false}, {128, 128, 12, 80, false},  {50, 50, 8, 64, false},
                           {77, 77, 8, 64, true},     {1, 1024, 12, 64, false}};
@@ -110,8 +110,8 @@ void bench_backward(const Kernels& k) {
       const double time = best_time([&] {
         for (int64_t h = 0; h < H; ++h) k.attention_backward(a.c, g, 0, h, a.scratch);
       });
-      print_flops("attention_backward f32 T " + std::to_string(T) + " D " + std::to_string(D), 10.0 * static_cast<double>(T * T * D * H), time,
-                  peak.f32);
+      print_flops("attention_backward f32 T " + std::to_string(T) + " D " + std::to_string(D), 10.0 * static_cast<double>(T * T * D * H),
+                  time, peak.f32);
     }
 }
 
@@ -152,10 +152,9 @@ void bench_elements(const Kernels& k) {
   const double elements = static_cast<double>(n);
   const std::vector<float> x = noise(static_cast<size_t>(n), 1), dy = noise(static_cast<size_t>(n), 2);
   std::vector<float> y(static_cast<size_t>(n));
-  const std::pair<const char*, Activation> acts[] = {{"gelu", Activation::Gelu},       {"gelu_tanh", Activation::GeluTanh},
-                                                     {"quick_gelu", Activation::QuickGelu}, {"relu", Activation::Relu},
-                                                     {"tanh", Activation::Tanh},       {"silu", Activation::Silu},
-                                                     {"sigmoid", Activation::Sigmoid}};
+  const std::pair<const char*, Activation> acts[] = {
+      {"gelu", Activation::Gelu}, {"gelu_tanh", Activation::GeluTanh}, {"quick_gelu", Activation::QuickGelu}, {"relu", Activation::Relu},
+      {"tanh", Activation::Tanh}, {"silu", Activation::Silu},          {"sigmoid", Activation::Sigmoid}};
   for (const DType type : {DType::F32, DType::BF16}) {
     const double size = static_cast<double>(size_of(type));
     const std::vector<char> in = noise_of(type, static_cast<size_t>(n), 3);
@@ -182,8 +181,8 @@ int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
   const Kernels& k = cpu_kernels();
   peak = measure_peak(std::strcmp(k.name, "avx512") == 0);
-  std::printf("table %s; one thread's peak: f32 %.1f GFLOP/s, bf16 %.1f GFLOP/s, memory %.1f GB/s, copy in cache %.1f GB/s\n", k.name, peak.f32,
-              peak.bf16, peak.read, peak.cache);
+  std::printf("table %s; one thread's peak: f32 %.1f GFLOP/s, bf16 %.1f GFLOP/s, memory %.1f GB/s, copy in cache %.1f GB/s\n", k.name,
+              peak.f32, peak.bf16, peak.read, peak.cache);
   const bool all = what == "all";
   if (all || what == "attention") bench_attention(k);
   if (all || what == "backward") bench_backward(k);

@@ -42,7 +42,8 @@ __attribute__((target("avx512f,avx512bf16"))) void chain_bf16_wide() {
   __m512 x[12];
 #pragma GCC unroll 12
   for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));  // different, or the compiler makes them one
-  const __m512bh b = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80)), c = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x30003000));
+  const __m512bh b = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80)),
+                 c = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x30003000));
   for (long i = 0; i < kSteps; ++i) {
 #pragma GCC unroll 12
     for (auto& v : x) v = _mm512_dpbf16_ps(v, b, c);
@@ -85,14 +86,19 @@ Peak measure_peak(bool wide) {
 #endif
   const size_t bytes = size_t{256} << 20;
   std::vector<char> large(bytes, 1), small(8192), copy(8192);
-  p.read = static_cast<double>(bytes) / best_time([&] {
-             const void* found = std::memchr(large.data(), 0, bytes);
-             asm volatile("" ::"r"(found) : "memory");
-           }, 0.5) / 1e9;
+  p.read = static_cast<double>(bytes) /
+           best_time(
+               [&] {
+                 const void* found = std::memchr(large.data(), 0, bytes);
+                 asm volatile("" ::"r"(found) : "memory");
+               },
+               0.5) /
+           1e9;
   p.cache = 2.0 * 8192 / best_time([&] {
               std::memcpy(copy.data(), small.data(), 8192);
               asm volatile("" ::: "memory");
-            }) / 1e9;
+            }) /
+            1e9;
   return p;
 }
 

@@ -56,7 +56,8 @@ struct Problem {
       const int64_t S = k_start[static_cast<size_t>(b) + 1] - k_start[static_cast<size_t>(b)];
       Scratch scratch(kernels.attention_scratch(call, T, S));
       for (int64_t h = 0; h < call.H; ++h)
-        for (int64_t t = 0; t < T; t += split ? split : T) kernels.attention(call, b, h, t, std::min(T, t + (split ? split : T)), scratch.data());
+        for (int64_t t = 0; t < T; t += split ? split : T)
+          kernels.attention(call, b, h, t, std::min(T, t + (split ? split : T)), scratch.data());
       CHECK(scratch.intact());
     }
   }
@@ -71,7 +72,8 @@ std::vector<float> comparable(std::vector<float> lse) {
 
 template <class E>
 void compare(const Case& c, double out_bound, double lse_bound, int64_t split = 0) {
-  INFO("D ", c.D, " T ", c.q_lengths[0], " S ", c.k_lengths[0], " causal ", c.causal, " bias ", c.bias, " bytes ", sizeof(E), " split ", split);
+  INFO("D ", c.D, " T ", c.q_lengths[0], " S ", c.k_lengths[0], " causal ", c.causal, " bias ", c.bias, " bytes ", sizeof(E), " split ",
+       split);
   Problem<E> expected(c);
   expected.run(ref(), 0);
   for_tables([&](const Kernels& kernels) {
@@ -91,7 +93,8 @@ void compare(const Case& c, int64_t split = 0) {
 }  // namespace
 
 TEST_CASE("attention agrees for every head width") {
-  for (int64_t D : {1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 64, 65, 80, 96, 112, 127, 128, 130, 192, 256}) compare({{37}, {37}, 2, 2, D});
+  for (int64_t D : {1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 64, 65, 80, 96, 112, 127, 128, 130, 192, 256})
+    compare({{37}, {37}, 2, 2, D});
 }
 
 TEST_CASE("attention agrees for every length") {
@@ -102,7 +105,8 @@ TEST_CASE("attention agrees for every length") {
 }
 
 TEST_CASE("attention agrees where queries and keys differ in number") {
-  for (auto [T, S] : std::vector<std::pair<int64_t, int64_t>>{{1, 700}, {2, 33}, {3, 1100}, {4, 600}, {20, 7}, {50, 3}, {60, 1030}, {100, 20}, {7, 1}})
+  for (auto [T, S] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 700}, {2, 33}, {3, 1100}, {4, 600}, {20, 7}, {50, 3}, {60, 1030}, {100, 20}, {7, 1}})
     for (bool causal : {false, true})
       for (bool bias : {false, true}) compare({{T}, {S}, 2, 1, 32, causal, bias});
 }
@@ -145,6 +149,45 @@ TEST_CASE("attention gives a row the same bits however the queries are split") {
       whole.run(kernels, 0);
       parts.run(kernels, 13);
       CHECK(std::memcmp(whole.out.data(), parts.out.data(), whole.out.size() * sizeof(float)) == 0);
+    });
+  }
+}
+
+TEST_CASE("bf16 attention errs at most twice as much as a plain bf16 one") {
+  for (float spread : {1.0f, 4.0f}) {
+    const Case c{{128}, {128}, 2, 2, 64, false, false, true, 0, spread};
+    Problem<bfloat16> p(c);
+    // Exact: the same rounded inputs, everything after in float32 and better.
+    Problem<float> exact(c);
+    exact.q = to_float(p.q), exact.k = to_float(p.k), exact.v = to_float(p.v);
+    exact.call.q = exact.q.data(), exact.call.k = exact.k.data(), exact.call.v = exact.v.data();
+    exact.run(ref(), 0);
+    // Plain: scores, probabilities and result each rounded to bf16, as separate operations write them.
+    std::vector<float> plain(exact.out.size());
+    const AttentionCall& call = exact.call;
+    for (int64_t h = 0; h < call.H; ++h)
+      for (int64_t t = 0; t < call.Nq; ++t) {
+        std::vector<float> s(128);
+        for (int64_t key = 0; key < 128; ++key) {
+          float sum = 0;
+          const float *q = &exact.q[static_cast<size_t>(t * call.ld_q + h * 64)],
+                      *k = &exact.k[static_cast<size_t>(key * call.ld_k + h * 64)];
+          for (int64_t d = 0; d < 64; ++d) sum += q[d] * k[d];
+          s[static_cast<size_t>(key)] = bfloat16::from(bfloat16::from(sum) * call.scale);
+        }
+        ref().softmax(s.data(), s.data(), 1, 128);
+        for (int64_t d = 0; d < 64; ++d) {
+          float sum = 0;
+          for (int64_t key = 0; key < 128; ++key)
+            sum += bfloat16::from(s[static_cast<size_t>(key)]) * exact.v[static_cast<size_t>(key * call.ld_v + h * 64 + d)];
+          plain[static_cast<size_t>(t * call.ld_out + h * 64 + d)] = bfloat16::from(sum);
+        }
+      }
+    const double plain_error = distance(plain, exact.out);
+    for_tables([&](const Kernels& kernels) {
+      Problem<bfloat16> got(c);
+      got.run(kernels, 0);
+      CHECK(distance(got.out, exact.out) <= 2 * plain_error);
     });
   }
 }

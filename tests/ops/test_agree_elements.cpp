@@ -19,14 +19,22 @@ std::vector<float> ramp(float limit, int n) {
 
 double exact(double x, Activation act) {
   switch (act) {
-    case Activation::None: return x;
-    case Activation::Gelu: return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-    case Activation::GeluTanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
-    case Activation::QuickGelu: return x / (1 + std::exp(-1.702 * x));
-    case Activation::Relu: return x > 0 ? x : 0;
-    case Activation::Tanh: return std::tanh(x);
-    case Activation::Silu: return x / (1 + std::exp(-x));
-    case Activation::Sigmoid: return 1 / (1 + std::exp(-x));
+    case Activation::None:
+      return x;
+    case Activation::Gelu:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case Activation::GeluTanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+    case Activation::QuickGelu:
+      return x / (1 + std::exp(-1.702 * x));
+    case Activation::Relu:
+      return x > 0 ? x : 0;
+    case Activation::Tanh:
+      return std::tanh(x);
+    case Activation::Silu:
+      return x / (1 + std::exp(-x));
+    case Activation::Sigmoid:
+      return 1 / (1 + std::exp(-x));
   }
   return x;
 }
@@ -36,7 +44,8 @@ double error(const Kernels& k, Activation act, const std::vector<float>& x) {
   std::vector<float> y(x.size());
   k.activation(y.data(), x.data(), static_cast<int64_t>(x.size()), act, DType::F32);
   double worst = 0;
-  for (size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::fabs(y[i] - exact(x[i], act)) / std::max(1.0, std::fabs(static_cast<double>(x[i]))));
+  for (size_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, std::fabs(y[i] - exact(x[i], act)) / std::max(1.0, std::fabs(static_cast<double>(x[i]))));
   return worst;
 }
 
@@ -81,7 +90,7 @@ TEST_CASE("tanh and sigmoid keep their relative accuracy near zero and in the ta
     CHECK(worst_tanh <= 4e-7);
     CHECK(worst_sigmoid <= 4e-7);
     if (std::string(k.name) == "portable") return;  // 1 + erf(x) of float32 cancels, which the specification allows
-    CHECK(worst_gelu <= 2e-5);  // e^(-x^2 / 2): half an ulp of x^2 in the exponent, at x = -13
+    CHECK(worst_gelu <= 2e-5);                      // e^(-x^2 / 2): half an ulp of x^2 in the exponent, at x = -13
   });
 }
 
@@ -97,7 +106,8 @@ TEST_CASE("activations agree at every size, in place and in both types") {
 }
 
 TEST_CASE("activations at infinities and NaN") {
-  const std::vector<float> x = {kInf, -kInf, std::nanf(""), 3e38f, -3e38f, 0.0f, -0.0f, 1e-40f, -1e-40f, 88.8f, -88.8f, 104, -104, 1e10f, -1e10f, 15, -15};
+  const std::vector<float> x = {kInf,  -kInf,  std::nanf(""), 3e38f, -3e38f, 0.0f,   -0.0f, 1e-40f, -1e-40f,
+                                88.8f, -88.8f, 104,           -104,  1e10f,  -1e10f, 15,    -15};
   for_tables([&](const Kernels& k) {
     for (Activation act : kActivations) {
       INFO("activation ", static_cast<int>(act));
@@ -157,8 +167,9 @@ TEST_CASE("add, mul and axpby agree to the last bit or one rounding") {
 
 TEST_CASE("casts agree to the last bit, specials and ties included") {
   std::vector<float> x = normal(3000, 1, 1);
-  for (uint32_t u : {0x7f800000u, 0xff800000u, 0x7fc00000u, 0x7f800001u, 0xffffffffu, 0u, 0x80000000u, 1u, 0x00400000u, 0x3f808000u, 0x3f818000u,
-                     0x3f807fffu, 0x3f808001u, 0x7f7fffffu, 0x477fefffu, 0x477ff000u, 0x33000000u, 0x33000001u, 0x387fe000u, 0x38801000u, 0x00008000u})
+  for (uint32_t u : {0x7f800000u, 0xff800000u, 0x7fc00000u, 0x7f800001u, 0xffffffffu, 0u,          0x80000000u,
+                     1u,          0x00400000u, 0x3f808000u, 0x3f818000u, 0x3f807fffu, 0x3f808001u, 0x7f7fffffu,
+                     0x477fefffu, 0x477ff000u, 0x33000000u, 0x33000001u, 0x387fe000u, 0x38801000u, 0x00008000u})
     x.push_back(std::bit_cast<float>(u));
   for (int i = -140; i < 128; ++i) x.push_back(std::ldexp(1.2345678f, i)), x.push_back(std::ldexp(-1.0f, i));
   const int64_t n = static_cast<int64_t>(x.size());

@@ -229,3 +229,17 @@ TEST_CASE("quantize_rows gives 0 for a NaN and keeps the scale of the others") {
     }
   });
 }
+
+TEST_CASE("unfold_patches agrees to the last bit") {
+  for_tables([&](const Kernels& k) {
+    for (int64_t p : {1, 3, 7, 14, 16, 32})
+      for (DType type : {DType::F32, DType::BF16, DType::F16}) {
+        const int64_t height = 2 * p, width = 3 * p;
+        const std::vector<float> x = normal(static_cast<size_t>(2 * 3 * height * width), 1);
+        std::vector<char> expected(x.size() * 4), got(x.size() * 4);
+        ref().unfold_patches(expected.data(), type, x.data(), 2, 3, height, width, p);
+        k.unfold_patches(got.data(), type, x.data(), 2, 3, height, width, p);
+        CHECK(got == expected);
+      }
+  });
+}

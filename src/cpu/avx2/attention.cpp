@@ -6,16 +6,15 @@
 namespace tenon::cpu::avx2 {
 namespace {
 
+// Each builds on the ones before.
+// clang-format off
 #include "cpu/avx2/vec.h"
-
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
-
 #include "cpu/generic/tile.inl.h"
-
 #include "cpu/generic/attention.inl.h"
-
 #include "cpu/generic/attention_backward.inl.h"
+// clang-format on
 
 size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) {
   // Only a pass that keeps lse has a backward, which needs more.

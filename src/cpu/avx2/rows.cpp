@@ -8,13 +8,14 @@ namespace cpu::avx2 {
 
 namespace {
 
+// Each builds on the ones before.
+// clang-format off
 #include "cpu/avx2/vec.h"
-
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
-
 #include "cpu/generic/elements.inl.h"
 #include "cpu/generic/rows.inl.h"
+// clang-format on
 
 }  // namespace
 
@@ -39,6 +40,7 @@ void fill_avx2(Kernels& k) {
   k.mul = cpu::avx2::mul;
   k.axpby = cpu::avx2::axpby;
   k.cast = cpu::avx2::cast;
+  k.unfold_patches = cpu::avx2::unfold_patches;
   cpu::avx2::fill_attention(k);
 }
 

@@ -113,9 +113,7 @@ inline vf fraction(vf x, vf& whole) {
   return x - whole;
 }
 /// p 2^whole for p in [1, 2]; 0 where that would be subnormal.
-inline vf scale2_floor(vf p, vf whole) {
-  return _mm256_andnot_ps(less(whole, set1(-126.0f)), p * power2(_mm256_cvtps_epi32(whole)));
-}
+inline vf scale2_floor(vf p, vf whole) { return _mm256_andnot_ps(less(whole, set1(-126.0f)), p * power2(_mm256_cvtps_epi32(whole))); }
 
 /// Rows to columns, 32-bit elements.
 inline void transpose(vf (&r)[8]) {

@@ -6,16 +6,15 @@
 namespace tenon::cpu::avx512 {
 namespace {
 
+// Each builds on the ones before.
+// clang-format off
 #include "cpu/avx512/vec.h"
-
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
-
 #include "cpu/generic/tile.inl.h"
-
 #include "cpu/generic/attention.inl.h"
-
 #include "cpu/generic/attention_backward.inl.h"
+// clang-format on
 
 }  // namespace
 

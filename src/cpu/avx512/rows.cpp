@@ -8,13 +8,14 @@ namespace cpu::avx512 {
 
 namespace {
 
+// Each builds on the ones before.
+// clang-format off
 #include "cpu/avx512/vec.h"
-
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
-
 #include "cpu/generic/elements.inl.h"
 #include "cpu/generic/rows.inl.h"
+// clang-format on
 
 }  // namespace
 
@@ -39,6 +40,7 @@ void fill_avx512(Kernels& k) {
   k.mul = cpu::avx512::mul;
   k.axpby = cpu::avx512::axpby;
   k.cast = cpu::avx512::cast;
+  k.unfold_patches = cpu::avx512::unfold_patches;
   cpu::avx512::fill_attention(k);
 }
 

@@ -7,13 +7,14 @@ namespace tenon::cpu::avx512_bf16 {
 namespace {
 
 #define TENON_VEC_BF16
+// Each builds on the ones before.
+// clang-format off
 #include "cpu/avx512/vec.h"
-
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
-
 #include "cpu/generic/elements.inl.h"
 #include "cpu/generic/rows.inl.h"
+// clang-format on
 
 }  // namespace
 

@@ -21,9 +21,7 @@ struct FloatOperands {
   static constexpr int64_t kPer = 1;  // elements in a unit
   static constexpr bool kFewTerms = false;
   /// Units u .. u + kLanes of a row of D elements.
-  static vf load_units(const E* row, int64_t u, int64_t D) {
-    return u + kLanes <= D ? load(row + u, Full{}) : load(row + u, Part(D - u));
-  }
+  static vf load_units(const E* row, int64_t u, int64_t D) { return u + kLanes <= D ? load(row + u, Full{}) : load(row + u, Part(D - u)); }
   template <class P>
   static vf load_value_units(const E* row, const E*, int64_t d, P part) {
     return load(row + d, part);
@@ -175,15 +173,17 @@ inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadR
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t row = part_begin(rows, tiles, i), end = part_begin(rows, tiles, i + 1), columns = reach(end - 1) - panel;
       if (columns <= 0) continue;
-      tile_of<Multiply>(end - row, (columns + kLanes - 1) / kLanes)(w.scores + row * ld + panel, ld, w.queries + row * ld_queries, ld_queries, 1,
-                                                                    w.keys + (key + panel) * w.units, kPanel, w.units, false);
+      tile_of<Multiply>(end - row, (columns + kLanes - 1) / kLanes)(w.scores + row * ld + panel, ld, w.queries + row * ld_queries,
+                                                                    ld_queries, 1, w.keys + (key + panel) * w.units, kPanel, w.units,
+                                                                    false);
     }
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t row = part_begin(rows, tiles, i), end = part_begin(rows, tiles, i + 1), seen = reach(end - 1);
     if (seen == 0) continue;
     const int64_t padded = round_up(seen, kLanes);
     for (int64_t r = row; r < end; ++r) {
-      const float worth = weigh<Operands>(w.scores + r * ld, reach(r), padded, {scaling.factor, scaling.bias ? scaling.bias + key : nullptr}, states[r]);
+      const float worth =
+          weigh<Operands>(w.scores + r * ld, reach(r), padded, {scaling.factor, scaling.bias ? scaling.bias + key : nullptr}, states[r]);
       if (key == 0 || worth == 1) continue;
       float* sums = w.sums + r * w.width;
       for_lanes(w.width, [&](int64_t d, auto) { store(sums + d, load(sums + d, Full{}) * set1(worth), Full{}); });
@@ -218,8 +218,8 @@ inline void attend_packed(const AttentionCall& c, const HeadRows<typename Operan
     for (int64_t key = 0; key < seen; key += kKeyBlock)
       attend_block<Operands>(w, c, head, t, rows, key, least(kKeyBlock, seen - key), scaling, states);
     for (int64_t r = 0; r < rows; ++r)
-      finish_row(head.out + (t + r) * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t + r : nullptr, w.sums + r * w.width, states[r],
-                 c.D);
+      finish_row(head.out + (t + r) * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t + r : nullptr, w.sums + r * w.width,
+                 states[r], c.D);
   }
 }
 
@@ -254,7 +254,8 @@ inline void attend_few(const AttentionCall& c, const HeadRows<E>& head, int64_t 
         else
           for (int64_t s = 0; s < keys; ++s, v += c.ld_v)
             for (int i = 0; i < 4; ++i)
-              if (const int64_t left = c.D - d - i * kLanes; left > 0) sum[i] = fma(set1(w.scores[s]), load(v + i * kLanes, Part(left)), sum[i]);
+              if (const int64_t left = c.D - d - i * kLanes; left > 0)
+                sum[i] = fma(set1(w.scores[s]), load(v + i * kLanes, Part(left)), sum[i]);
         for (int i = 0; i < 4 && d + i * kLanes < w.width; ++i) store(w.sums + d + i * kLanes, sum[i], Full{});
       }
     }

@@ -7,10 +7,10 @@
 
 /// The scratch of a call; its parts start at cache lines. Rows are padded to whole vectors with zeros.
 struct BackwardWorkspace {
-  float *keys = nullptr, *values = nullptr;            // transposed, in panels
-  float *key_rows = nullptr, *dk = nullptr, *dv = nullptr;  // (S, width)
+  float *keys = nullptr, *values = nullptr;                                    // transposed, in panels
+  float *key_rows = nullptr, *dk = nullptr, *dv = nullptr;                     // (S, width)
   float *bias = nullptr, *queries = nullptr, *d_out = nullptr, *dq = nullptr;  // of a query block: (kQueryBlock, width)
-  float *weights = nullptr, *d_scores = nullptr;       // (kQueryBlock, ld_scores)
+  float *weights = nullptr, *d_scores = nullptr;                               // (kQueryBlock, ld_scores)
   int64_t width, ld_scores;
   size_t bytes = 0;
 
@@ -48,7 +48,8 @@ inline void clear(float* p, int64_t n) {
 
 inline void add_rows(float* to, int64_t ld, const float* from, int64_t rows, int64_t D, int64_t width) {
   for (int64_t r = 0; r < rows; ++r)
-    for_lanes(D, [&](int64_t d, auto part) { store(to + r * ld + d, load(to + r * ld + d, part) + load(from + r * width + d, part), part); });
+    for_lanes(D,
+              [&](int64_t d, auto part) { store(to + r * ld + d, load(to + r * ld + d, part) + load(from + r * width + d, part), part); });
 }
 
 /// c (rows, n rounded up to vectors) = a (rows, D) times packed columns.
@@ -63,8 +64,8 @@ inline void multiply_packed(float* c, int64_t ldc, int64_t rows, const float* a,
 }
 
 /// Of one row: scores to weights, products do v^T to gradients of the scaled scores. Both 0 from n up to `padded`.
-inline void score_gradients(float* weights, float* d_scores, int64_t n, int64_t padded, const float* bias, float factor, float lse, float delta,
-                            float scale) {
+inline void score_gradients(float* weights, float* d_scores, int64_t n, int64_t padded, const float* bias, float factor, float lse,
+                            float delta, float scale) {
   // A row that saw nothing has weights of 0.
   const vf shift = set1(lse == -__builtin_inff() ? lse : -lse * kLog2E), vfactor = set1(factor), vdelta = set1(delta), vscale = set1(scale);
   for (int64_t i = 0; i < padded; i += kLanes) {

@@ -65,11 +65,17 @@ inline void activation_backward(float* dx, const float* dy, const float* x, int6
     case Activation::Relu:
       return apply([](vf v) { return select(less(zero(), v), set1(1.0f), zero()); });
     case Activation::Tanh:
-      return apply([](vf v) { const vf t = tanh(v); return fnma(t, t, set1(1.0f)); });
+      return apply([](vf v) {
+        const vf t = tanh(v);
+        return fnma(t, t, set1(1.0f));
+      });
     case Activation::Silu:
       return apply([](vf v) { return gated_slope(v, v, set1(1.0f)); });
     case Activation::Sigmoid:
-      return apply([](vf v) { const vf s = sigmoid(v); return s * (set1(1.0f) - s); });
+      return apply([](vf v) {
+        const vf s = sigmoid(v);
+        return s * (set1(1.0f) - s);
+      });
   }
 }
 

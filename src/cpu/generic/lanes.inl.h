@@ -27,7 +27,8 @@ inline vf fold_lanes(int64_t n, vf start, Join&& join, Body&& body) {
 /// Sum of body over n elements; body's lanes outside a Part must be 0.
 template <class Body>
 inline float sum_lanes(int64_t n, Body&& body) {
-  return reduce_add(fold_lanes(n, zero(), [](vf a, vf b) { return a + b; }, body));
+  return reduce_add(fold_lanes(
+      n, zero(), [](vf a, vf b) { return a + b; }, body));
 }
 
 /// Largest of body over n elements, -inf for none.

@@ -10,7 +10,8 @@ inline vf polynomial(vf x, const float (&c)[n]) {
 
 /// e^x within 1 ulp; 0 and inf beyond the range, NaN stays NaN.
 inline vf exp(vf x) {
-  constexpr float c[] = {1.0f, 1.0f, 0.4999999403953552f, 0.16666430234909058f, 0.04166800528764725f, 0.008374195545911789f, 0.0013843607157468796f};
+  constexpr float c[] = {
+      1.0f, 1.0f, 0.4999999403953552f, 0.16666430234909058f, 0.04166800528764725f, 0.008374195545911789f, 0.0013843607157468796f};
   x = min(set1(89.0f), max(set1(-104.5f), x));  // both beyond where float32 overflows and vanishes
   const vf n = round_even(x * set1(1.4426950408889634f));
   // ln 2 in two parts, the first short enough for n * part to be exact
@@ -21,7 +22,8 @@ inline vf exp(vf x) {
 /// 2^x for x <= 0 or -inf: within 2^-22 relative; with few terms 3e-6, enough for weights rounded to bf16.
 template <bool few_terms = false>
 inline vf exp2_negative(vf x) {
-  constexpr float c5[] = {1.0f, 0.6931512951850891f, 0.24016444385051727f, 0.05579991266131401f, 0.009017030708491802f, 0.0018671300495043397f};
+  constexpr float c5[] = {
+      1.0f, 0.6931512951850891f, 0.24016444385051727f, 0.05579991266131401f, 0.009017030708491802f, 0.0018671300495043397f};
   constexpr float c4[] = {1.0f, 0.6930448412895203f, 0.241280198097229f, 0.052242472767829895f, 0.013426683843135834f};
   vf whole;
   const vf part = fraction(x, whole);
@@ -47,7 +49,7 @@ inline vf tanh(vf x) {
 /// The normal distribution's upper tail Q(z) = erfc(z / sqrt 2) / 2 for z >= 0, relative error 4e-7 while it is a normal number, and
 /// e^(-z^2 / 2), which its slope needs.
 inline vf normal_tail(vf z, vf& gauss) {
-  constexpr float c[] = {0.11961627751588821f, 0.12094910442829132f, 0.0987190529704094f,   0.13244079053401947f,
+  constexpr float c[] = {0.11961627751588821f,  0.12094910442829132f, 0.0987190529704094f,   0.13244079053401947f,
                          -0.06092112511396408f, 0.21413418114185333f, -0.16168001294136047f, 0.03674173355102539f};
   gauss = exp(z * z * set1(-0.5f));
   const vf t = set1(1.0f) / fma(z, set1(0.30000001192092896f), set1(1.0f));

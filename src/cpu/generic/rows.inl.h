@@ -12,15 +12,14 @@ inline void layer_norm_row(E* y, const E* x, const float* w, const float* b, flo
                          });
   const float r = 1.0f / __builtin_sqrtf(variance + eps);
   const vf vr = set1(r);
-  for_lanes(C, [&](int64_t i, auto part) {
-    store(y + i, fma((load(x + i, part) - center) * vr, load(w + i, part), load(b + i, part)), part);
-  });
+  for_lanes(
+      C, [&](int64_t i, auto part) { store(y + i, fma((load(x + i, part) - center) * vr, load(w + i, part), load(b + i, part)), part); });
   *mean = m;
   *rstd = r;
 }
 
 inline void layer_norm(void* y, const void* x, const float* w, const float* b, float* mean, float* rstd, int64_t N, int64_t C, float eps,
-                DType type) {
+                       DType type) {
   with_activation_type(type, [&](auto* e) {
     using E = pointee<decltype(e)>;
     float unused;
@@ -31,7 +30,7 @@ inline void layer_norm(void* y, const void* x, const float* w, const float* b, f
 }
 
 inline void layer_norm_backward(float* dx, float* dw, float* db, const float* dy, const float* x, const float* w, const float* mean,
-                         const float* rstd, int64_t N, int64_t C) {
+                                const float* rstd, int64_t N, int64_t C) {
   for (int64_t n = 0; n < N; ++n, dx += C, dy += C, x += C) {
     const vf m = set1(mean[n]), r = set1(rstd[n]);
     vf sum_g = zero(), sum_gx = zero();  // of g = dy * w, the gradient of the normalised row
@@ -71,7 +70,7 @@ inline void softmax_backward(float* dx, const float* dy, const float* y, int64_t
 }
 
 inline void cross_entropy(float* loss, float* d, const float* logits, const int64_t* labels, int64_t N, int64_t C, int64_t ignore,
-                   float smoothing) {
+                          float smoothing) {
   for (int64_t n = 0; n < N; ++n) {
     const float* x = logits + n * C;
     float* d_n = d ? d + n * C : nullptr;
@@ -119,7 +118,8 @@ inline void gather_row(Y* y, const Table* row, int64_t C, bool accumulate) {
     for_lanes(C, [&](int64_t i, auto part) { store(y + i, load(row + i, part), part); });
 }
 
-inline void gather_rows(void* y, DType y_type, const void* table, DType table_type, const int64_t* index, int64_t N, int64_t C, bool accumulate) {
+inline void gather_rows(void* y, DType y_type, const void* table, DType table_type, const int64_t* index, int64_t N, int64_t C,
+                        bool accumulate) {
   with_activation_type(y_type, [&](auto* y_pointer) {
     with_float_type(table_type, [&](auto* table_pointer) {
       auto* y_n = static_cast<decltype(y_pointer)>(y);
@@ -160,5 +160,19 @@ inline void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int
         store(q + i, select(less(abs(v), set1(127.5f)), v, zero()), part);  // only a NaN is beyond
       });
     }
+  });
+}
+
+inline void unfold_patches(void* y, DType y_type, const float* x, int64_t B, int64_t channels, int64_t height, int64_t width, int64_t p) {
+  with_float_type(y_type, [&](auto* e) {
+    auto* out = static_cast<decltype(e)>(y);
+    const int64_t rows = height / p, columns = width / p;
+    for (int64_t b = 0; b < B; ++b)
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < columns; ++c)
+          for (int64_t line = 0; line < channels * p; ++line, out += p) {
+            const float* from = x + ((b * channels + line / p) * height + r * p + line % p) * width + c * p;
+            for_lanes(p, [&](int64_t i, auto part) { store(out + i, load(from + i, part), part); });
+          }
   });
 }

@@ -10,7 +10,8 @@ struct MultiplyF32 {
 
 /// One block as a loop nest; a(r, k) is at a[r * row_step + k * k_step], b(k, v) at b[k * ldb + v * kLanes].
 template <class Multiply, int rows, int vectors>
-void tile(float* c, int64_t ldc, const float* a, int64_t row_step, int64_t k_step, const float* b, int64_t ldb, int64_t K, bool accumulate) {
+void tile(float* c, int64_t ldc, const float* a, int64_t row_step, int64_t k_step, const float* b, int64_t ldb, int64_t K,
+          bool accumulate) {
   vf sum[rows][vectors];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
@@ -48,12 +49,18 @@ template <class Multiply>
 inline TileFunction tile_of(int64_t rows, int64_t vectors) {
   static_assert(kTileRows == 6);
   switch (rows) {
-    case 1: return tile_of<Multiply, 1>(vectors);
-    case 2: return tile_of<Multiply, 2>(vectors);
-    case 3: return tile_of<Multiply, 3>(vectors);
-    case 4: return tile_of<Multiply, 4>(vectors);
-    case 5: return tile_of<Multiply, 5>(vectors);
-    default: return tile_of<Multiply, 6>(vectors);
+    case 1:
+      return tile_of<Multiply, 1>(vectors);
+    case 2:
+      return tile_of<Multiply, 2>(vectors);
+    case 3:
+      return tile_of<Multiply, 3>(vectors);
+    case 4:
+      return tile_of<Multiply, 4>(vectors);
+    case 5:
+      return tile_of<Multiply, 5>(vectors);
+    default:
+      return tile_of<Multiply, 6>(vectors);
   }
 }
 
@@ -80,6 +87,7 @@ inline void product(float* c, int64_t ldc, int64_t rows, int64_t columns, const 
         const int64_t row = part_begin(rows, tiles, i), end = part_begin(rows, tiles, i + 1), K = least(kDepth, depth(end - 1) - k);
         if (K <= 0 && k > 0) continue;
         const TileFunction run = tile_of<Multiply>(end - row, (columns - column) / kLanes);
-        run(c + row * ldc + column, ldc, a + row * row_step + k * k_step, row_step, k_step, b + k * ldb + column, ldb, K, accumulate || k > 0);
+        run(c + row * ldc + column, ldc, a + row * row_step + k * k_step, row_step, k_step, b + k * ldb + column, ldb, K,
+            accumulate || k > 0);
       }
 }

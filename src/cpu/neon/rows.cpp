@@ -8,13 +8,19 @@ namespace cpu::neon {
 
 namespace {
 
-#include "cpu/neon/vec.h"
-
+#include "cpu/generic/elements.inl.h"
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
-
+#include "cpu/generic/rows.inl.h"
+// Each builds on the ones before.
+// clang-format off
+#include "cpu/neon/vec.h"
+#include "cpu/generic/lanes.inl.h"
+#include "cpu/generic/math.inl.h"
 #include "cpu/generic/elements.inl.h"
 #include "cpu/generic/rows.inl.h"
+// clang-format on
+#include "cpu/neon/vec.h"
 
 }  // namespace
 
@@ -39,6 +45,7 @@ void fill_neon(Kernels& k) {
   k.mul = cpu::neon::mul;
   k.axpby = cpu::neon::axpby;
   k.cast = cpu::neon::cast;
+  k.unfold_patches = cpu::neon::unfold_patches;
   cpu::neon::fill_attention(k);
 }
 
