@@ -32,32 +32,41 @@ double seconds() { return std::chrono::duration<double>(std::chrono::steady_cloc
 // Twelve independent chains; the asm keeps the compiler from merging or dropping them.
 __attribute__((target("avx512f"))) void chain_f32() {
   __m512 x[12];
+#pragma GCC unroll 12
   for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));
   const __m512 b = _mm512_set1_ps(1.0000001f), c = _mm512_set1_ps(1e-9f);
   for (int64_t i = 0; i < kChain; ++i) {
+#pragma GCC unroll 12
     for (auto& v : x) v = _mm512_fmadd_ps(v, b, c);
     asm volatile("" : "+v"(x[0]), "+v"(x[1]));
   }
+#pragma GCC unroll 12
   for (auto& v : x) asm volatile("" ::"v"(v));
 }
 __attribute__((target("avx512f,avx512bf16"))) void chain_bf16() {
   __m512 x[12];
+#pragma GCC unroll 12
   for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));
   const __m512bh b = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80));
   for (int64_t i = 0; i < kChain; ++i) {
+#pragma GCC unroll 12
     for (auto& v : x) v = _mm512_dpbf16_ps(v, b, b);
     asm volatile("" : "+v"(x[0]), "+v"(x[1]));
   }
+#pragma GCC unroll 12
   for (auto& v : x) asm volatile("" ::"v"(v));
 }
 __attribute__((target("avx512f,avx512vnni"))) void chain_int8() {
   __m512i x[12];
+#pragma GCC unroll 12
   for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_epi32(i);
   const __m512i b = _mm512_set1_epi8(1);
   for (int64_t i = 0; i < kChain; ++i) {
+#pragma GCC unroll 12
     for (auto& v : x) v = _mm512_dpbusd_epi32(v, b, b);
     asm volatile("" : "+v"(x[0]), "+v"(x[1]));
   }
+#pragma GCC unroll 12
   for (auto& v : x) asm volatile("" ::"v"(v));
 }
 #endif
@@ -65,7 +74,8 @@ __attribute__((target("avx512f,avx512vnni"))) void chain_int8() {
 /// Billions of operations a second on all threads now; 0 where the processor lacks the instruction.
 double peak(WeightFormat format, int threads) {
 #if defined(__x86_64__)
-  const bool has[] = {__builtin_cpu_supports("avx512f") != 0, __builtin_cpu_supports("avx512bf16") != 0, __builtin_cpu_supports("avx512vnni") != 0};
+  const bool has[] = {__builtin_cpu_supports("avx512f") != 0, __builtin_cpu_supports("avx512bf16") != 0,
+                      __builtin_cpu_supports("avx512vnni") != 0};
   void (*const chain[])() = {chain_f32, chain_bf16, chain_int8};
   const double per_step[] = {12 * 32, 12 * 64, 12 * 128};
   const size_t f = static_cast<size_t>(format);
@@ -94,7 +104,9 @@ struct Shape {
   Activation act;
   bool residual;
 };
-constexpr Shape kBert[] = {{2304, 768, Activation::None, false}, {768, 768, Activation::None, true}, {3072, 768, Activation::Gelu, false},
+constexpr Shape kBert[] = {{2304, 768, Activation::None, false},
+                           {768, 768, Activation::None, true},
+                           {3072, 768, Activation::Gelu, false},
                            {768, 3072, Activation::None, true}};
 
 struct Best {
@@ -154,10 +166,11 @@ const char* name_of(WeightFormat f) { return f == WeightFormat::F32 ? "f32" : f 
 void print(const char* what, int layers, int64_t M, const std::vector<Shape>& shapes, WeightFormat format, DType type, const Best& best) {
   double work = 0, bytes = 0;
   const double width = format == WeightFormat::F32 ? 4 : format == WeightFormat::BF16 ? 2 : 1;
-  for (const Shape& s : shapes) work += 2.0 * static_cast<double>(M * s.N * s.K) * layers, bytes += static_cast<double>(s.N * s.K) * width * layers;
-  std::printf("%-4s rows %-8s M %4ld %-8s %9.3f ms %7.1f G/s %5.1f %% of %6.1f %6.1f GB/s |", name_of(format), std::string(tenon::name_of(type)).c_str(),
-              static_cast<long>(M), what, best.total * 1e3, work / best.total / 1e9, best.peak > 0 ? work / best.total / 1e7 / best.peak : 0, best.peak,
-              bytes / best.total / 1e9);
+  for (const Shape& s : shapes)
+    work += 2.0 * static_cast<double>(M * s.N * s.K) * layers, bytes += static_cast<double>(s.N * s.K) * width * layers;
+  std::printf("%-4s rows %-8s M %4ld %-8s %9.3f ms %7.1f G/s %5.1f %% of %6.1f %6.1f GB/s |", name_of(format),
+              std::string(tenon::name_of(type)).c_str(), static_cast<long>(M), what, best.total * 1e3, work / best.total / 1e9,
+              best.peak > 0 ? work / best.total / 1e7 / best.peak : 0, best.peak, bytes / best.total / 1e9);
   for (size_t i = 0; i < shapes.size(); ++i)
     std::printf(" %ldx%ld %.0f", static_cast<long>(shapes[i].N), static_cast<long>(shapes[i].K),
                 2.0 * static_cast<double>(M * shapes[i].N * shapes[i].K) * layers / best.each[i] / 1e9);
@@ -167,8 +180,10 @@ void print(const char* what, int layers, int64_t M, const std::vector<Shape>& sh
 
 void bench_linear(const std::vector<int64_t>& row_counts, int threads) {
   const std::vector<Shape> shapes(std::begin(kBert), std::end(kBert));
-  const std::pair<WeightFormat, DType> kinds[] = {
-      {WeightFormat::F32, DType::F32}, {WeightFormat::BF16, DType::BF16}, {WeightFormat::Int8, DType::F32}, {WeightFormat::Int8, DType::BF16}};
+  const std::pair<WeightFormat, DType> kinds[] = {{WeightFormat::F32, DType::F32},
+                                                  {WeightFormat::BF16, DType::BF16},
+                                                  {WeightFormat::Int8, DType::F32},
+                                                  {WeightFormat::Int8, DType::BF16}};
   for (const auto& [format, type] : kinds)
     for (const int64_t M : row_counts)
       for (const int layers : {1, 12})
@@ -186,7 +201,8 @@ void bench_matmul(int threads) {
                               {"expert", 100, 1024, 512, false, true, false},   {"expert dw", 1024, 512, 100, true, false, true}};
   for (const DType type : {DType::F32, DType::BF16})
     for (const Product& p : products) {
-      const Block a = block(static_cast<size_t>(p.M * p.K) * 4), b = block(static_cast<size_t>(p.K * p.N) * 4), c = block(static_cast<size_t>(p.M * p.N) * 4);
+      const Block a = block(static_cast<size_t>(p.M * p.K) * 4), b = block(static_cast<size_t>(p.K * p.N) * 4),
+                  c = block(static_cast<size_t>(p.M * p.N) * 4);
       MatmulCall call;
       call.a = a.get(), call.b = b.get(), call.c = c.get(), call.type = type, call.c_type = p.trans_a ? DType::F32 : type;
       call.trans_a = p.trans_a, call.trans_b = p.trans_b, call.accumulate = p.accumulate;
@@ -201,7 +217,8 @@ void bench_matmul(int threads) {
       }
       const double speed = 2.0 * static_cast<double>(p.M * p.N * p.K) / best / 1e9;
       std::printf("matmul %-8s %-13s %4ld x %4ld x %4ld %9.3f ms %7.1f G/s %5.1f %%\n", std::string(tenon::name_of(type)).c_str(), p.what,
-                  static_cast<long>(p.M), static_cast<long>(p.N), static_cast<long>(p.K), best * 1e3, speed, most > 0 ? 100 * speed / most : 0);
+                  static_cast<long>(p.M), static_cast<long>(p.N), static_cast<long>(p.K), best * 1e3, speed,
+                  most > 0 ? 100 * speed / most : 0);
     }
 }
 

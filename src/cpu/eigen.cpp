@@ -18,7 +18,7 @@ template <int kOrder>
 using View = Eigen::Map<const Matrix<kOrder>>;
 using Rows = Eigen::Map<Matrix<Eigen::RowMajor>>;
 
-constexpr int64_t kColumns = 64;   // of y that a thread finishes together
+constexpr int64_t kColumns = 64;    // of y that a thread finishes together
 constexpr int64_t kTileRows = 128;  // so that a tile of 32 KB is still in a cache when its epilogue reads it
 
 size_t aligned(int64_t bytes) { return (static_cast<size_t>(bytes) + 63) / 64 * 64; }
@@ -84,11 +84,12 @@ void linear_block(const LinearCall& c, const void* x, const float* x_scale, int6
     if (c.format == WeightFormat::Int8) {
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < n; ++i)
-          tile[r * n + i] = static_cast<float>(dot(static_cast<const int8_t*>(x) + (m + r) * c.K, static_cast<const int8_t*>(c.w) + (first + i) * c.K, c.K)) *
+          tile[r * n + i] = static_cast<float>(dot(static_cast<const int8_t*>(x) + (m + r) * c.K,
+                                                   static_cast<const int8_t*>(c.w) + (first + i) * c.K, c.K)) *
                             (x_scale[m + r] * c.w_scale[first + i]);
     } else {
-      Rows(tile, rows, n).noalias() = View<Eigen::RowMajor>(static_cast<const float*>(x) + m * c.K, rows, c.K) *
-                                      View<Eigen::RowMajor>(w, n, c.K).transpose();
+      Rows(tile, rows, n).noalias() =
+          View<Eigen::RowMajor>(static_cast<const float*>(x) + m * c.K, rows, c.K) * View<Eigen::RowMajor>(w, n, c.K).transpose();
     }
     finish(c, tile, m, rows, first, n);
   }

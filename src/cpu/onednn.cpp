@@ -15,6 +15,7 @@
 #include <omp.h>
 #endif
 
+#include "cpu/cpuid.h"
 #include "cpu/fillers.h"
 #include "cpu/onednn_plan.h"
 #include "tenon/core/parallel.h"
@@ -27,12 +28,13 @@ using onednn::PlanKey;
 using onednn::Residual;
 
 constexpr int64_t kLargestPiece = 512;
-constexpr int64_t kExactRows = 32;          // fewer rows than this get a plan of their own: decoding and short sentences
-constexpr int64_t kSerialWork = 1 << 17;    // multiplications that one thread does in the time of waking a second
-constexpr int64_t kDepthPiece = 1024;       // of the rows that a weight gradient sums over
+constexpr int64_t kExactRows = 32;        // fewer rows than this get a plan of their own: decoding and short sentences
+constexpr int64_t kSerialWork = 1 << 17;  // multiplications that one thread does in the time of waking a second
+constexpr int64_t kDepthPiece = 1024;     // of the rows that a weight gradient sums over
 constexpr int64_t kDepthStep = 64;
 
-Kernels below;  // what the table held before
+Kernels below;                                 // what the table held before
+bool faster_f32 = false, faster_bf16 = false;  // whether its linear over such weights is the faster one
 
 /// Whether a matmul is too small for oneDNN: its call costs 1 to 2 us, in which a plain product does this many multiplications.
 bool is_small(const MatmulCall& c) { return c.M * c.N * c.K <= 4096; }
@@ -55,14 +57,18 @@ int threads_for(int64_t work, int threads) {
   return work < kSerialWork ? 1 : std::max(1, threads);
 }
 
-const void* at(const void* p, DType type, int64_t elements) { return static_cast<const char*>(p) + elements * static_cast<int64_t>(size_of(type)); }
+const void* at(const void* p, DType type, int64_t elements) {
+  return static_cast<const char*>(p) + elements * static_cast<int64_t>(size_of(type));
+}
 void* at(void* p, DType type, int64_t elements) { return static_cast<char*>(p) + elements * static_cast<int64_t>(size_of(type)); }
 
 DType type_of(WeightFormat format) { return format == WeightFormat::BF16 ? DType::BF16 : DType::F32; }
 
-/// Bytes that oneDNN packs a weight into; 0 where the weight belongs to the entries below: int8, and bf16 on a processor without it.
+/// Bytes that oneDNN packs a weight into; 0 where the weight belongs to the entries below: int8, a format that they do faster, and bf16
+/// on a processor without it.
 size_t own_bytes(WeightFormat format, int64_t N, int64_t K) {
-  return format == WeightFormat::Int8 ? 0 : onednn::packed_bytes(type_of(format), N, K);
+  if (format == WeightFormat::Int8 || (format == WeightFormat::F32 ? faster_f32 : faster_bf16)) return 0;
+  return onednn::packed_bytes(type_of(format), N, K);
 }
 
 size_t linear_packed_bytes(WeightFormat format, int64_t N, int64_t K) {
@@ -251,6 +257,8 @@ void fill_onednn(Kernels& k, Isa isa) {
   if (isa == Isa::Ref || isa == Isa::Portable) return;  // these exist to compare with
   if (isa == Isa::Avx2) onednn::cap_at_avx2();
   below = k;
+  faster_f32 = isa == Isa::Avx512 && cpu_features().avx512_vnni;
+  faster_bf16 = isa == Isa::Avx512 && cpu_features().avx512_bf16;
   k.linear_packed_bytes = linear_packed_bytes;
   k.linear_pack = linear_pack;
   k.linear_unpack = linear_unpack;

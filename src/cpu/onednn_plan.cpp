@@ -22,8 +22,8 @@ namespace {
 using dnnl::memory;
 using Dims = memory::dims;
 
-constexpr int64_t kPlanLimit = 4096;   // a plan takes about 100 KB; beyond this many all are dropped and made anew on demand
-constexpr int64_t kProbeRows = 64;     // of the plan that is asked for the packed layout; any number gives the same one
+constexpr int64_t kPlanLimit = 4096;  // a plan takes about 100 KB; beyond this many all are dropped and made anew on demand
+constexpr int64_t kProbeRows = 64;    // of the plan that is asked for the packed layout; any number gives the same one
 constexpr size_t kScratchAlign = 64;
 
 std::atomic<int64_t> g_created{0};
@@ -77,7 +77,9 @@ struct LayoutKey {
   bool operator==(const LayoutKey&) const = default;
 };
 struct LayoutHash {
-  size_t operator()(const LayoutKey& k) const { return static_cast<size_t>((k.N * 0x9e3779b97f4a7c15ull) ^ (k.K * 31 + static_cast<int>(k.type))); }
+  size_t operator()(const LayoutKey& k) const {
+    return static_cast<size_t>((k.N * 0x9e3779b97f4a7c15ull) ^ (k.K * 31 + static_cast<int>(k.type)));
+  }
 };
 
 /// nullptr: no fast kernel.
@@ -138,14 +140,22 @@ struct Plan {
 void append_activation(dnnl::post_ops& ops, Activation act) {
   using dnnl::algorithm;
   switch (act) {
-    case Activation::None: return;
-    case Activation::Gelu: return ops.append_eltwise(algorithm::eltwise_gelu_erf, 0, 0);
-    case Activation::GeluTanh: return ops.append_eltwise(algorithm::eltwise_gelu_tanh, 0, 0);
-    case Activation::QuickGelu: return ops.append_eltwise(algorithm::eltwise_swish, 1.702f, 0);
-    case Activation::Relu: return ops.append_eltwise(algorithm::eltwise_relu, 0, 0);
-    case Activation::Tanh: return ops.append_eltwise(algorithm::eltwise_tanh, 0, 0);
-    case Activation::Silu: return ops.append_eltwise(algorithm::eltwise_swish, 1, 0);
-    case Activation::Sigmoid: return ops.append_eltwise(algorithm::eltwise_logistic, 0, 0);
+    case Activation::None:
+      return;
+    case Activation::Gelu:
+      return ops.append_eltwise(algorithm::eltwise_gelu_erf, 0, 0);
+    case Activation::GeluTanh:
+      return ops.append_eltwise(algorithm::eltwise_gelu_tanh, 0, 0);
+    case Activation::QuickGelu:
+      return ops.append_eltwise(algorithm::eltwise_swish, 1.702f, 0);
+    case Activation::Relu:
+      return ops.append_eltwise(algorithm::eltwise_relu, 0, 0);
+    case Activation::Tanh:
+      return ops.append_eltwise(algorithm::eltwise_tanh, 0, 0);
+    case Activation::Silu:
+      return ops.append_eltwise(algorithm::eltwise_swish, 1, 0);
+    case Activation::Sigmoid:
+      return ops.append_eltwise(algorithm::eltwise_logistic, 0, 0);
   }
 }
 
@@ -160,7 +170,8 @@ std::shared_ptr<const Plan> make_plan(const PlanKey& key) {
     if (!packed) return plan;
     plan->weights = *packed;
   } else {
-    plan->weights = key.trans_b ? plain_weight(key.type, key.N, key.K) : memory::desc(Dims{key.K, key.N}, type_of(key.type), Dims{key.N, 1});
+    plan->weights =
+        key.trans_b ? plain_weight(key.type, key.N, key.K) : memory::desc(Dims{key.K, key.N}, type_of(key.type), Dims{key.N, 1});
   }
   dnnl::post_ops ops;
   append_activation(ops, key.act);
@@ -170,8 +181,9 @@ std::shared_ptr<const Plan> make_plan(const PlanKey& key) {
   dnnl::primitive_attr attr;
   attr.set_post_ops(ops);
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const dnnl::matmul::primitive_desc pd = key.bias ? dnnl::matmul::primitive_desc(engine(), plan->src, plan->weights, plan->bias, plan->dst, attr, true)
-                                                   : dnnl::matmul::primitive_desc(engine(), plan->src, plan->weights, plan->dst, attr, true);
+  const dnnl::matmul::primitive_desc pd =
+      key.bias ? dnnl::matmul::primitive_desc(engine(), plan->src, plan->weights, plan->bias, plan->dst, attr, true)
+               : dnnl::matmul::primitive_desc(engine(), plan->src, plan->weights, plan->dst, attr, true);
   if (!pd || is_reference(pd)) return plan;
   plan->primitive = dnnl::matmul(pd);
   plan->scratchpad = pd.scratchpad_desc();
@@ -242,7 +254,9 @@ class BoundPlan {
     memories_.emplace_back(desc, engine(), nullptr);
     list_.push_back({name, memories_.back().get()});
   }
-  void bind(size_t i, const void* data) { dnnl::error::wrap_c_api(dnnl_memory_set_data_handle(list_[i].memory, const_cast<void*>(data)), "data"); }
+  void bind(size_t i, const void* data) {
+    dnnl::error::wrap_c_api(dnnl_memory_set_data_handle(list_[i].memory, const_cast<void*>(data)), "data");
+  }
 
   std::shared_ptr<const Plan> plan_;
   std::vector<memory> memories_;
@@ -270,7 +284,8 @@ bool run(const PlanKey& key, const PlanArgs& args) {
     plan.run(key, args);
     return true;
   } catch (const dnnl::error& e) {
-    fail(e.status == dnnl_out_of_memory ? ErrorCode::Memory : ErrorCode::Device, "onednn", e.message, ": M ", key.M, ", N ", key.N, ", K ", key.K);
+    fail(e.status == dnnl_out_of_memory ? ErrorCode::Memory : ErrorCode::Device, "onednn", e.message, ": M ", key.M, ", N ", key.N, ", K ",
+         key.K);
   }
 }
 

@@ -13,19 +13,20 @@ size_t attention_scratch(const AttentionCall& c, int64_t T, int64_t S);
 
 namespace cpu::avx512_bf16 {
 
-void fill_rows(Kernels&);  // rows.cpp
+void fill_rows(Kernels&);    // rows.cpp
+void fill_linear(Kernels&);  // linear.cpp
 
 namespace {
 
 #define TENON_VEC_BF16
+// Each builds on the ones before.
+// clang-format off
 #include "cpu/avx512/vec.h"
-
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
-
 #include "cpu/generic/tile.inl.h"
-
 #include "cpu/generic/attention.inl.h"
+// clang-format on
 
 struct MultiplyBf16 {
   static vf accumulate(vf sum, vf a, vf b) { return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)); }
@@ -71,6 +72,7 @@ void fill_avx512_bf16(Kernels& k) {
   k.attention_scratch = cpu::avx512_bf16::attention_scratch;
   k.attention = cpu::avx512_bf16::attention;
   cpu::avx512_bf16::fill_rows(k);
+  cpu::avx512_bf16::fill_linear(k);
 }
 
 }  // namespace tenon
