@@ -78,7 +78,10 @@ void pad_to(Encoding& e, size_t target, int32_t id, int32_t type_id, Side side) 
   pad_vector(e.sequence_ids, n, -1, side);
 }
 
-bool is_blank(char32_t c) { return c == 0x120 || (char_flags(c) & kSpace); }
+bool is_blank(char32_t c) {
+  if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13);
+  return c == 0x120 || (char_flags(c) & kSpace);
+}
 
 // Blank characters at either end of a token's text.
 void count_blanks(std::string_view text, uint32_t& leading, uint32_t& trailing) {
@@ -108,23 +111,18 @@ Tokenizer::Limits Tokenizer::resolve(const EncodeOptions& options, bool is_pair)
         max_length);
   const int64_t room = max_length - added;
   // a stride that leaves no progress is an error once a text is cut; one past the length never makes sense
-  check(options.stride <= room, ErrorCode::Limit, "tokenizer", "stride: expected less than the ", room, " tokens that max_length leaves, got ",
-        options.stride);
+  check(options.stride <= room, ErrorCode::Limit, "tokenizer", "stride: expected less than the ", room,
+        " tokens that max_length leaves, got ", options.stride);
   limits.is_truncated = true;
   limits.max_tokens = static_cast<size_t>(room);
   return limits;
 }
 
 void Tokenizer::trim(const Part& part, const Token& token, bool is_first, uint32_t& begin, uint32_t& end) const {
-  uint32_t leading = token.lead, trailing = token.trail;
-  if (const AddedTokens::Entry* entry = added_.entry(token.id)) {
-    uint32_t inner_leading = 0, inner_trailing = 0;
-    count_blanks(entry->text, inner_leading, inner_trailing);
-    leading += inner_leading;
-    trailing += inner_trailing;
-  } else {
-    count_blanks(model_->vocab().token(token.id), leading, trailing);
-  }
+  uint32_t leading = 0, trailing = 0;
+  count_blanks(token.is_added ? std::string_view(added_.entry(token.id)->text) : model_->vocab().token(token.id), leading, trailing);
+  leading += token.lead;
+  trailing += token.trail;
   for (int i = 0; i < part.trims; ++i) {
     const bool is_prefix = (is_first || begin == 0) && part.keeps_prefix_space && leading == 1;
     if (leading > 0 && !is_prefix) begin = std::min(begin + leading, end);

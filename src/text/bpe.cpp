@@ -24,7 +24,7 @@ struct Bpe::Symbol {
 
 // Merged words by their text: a direct-mapped table in which a newer word replaces an older one.
 struct Bpe::BpeMemory : Model::Memory {
-  static constexpr size_t kWordBytes = 40, kWordTokens = 6, kSlots = 4096;
+  static constexpr size_t kWordBytes = 40, kWordTokens = 6, kSlots = 16384;
   struct Entry {
     uint8_t length = 0, count = 0;
     std::array<uint8_t, kWordTokens> lengths;

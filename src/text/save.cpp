@@ -8,9 +8,10 @@
 namespace tenon::text {
 namespace {
 
-Json added_token_json(int32_t id, const AddedToken& token) {
+// As tokenizer.json has it; without the id it is an entry of added_tokens_decoder.
+Json added_token_json(const int32_t* id, const AddedToken& token) {
   Json out;
-  out.set("id", int64_t{id});
+  if (id) out.set("id", int64_t{*id});
   out.set("content", token.content);
   out.set("single_word", token.single_word);
   out.set("lstrip", token.lstrip);
@@ -26,7 +27,7 @@ const char* side_name(Side side) { return side == Side::Left ? "left" : "right";
 
 std::string Tokenizer::to_json() const {
   Json::Array added;
-  for (const auto& [id, entry] : added_.entries()) added.push_back(added_token_json(id, entry.token));
+  for (const auto& [id, entry] : added_.entries()) added.push_back(added_token_json(&id, entry.token));
 
   const Vocab& vocab = model_->vocab();
   Json::Object tokens;
@@ -62,6 +63,9 @@ Json Tokenizer::config_json() const {
     const bool is_same = written && written->is_object() && written->value("content", "") == config_.roles[i];
     if (!is_same && !config_.roles[i].empty()) out.set(kRoleNames[i], config_.roles[i]);
   }
+  Json::Object added;
+  for (const auto& [id, entry] : added_.entries()) added.emplace_back(std::to_string(id), added_token_json(nullptr, entry.token));
+  out.set("added_tokens_decoder", std::move(added));
   if (!config_.extra_special_tokens.empty() && !out.has("extra_special_tokens")) {
     Json::Array extra;
     for (const std::string& token : config_.extra_special_tokens) extra.push_back(Json(token));

@@ -43,8 +43,8 @@ struct EncodeOptions {
   int64_t max_length = -1;                   // tokens with specials; -1: the tokenizer's model_max_length
   int64_t stride = 0;                        // tokens that neighbouring windows share
   int64_t pad_to_multiple_of = 0;            // 0 = off
-  std::optional<Side> padding_side;          // default: the tokenizer's
-  std::optional<Side> truncation_side;       // default: the tokenizer's
+  std::optional<Side> padding_side = {};     // default: the tokenizer's
+  std::optional<Side> truncation_side = {};  // default: the tokenizer's
   bool return_overflowing = false;           // keep the windows that truncation cuts off
   bool split_special_tokens = false;         // special tokens in the text are plain text
   bool byte_offsets = false;                 // offsets in bytes of the UTF-8 text
@@ -52,8 +52,8 @@ struct EncodeOptions {
 
 struct DecodeOptions {
   bool skip_special_tokens = false;
-  std::optional<bool> clean_up;   // "do n't ." becomes "don't."; default: as the tokenizer's configuration says
-  bool skip_unknown_ids = false;  // ids outside the vocabulary give no text instead of an error
+  std::optional<bool> clean_up = {};  // "do n't ." becomes "don't."; default: as the tokenizer's configuration says
+  bool skip_unknown_ids = false;      // ids outside the vocabulary give no text instead of an error
 };
 
 }  // namespace tenon::text

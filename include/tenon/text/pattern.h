@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "tenon/core/json.h"
-#include "tenon/text/pieces.h"
+#include "tenon/text/delimiter.h"
 #include "tenon/text/regex.h"
 
 namespace tenon::text {

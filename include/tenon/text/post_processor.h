@@ -16,6 +16,7 @@ struct Token {
   uint32_t begin, end;           // offsets, in the caller's unit
   int32_t word;                  // -1 for none
   uint16_t lead = 0, trail = 0;  // whitespace that an added token took along
+  bool is_added = false;
 };
 
 /// A run of tokens that will be written one behind the other; what belongs to all of them.
