@@ -54,7 +54,7 @@ Json read_object(const std::string& path, uint64_t max_bytes) {
 /// A shard is named by a plain file name: an index must not reach out of its folder.
 void check_shard_name(const std::string& index_path, const std::string& shard) {
   const bool plain = !shard.empty() && shard != "." && shard != ".." && shard.find_first_of(std::string("/\\:\0", 4)) == std::string::npos;
-  check(plain, ErrorCode::Format, index_path, "weight_map: expected the name of a file in this folder, got ", printable(shard));
+  check(plain, ErrorCode::Format, index_path, "weight_map: expected the name of a file in this folder, got ", Printable{shard});
 }
 
 }  // namespace
@@ -114,23 +114,23 @@ void Checkpoint::add_shards(const std::string& index_path) {
   const Json* weight_map = index.find("weight_map");
   check(weight_map && weight_map->is_object(), ErrorCode::Format, index_path, "expected a weight_map, an object of file names");
   for (const auto& [name, shard] : weight_map->as_object()) {
-    check(shard.is_string(), ErrorCode::Type, index_path, "weight_map: expected a file name for tensor ", printable(name));
+    check(shard.is_string(), ErrorCode::Type, index_path, "weight_map: expected a file name for tensor ", Printable{name});
     check_shard_name(index_path, shard.as_string());
     shards[shard.as_string()].push_back(name);
   }
   check(!shards.empty(), ErrorCode::Format, index_path, "weight_map is empty");
   for (const auto& [shard, names] : shards) {
     const std::string path = join_path(folder_, shard);
-    check(is_file(path), ErrorCode::File, index_path, "the shard ", printable(shard), " is missing; it should hold ", names.size(),
-          " tensors, ", printable(names.front()), " among them");
+    check(is_file(path), ErrorCode::File, index_path, "the shard ", Printable{shard}, " is missing; it should hold ", names.size(),
+          " tensors, ", Printable{names.front()}, " among them");
     const size_t first = entries_.size();
     add_file(path);
     std::vector<std::string_view> present;
     for (size_t i = first; i < entries_.size(); ++i) present.push_back(entries_[i].name);
     std::sort(present.begin(), present.end());
     for (const std::string_view name : names)
-      check(std::binary_search(present.begin(), present.end(), name), ErrorCode::Format, index_path, "tensor ", printable(name),
-            " is not in the shard ", printable(shard), " that the index names");
+      check(std::binary_search(present.begin(), present.end(), name), ErrorCode::Format, index_path, "tensor ", Printable{name},
+            " is not in the shard ", Printable{shard}, " that the index names");
   }
 }
 
@@ -140,7 +140,7 @@ void Checkpoint::sort_names() {
   const auto name = [&](uint32_t i) -> const std::string& { return entries_[i].name; };
   std::sort(by_name_.begin(), by_name_.end(), [&](uint32_t a, uint32_t b) { return name(a) < name(b); });
   for (size_t i = 1; i < by_name_.size(); ++i)
-    check(name(by_name_[i - 1]) != name(by_name_[i]), ErrorCode::Format, folder_, "tensor ", printable(name(by_name_[i])),
+    check(name(by_name_[i - 1]) != name(by_name_[i]), ErrorCode::Format, folder_, "tensor ", Printable{name(by_name_[i])},
           " is there twice");
 }
 
@@ -159,7 +159,7 @@ const Checkpoint::Entry* Checkpoint::entry(std::string_view name) const {
 
 const Checkpoint::Entry& Checkpoint::at(std::string_view name) const {
   const Entry* e = entry(name);
-  check(e != nullptr, ErrorCode::Format, folder_, "there is no tensor ", printable(name), " among its ", entries_.size(), " tensors");
+  check(e != nullptr, ErrorCode::Format, folder_, "there is no tensor ", Printable{name}, " among its ", entries_.size(), " tensors");
   return *e;
 }
 

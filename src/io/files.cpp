@@ -153,24 +153,23 @@ void AtomicFile::commit() {
   sync_folder(parent_folder(path_));
 }
 
-std::string printable(std::string_view text) {
+std::ostream& operator<<(std::ostream& out, const Printable& p) {
   constexpr size_t kMax = 80;
-  size_t cut = std::min(text.size(), kMax);
-  if (cut < text.size())  // not inside a UTF-8 character: Python decodes messages
-    while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
-  std::string out = "\"";
-  for (const char c : text.substr(0, cut)) {
+  size_t cut = std::min(p.text.size(), kMax);
+  if (cut < p.text.size())  // not inside a UTF-8 character: Python decodes messages
+    while (cut > 0 && (static_cast<unsigned char>(p.text[cut]) & 0xC0) == 0x80) --cut;
+  out << '"';
+  for (const char c : p.text.substr(0, cut)) {
     const auto u = static_cast<unsigned char>(c);
     if (u < 0x20 || u == 0x7f) {
       char buffer[8];
       std::snprintf(buffer, sizeof(buffer), "\\x%02x", u);
-      out += buffer;
+      out << buffer;
     } else {
-      out += c;
+      out << c;
     }
   }
-  if (cut < text.size()) out += "...";
-  return out + '"';
+  return out << (cut < p.text.size() ? "...\"" : "\"");
 }
 
 }  // namespace tenon::io

@@ -38,7 +38,12 @@ size_t rank_of(DType dtype) {
   return i;
 }
 
-std::string tensor_named(std::string_view name) { return "tensor " + printable(name); }
+/// Formats only when it is written: headers name tens of thousands of tensors in checks that hold.
+struct TensorNamed {
+  std::string_view name;
+  friend std::ostream& operator<<(std::ostream& out, const TensorNamed& t) { return out << "tensor " << Printable{t.name}; }
+};
+TensorNamed tensor_named(std::string_view name) { return {name}; }
 
 }  // namespace
 
@@ -93,7 +98,7 @@ class HeaderReader {
     check(value.get(object) == simdjson::SUCCESS, ErrorCode::Format, where_, kMetadataKey, ": expected an object of strings");
     for (const auto [key, text] : object) {
       std::string_view view;
-      check(text.get(view) == simdjson::SUCCESS, ErrorCode::Format, where_, kMetadataKey, ": the value of ", printable(key),
+      check(text.get(view) == simdjson::SUCCESS, ErrorCode::Format, where_, kMetadataKey, ": the value of ", Printable{key},
             " is no string");
       out_.metadata_[std::string(key)] = view;
     }
@@ -127,7 +132,7 @@ class HeaderReader {
     std::string_view text;
     check(field.get(text) == simdjson::SUCCESS, ErrorCode::Format, where_, tensor_named(entry.name), ": dtype: expected a string");
     const auto row = std::find_if(kDTypes.begin(), kDTypes.end(), [&](const DTypeName& d) { return d.name == text; });
-    check(row != kDTypes.end(), ErrorCode::Format, where_, tensor_named(entry.name), ": unknown dtype ", printable(text),
+    check(row != kDTypes.end(), ErrorCode::Format, where_, tensor_named(entry.name), ": unknown dtype ", Printable{text},
           ": expected F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U64, U32, U16, U8 or BOOL");
     entry.info.dtype = row->dtype;
   }
@@ -193,7 +198,7 @@ class HeaderReader {
     for (size_t i = 0; i < order.size(); ++i) {
       const auto& e = entries[order[i]];
       check(e.begin >= covered, ErrorCode::Format, where_, tensor_named(e.name), " overlaps ",
-            i ? tensor_named(entries[order[i - 1]].name) : "the header");
+            tensor_named(entries[order[i ? i - 1 : 0]].name));
       check(e.begin <= covered, ErrorCode::Format, where_, tensor_named(e.name), ": ", e.begin - covered,
             " bytes before it belong to no tensor");
       covered = e.end;

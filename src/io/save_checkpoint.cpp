@@ -64,7 +64,7 @@ void save_checkpoint(const std::string& folder, const Json& config, std::span<co
   }
   std::sort(weight_map.begin(), weight_map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (size_t i = 1; i < weight_map.size(); ++i)
-    check(weight_map[i - 1].first != weight_map[i].first, ErrorCode::Format, folder, "tensor ", printable(weight_map[i].first),
+    check(weight_map[i - 1].first != weight_map[i].first, ErrorCode::Format, folder, "tensor ", Printable{weight_map[i].first},
           " is given twice");
   const auto add_text = [&](const char* name, const Json& json) {
     files.emplace_back(join_path(folder, name));

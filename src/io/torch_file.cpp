@@ -61,30 +61,30 @@ class TorchReader {
     const auto it = entries_.find(prefix_ + "byteorder");
     if (it == entries_.end()) return;
     const std::string_view order = archive_.substr(it->second.begin, it->second.bytes);
-    check(order == "little", ErrorCode::Format, where_, "expected the byte order \"little\", got ", printable(order));
+    check(order == "little", ErrorCode::Format, where_, "expected the byte order \"little\", got ", Printable{order});
   }
 
   ZipEntry block_of(std::string_view name, const pickle::StorageRef& s) const {
     const auto it = entries_.find(prefix_ + "data/" + std::string(s.key));
-    check(it != entries_.end(), ErrorCode::Format, where_, "tensor ", printable(name), ": its storage ", printable(s.key), " is missing");
+    check(it != entries_.end(), ErrorCode::Format, where_, "tensor ", Printable{name}, ": its storage ", Printable{s.key}, " is missing");
     const uint64_t fits = it->second.bytes / size_of(s.dtype);
-    check(s.numel >= 0 && static_cast<uint64_t>(s.numel) <= fits, ErrorCode::Format, where_, "tensor ", printable(name), ": storage ",
-          printable(s.key), ": expected ", s.numel, " elements, got ", fits);
+    check(s.numel >= 0 && static_cast<uint64_t>(s.numel) <= fits, ErrorCode::Format, where_, "tensor ", Printable{name}, ": storage ",
+          Printable{s.key}, ": expected ", s.numel, " elements, got ", fits);
     return it->second;
   }
 
   int64_t number(std::string_view name, const pickle::Value& v) const {
     const auto* n = std::get_if<int64_t>(&v);
-    check(n != nullptr && *n >= 0, ErrorCode::Format, where_, "tensor ", printable(name),
+    check(n != nullptr && *n >= 0, ErrorCode::Format, where_, "tensor ", Printable{name},
           ": sizes, strides and offsets must be numbers of 0 or more");
     return *n;
   }
 
   Tensor tensor(std::string_view name, const pickle::TensorRef& ref) {
     const auto &sizes = ref.size->items, &strides = ref.stride->items;
-    check(sizes.size() == strides.size(), ErrorCode::Format, where_, "tensor ", printable(name), ": ", sizes.size(), " sizes, but ",
+    check(sizes.size() == strides.size(), ErrorCode::Format, where_, "tensor ", Printable{name}, ": ", sizes.size(), " sizes, but ",
           strides.size(), " strides");
-    check(sizes.size() <= Shape::kMaxRank, ErrorCode::Limit, where_, "tensor ", printable(name), ": expected at most ", Shape::kMaxRank,
+    check(sizes.size() <= Shape::kMaxRank, ErrorCode::Limit, where_, "tensor ", Printable{name}, ": expected at most ", Shape::kMaxRank,
           " dimensions, got ", sizes.size());
     Shape shape, stride;
     for (const pickle::Value& v : sizes) shape.append(number(name, v));
@@ -111,7 +111,7 @@ class TorchReader {
       dense = numel;
     }
     // numel > storage_numel: elements that share memory (expand), whose copy could be of any size
-    check(fits && numel <= storage_numel && (numel == 0 || last < storage_numel), ErrorCode::Format, where_, "tensor ", printable(name),
+    check(fits && numel <= storage_numel && (numel == 0 || last < storage_numel), ErrorCode::Format, where_, "tensor ", Printable{name},
           ": ", shape, " with strides ", stride, " at ", offset, " does not fit into its storage of ", storage_numel, " elements");
     return contiguous || numel == 0;
   }
@@ -119,7 +119,7 @@ class TorchReader {
   Tensor gather(std::string_view name, const Shape& shape, const Shape& stride, size_t begin, DType dtype) {
     Tensor out = Tensor::empty(shape, dtype);
     copied_ += out.nbytes();
-    check(copied_ <= archive_.size(), ErrorCode::Limit, where_, "tensor ", printable(name),
+    check(copied_ <= archive_.size(), ErrorCode::Limit, where_, "tensor ", Printable{name},
           ": the file's views would take more memory than the file");
     const size_t width = size_of(dtype);
     auto* to = static_cast<char*>(out.raw());

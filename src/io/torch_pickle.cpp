@@ -251,7 +251,7 @@ void Machine::push_global() {
   if (module == "torch")
     for (const StorageName& s : kStorages)
       if (s.name == name) return void(stack_.emplace_back(StorageType{s.dtype}));
-  fail(ErrorCode::Format, where_, "pickle: the global ", printable(std::string(module) + "." + std::string(name)),
+  fail(ErrorCode::Format, where_, "pickle: the global ", Printable{std::string(module) + "." + std::string(name)},
        " is refused: only dictionaries of tensors are read");
 }
 

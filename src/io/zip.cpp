@@ -26,7 +26,7 @@ class ZipReader {
       const uint64_t name_bytes = number(at + 28, 2), extra_bytes = number(at + 30, 2), comment_bytes = number(at + 32, 2);
       const std::string name(piece(at + kCentralBytes, name_bytes));
       const ZipEntry entry = read_entry(at, name, piece(at + kCentralBytes + name_bytes, extra_bytes));
-      check(entries.emplace(name, entry).second, ErrorCode::Format, where_, "damaged zip archive: ", printable(name), " is in it twice");
+      check(entries.emplace(name, entry).second, ErrorCode::Format, where_, "damaged zip archive: ", Printable{name}, " is in it twice");
       at += kCentralBytes + name_bytes + extra_bytes + comment_bytes;
     }
     return entries;
@@ -76,9 +76,9 @@ class ZipReader {
           if (*wide == 0xffffffff && field.size() >= 8) *wide = number_in(field.substr(0, 8)), field.remove_prefix(8);
       extra.remove_prefix(std::min<size_t>(extra.size(), static_cast<size_t>(4 + length)));
     }
-    check((flags & 1) == 0 && method == 0 && packed == bytes, ErrorCode::Format, where_, "zip entry ", printable(name),
+    check((flags & 1) == 0 && method == 0 && packed == bytes, ErrorCode::Format, where_, "zip entry ", Printable{name},
           " is compressed or encrypted: expected stored bytes");
-    check(number(local, 4) == kLocal, ErrorCode::Format, where_, "damaged zip archive: ", printable(name),
+    check(number(local, 4) == kLocal, ErrorCode::Format, where_, "damaged zip archive: ", Printable{name},
           " is not where the directory says");
     const uint64_t begin = local + kLocalBytes + number(local + 26, 2) + number(local + 28, 2);
     piece(begin, bytes);

@@ -7,6 +7,16 @@
 using namespace tenon;
 using namespace tenon::io;
 
+namespace {
+
+std::string shown(std::string_view text) {
+  std::ostringstream out;
+  out << Printable{text};
+  return out.str();
+}
+
+}  // namespace
+
 TEST_CASE("files: what is written is read back, whatever the bytes") {
   const TempFolder folder;
   for (const std::string& bytes : {std::string(), std::string("one\r\n\0two\xff", 10), std::string(100000, 'x')}) {
@@ -64,10 +74,10 @@ TEST_CASE("files: paths") {
 }
 
 TEST_CASE("files: printable text is safe to print") {
-  CHECK(printable("model.layers.0") == "\"model.layers.0\"");
-  CHECK(printable(std::string("a\0b\n\x1b[31m", 9)) == "\"a\\x00b\\x0a\\x1b[31m\"");
-  CHECK(printable(std::string(200, 'x')) == "\"" + std::string(80, 'x') + "...\"");
+  CHECK(shown("model.layers.0") == "\"model.layers.0\"");
+  CHECK(shown(std::string("a\0b\n\x1b[31m", 9)) == "\"a\\x00b\\x0a\\x1b[31m\"");
+  CHECK(shown(std::string(200, 'x')) == "\"" + std::string(80, 'x') + "...\"");
   // 79 bytes and then a character of two bytes: it must not be cut in half
-  CHECK(printable(std::string(79, 'x') + "\xc3\xa9 and more") == "\"" + std::string(79, 'x') + "...\"");
-  CHECK(printable(std::string(78, 'x') + "\xc3\xa9 and more") == "\"" + std::string(78, 'x') + "\xc3\xa9...\"");
+  CHECK(shown(std::string(79, 'x') + "\xc3\xa9 and more") == "\"" + std::string(79, 'x') + "...\"");
+  CHECK(shown(std::string(78, 'x') + "\xc3\xa9 and more") == "\"" + std::string(78, 'x') + "\xc3\xa9...\"");
 }

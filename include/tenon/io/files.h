@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <ostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,7 +56,11 @@ class AtomicFile {
   std::FILE* file_ = nullptr;
 };
 
-/// Text from a file as messages may show it: in quotes, control characters escaped, cut after 80 bytes.
-std::string printable(std::string_view text);
+/// Text from a file, to be written into a message: in quotes, control characters escaped, cut after 80 bytes. It is formatted only
+/// when it is written, so that naming things in checks costs nothing.
+struct Printable {
+  std::string_view text;
+  friend std::ostream& operator<<(std::ostream& out, const Printable& p);
+};
 
 }  // namespace tenon::io
