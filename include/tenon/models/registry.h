@@ -21,11 +21,11 @@ struct Entry {
 std::span<const Entry> registry();
 
 struct LoadOptions {
-  std::string class_name;                     // a concrete or an Auto class; "" = what config.json's "architectures" names
+  std::string class_name = {};                // a concrete or an Auto class; "" = what config.json's "architectures" names
   Precision precision = Precision::Float32;
   bool automatic_precision = false;           // take bf16 if the checkpoint's config says so
   bool pack = true;                           // pack weights for inference; false keeps plain float32 weights for training
-  Json config_overrides;                      // an object: {"num_labels": 3}
+  Json config_overrides = {};                 // an object: {"num_labels": 3}
   bool allow_missing = false;                 // weights that the checkpoint lacks are initialised instead of an Error(Format)
   bool ignore_mismatched_sizes = false;       // likewise for weights of another shape
   uint64_t seed = 0;                          // for weights that are initialised

@@ -1,0 +1,9 @@
+// Which Tenon this is.
+#pragma once
+
+namespace tenon {
+
+/// "0.1.0"
+const char* version();
+
+}  // namespace tenon
