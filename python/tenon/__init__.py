@@ -14,7 +14,7 @@ from ._core import AddedToken, Precision, Tensor, dtype
 
 for _name, _value in dtype.__members__.items():  # tenon.float32, tenon.int64, ...
     globals()[_name] = _value
-float, half, double, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int64"))
+float, half, double, int, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int32", "int64"))
 
 _MODULES = ("cuda", "functions", "logging", "modeling", "nn", "pipelines", "safetensors")
 # module -> the public names that it defines

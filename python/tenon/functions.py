@@ -296,3 +296,8 @@ def compile(model: Any, **options: Any) -> Any:
 
 def get_default_dtype() -> dtype:
     return dtype.float32
+
+
+for _name, _function in list(globals().items()):
+    if callable(_function) and not _name.startswith("_") and getattr(_function, "__module__", None) == __name__ and not _function.__doc__:
+        _function.__doc__ = f"As torch.{_name}."

@@ -675,6 +675,8 @@ def _operator(name: str, ufunc: str) -> None:
 def _attach() -> None:
     for name, value in vars(TensorMethods).items():
         if name not in ("__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__annotations__"):
+            if not value.__doc__:
+                value.__doc__ = f"As torch.Tensor.{name}."
             setattr(Tensor, name, value)
     for name, ufunc in (("add", "add"), ("sub", "subtract"), ("mul", "multiply"), ("truediv", "true_divide"), ("floordiv", "floor_divide"),
                         ("mod", "remainder"), ("pow", "power"), ("matmul", "matmul"), ("and", "bitwise_and"), ("or", "bitwise_or"),

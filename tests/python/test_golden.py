@@ -51,3 +51,48 @@ def test_low_precision_stays_close(name, how, tolerance):
         real = inputs["attention_mask"].numpy().astype(bool)
         got, want = got[real], want[real]
     assert np.abs(got - want).max() <= tolerance * np.abs(want).max()
+
+
+def same(got, want, where="result"):
+    if isinstance(want, float):
+        assert got == pytest.approx(want, rel=1e-3, abs=1e-4), where
+    elif isinstance(want, list):
+        assert len(got) == len(want), where
+        for i, (g, w) in enumerate(zip(got, want)):
+            same(g, w, f"{where}[{i}]")
+    elif isinstance(want, dict):
+        assert list(got) == list(want), where
+        for key in want:
+            same(got[key], want[key], f"{where}.{key}")
+    else:
+        assert got == want, where
+
+
+@pytest.fixture(scope="module")
+def answers():
+    path = GOLDEN / "pipelines.json"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return json.loads(path.read_text())
+
+
+def test_text_pipelines(answers):
+    classify = tenon.pipeline("text-classification", str(GOLDEN / "bert"))
+    texts = answers["texts"]
+    same(classify(texts, top_k=None), answers["text-classification"])
+    same(classify(texts[0], top_k=2, function_to_apply="sigmoid"), answers["text-classification-sigmoid"])
+    same(classify({"text": texts[0], "text_pair": texts[1]}, top_k=None), answers["text-classification-pair"])
+    same(tenon.pipeline("feature-extraction", str(GOLDEN / "bert"))(texts[0])[0], answers["feature-extraction"])
+    fill = tenon.pipeline("fill-mask", str(GOLDEN / "bert-mlm"))
+    same([fill(text) for text in answers["masked"]], answers["fill-mask"])
+    same(fill(answers["masked"][0], targets=["capital", "city", "cat"], top_k=2), answers["fill-mask-targets"])
+
+
+def test_image_pipelines(answers):
+    images = [str(GOLDEN.parent.parent / "examples" / "data" / name) for name in ("cat.png", "rocket.jpg")]
+    same(tenon.pipeline("image-classification", str(GOLDEN / "vit"))(images), answers["image-classification"])
+    features = tenon.pipeline("image-feature-extraction", str(GOLDEN / "vit-pooler"))
+    same(features(images[0])[0], answers["image-feature-extraction"])
+    same(features(images[0], pool=True)[0], answers["image-feature-extraction-pool"])
+    zero_shot = tenon.pipeline("zero-shot-image-classification", str(GOLDEN / "clip"))
+    same(zero_shot(images, candidate_labels=answers["labels"]), answers["zero-shot-image-classification"])
