@@ -79,7 +79,7 @@ constexpr int64_t tile_count(int64_t rows) { return (rows + kTileRows - 1) / kTi
 template <class Multiply, class Depth>
 inline void product(float* c, int64_t ldc, int64_t rows, int64_t columns, const float* a, int64_t row_step, int64_t k_step, const float* b,
                     int64_t ldb, Depth&& depth, bool accumulate) {
-  constexpr int64_t kDepth = 64;
+  constexpr int64_t kDepth = 128;
   const int64_t tiles = tile_count(rows), deepest = most(1, depth(rows - 1));  // once through even for nothing: c becomes 0
   for (int64_t column = 0; column < columns; column += kPanel)
     for (int64_t k = 0; k < deepest; k += kDepth)
