@@ -35,7 +35,7 @@ if(TENON_WITH_ONEDNN)
       execute_process(COMMAND ${TENON_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/find_onednn.py OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE
                       ERROR_QUIET)
       if(found)
-        set(dnnl_DIR ${found} CACHE PATH "Where dnnl-config.cmake lies")
+        set(dnnl_DIR ${found} CACHE PATH "Where dnnl-config.cmake lies" FORCE)  # over a NOTFOUND of an earlier run
       endif()
     endif()
   endif()

@@ -80,7 +80,8 @@ ErrorCode error_of(F&& f, const std::string& part) {
 /// A folder that lasts as long as the object, with copies of some files.
 class Folder {
  public:
-  explicit Folder(const std::string& name) : path_(std::filesystem::temp_directory_path() / ("tenon_tasks_" + name + std::to_string(::getpid()))) {
+  explicit Folder(const std::string& name)
+      : path_(std::filesystem::temp_directory_path() / ("tenon_tasks_" + name + std::to_string(::getpid()))) {
     std::filesystem::create_directories(path_);
   }
   ~Folder() { std::filesystem::remove_all(path_); }

@@ -1,7 +1,6 @@
 // Feature extraction: equal to Transformers' pipeline, without padded rows.
-#include "tenon/tasks/feature_extraction.h"
-
 #include "expect.h"
+#include "tenon/tasks/feature_extraction.h"
 
 using namespace tenon;
 using namespace tenon::test;

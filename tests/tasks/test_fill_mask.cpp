@@ -1,7 +1,6 @@
 // Fill-mask: equal to Transformers' pipeline; targets, several masks, errors.
-#include "tenon/tasks/fill_mask.h"
-
 #include "expect.h"
+#include "tenon/tasks/fill_mask.h"
 
 using namespace tenon;
 using namespace tenon::test;

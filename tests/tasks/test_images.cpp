@@ -44,6 +44,15 @@ TEST_CASE("zero-shot image classification answers what Transformers answers") {
   CHECK(error_of([&] { classify(kPaths[0], labels, {.hypothesis_template = "none"}); }, "{}") == ErrorCode::Limit);
 }
 
+TEST_CASE("image files are turned upright, pixels are taken as they are") {
+  const std::string turned = std::string(TENON_TEST_DIR) + "/fuzz/corpus/image/turned.jpg";
+  const vision::Image as_stored = vision::load_image(turned), upright = tasks::load_image(turned);
+  CHECK(as_stored.pixels != upright.pixels);
+  const ImageFeatureExtraction extract(golden("vit-pooler"));
+  const Tensor a = extract(turned), b = extract(upright);
+  CHECK(std::equal(a.values<float>().begin(), a.values<float>().end(), b.values<float>().begin()));
+}
+
 TEST_CASE("image tasks: files that are no images are named") {
   const ImageClassification classify(golden("vit"));
   CHECK(error_of([&] { classify("no/such.jpg"); }, "no/such.jpg") == ErrorCode::File);

@@ -1,7 +1,6 @@
 // pipeline(): tasks by name, their options passed on, answers as JSON.
-#include "tenon/tasks/pipeline.h"
-
 #include "expect.h"
+#include "tenon/tasks/pipeline.h"
 
 using namespace tenon;
 using namespace tenon::test;
@@ -34,7 +33,8 @@ TEST_CASE("every task answers through pipeline()") {
   check_values(pipeline("feature-extraction", golden("bert"))(text).features, expected().at("feature-extraction"));
   CHECK(pipeline("sentence-embedding", golden("bert"))(text).features.shape() == Shape{32});
   check_labels(pipeline("image-classification", golden("vit"))(image).labels, expected().at("image-classification").as_array()[0]);
-  check_values(pipeline("image-feature-extraction", golden("vit-pooler"))(image, {.pool = true}).features, expected().at("image-feature-extraction-pool"));
+  check_values(pipeline("image-feature-extraction", golden("vit-pooler"))(image, {.pool = true}).features,
+               expected().at("image-feature-extraction-pool"));
   check_labels(pipeline("zero-shot-image-classification", golden("clip"))(image, {.candidate_labels = labels}).labels,
                expected().at("zero-shot-image-classification").as_array()[0]);
   const auto fill = pipeline("fill-mask", golden("bert-mlm"));

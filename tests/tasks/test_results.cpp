@@ -1,7 +1,6 @@
 // Scores from logits: functions, order, names.
-#include "tenon/tasks/results.h"
-
 #include "expect.h"
+#include "tenon/tasks/results.h"
 
 using namespace tenon;
 
@@ -31,7 +30,8 @@ TEST_CASE("the function follows config.json") {
   CHECK(of(R"({"num_labels": 1})") == ScoreFunction::Sigmoid);
   CHECK(of(R"({"problem_type": "multi_label_classification"})") == ScoreFunction::Sigmoid);
   CHECK(of(R"({"problem_type": "regression", "num_labels": 1})") == ScoreFunction::None);
-  const auto labels = tasks::label_scores(std::vector<float>{0, 1}, Json::parse(R"({"id2label": {"0": "bearish", "1": "bullish"}})"), 1, {});
+  const auto labels =
+      tasks::label_scores(std::vector<float>{0, 1}, Json::parse(R"({"id2label": {"0": "bearish", "1": "bullish"}})"), 1, {});
   CHECK(labels[0].label == "bullish");
   CHECK(labels[0].id == 1);
 }

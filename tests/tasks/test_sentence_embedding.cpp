@@ -1,9 +1,8 @@
 // Sentence embedding: poolings against Transformers, the files of sentence encoders, search; the real MiniLM where it is at hand.
-#include "tenon/tasks/sentence_embedding.h"
-
 #include <cstdlib>
 
 #include "expect.h"
+#include "tenon/tasks/sentence_embedding.h"
 
 using namespace tenon;
 using namespace tenon::test;
@@ -11,8 +10,12 @@ using namespace tenon::test;
 TEST_CASE("sentence embedding pools as sentence-transformers does") {
   const std::vector<std::string> texts = strings(expected().at("texts"));
   const Json& want = expected().at("sentence-embedding");
-  const std::pair<Pooling, const char*> kinds[] = {{Pooling::Mean, "mean"}, {Pooling::Cls, "cls"}, {Pooling::Max, "max"},
-                                                   {Pooling::MeanSqrtLen, "sqrt"}, {Pooling::WeightedMean, "weighted"}, {Pooling::LastToken, "last"}};
+  const std::pair<Pooling, const char*> kinds[] = {{Pooling::Mean, "mean"},
+                                                   {Pooling::Cls, "cls"},
+                                                   {Pooling::Max, "max"},
+                                                   {Pooling::MeanSqrtLen, "sqrt"},
+                                                   {Pooling::WeightedMean, "weighted"},
+                                                   {Pooling::LastToken, "last"}};
   for (const auto& [pooling, name] : kinds) {
     CAPTURE(name);
     const SentenceEmbedding embed(golden("bert"), {.batch_size = 2}, {.pooling = pooling, .max_length = 16});
@@ -30,7 +33,8 @@ TEST_CASE("sentence embedding reads modules.json and its companions") {
       .write("modules.json", R"([{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
                                  {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
                                  {"idx": 2, "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}])")
-      .write("1_Pooling/config.json", R"({"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": false})")
+      .write("1_Pooling/config.json",
+             R"({"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": false})")
       .write("sentence_bert_config.json", R"({"max_seq_length": 16})");
   CHECK(task_of(folder.path()) == "sentence-embedding");
   const SentenceEmbedding embed(folder.path());

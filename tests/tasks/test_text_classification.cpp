@@ -1,9 +1,8 @@
 // Text classification: equal to Transformers' pipeline; batches, options, errors, threads.
-#include "tenon/tasks/text_classification.h"
-
 #include <thread>
 
 #include "expect.h"
+#include "tenon/tasks/text_classification.h"
 
 using namespace tenon;
 using namespace tenon::test;
@@ -38,7 +37,8 @@ TEST_CASE("text classification: long texts and bad folders are named") {
   for (int i = 0; i < 100; ++i) longer += "shares ";
   CHECK(error_of([&] { classify(longer); }, "truncation") == ErrorCode::Limit);
   CHECK(classify(longer, {.truncation = true}).size() == 1);
-  CHECK(classify(longer, {.truncation = true, .max_length = 8})[0].score == doctest::Approx(classify(longer, {.truncation = true, .max_length = 8})[0].score));
+  CHECK(classify(longer, {.truncation = true, .max_length = 8})[0].score ==
+        doctest::Approx(classify(longer, {.truncation = true, .max_length = 8})[0].score));
   CHECK(classify("shares").size() == 1);  // usable after the error
   CHECK(error_of([] { TextClassification("no/such/folder"); }, "no/such/folder") == ErrorCode::File);
   CHECK(error_of([] { TextClassification(golden("vit")); }, "vit") == ErrorCode::Format);

@@ -35,16 +35,17 @@ class FeatureExtraction {
     if (options.truncation) encode = tasks::truncating(tokenizer_, runner_.config(), options.max_length);
     std::vector<Tensor> results(texts.size());
     const std::vector<text::TextInput> inputs = tasks::text_inputs(texts);
-    tasks::in_text_batches(runner_, tokenizer_, inputs, encode, tasks::kMaxPositions, [&](std::span<const size_t> places, const models::Inputs& batch) {
-      const Tensor h = runner_.forward(batch).last_hidden_state;
-      const int64_t B = h.size(0), T = h.size(1);
-      const Tensor flat = h.view({B * T, h.size(2)});
-      for (int64_t b = 0; b < B; ++b) {
-        const auto mask = batch.attention_mask.values<int32_t>().subspan(static_cast<size_t>(b * T), static_cast<size_t>(T));
-        const int64_t begin = std::find(mask.begin(), mask.end(), 1) - mask.begin();
-        results[places[b]] = flat.rows(b * T + begin, b * T + begin + std::count(mask.begin(), mask.end(), 1)).clone();
-      }
-    });
+    tasks::in_text_batches(
+        runner_, tokenizer_, inputs, encode, tasks::kMaxPositions, [&](std::span<const size_t> places, const models::Inputs& batch) {
+          const Tensor h = runner_.forward(batch).last_hidden_state;
+          const int64_t B = h.size(0), T = h.size(1);
+          const Tensor flat = h.view({B * T, h.size(2)});
+          for (int64_t b = 0; b < B; ++b) {
+            const auto mask = batch.attention_mask.values<int32_t>().subspan(static_cast<size_t>(b * T), static_cast<size_t>(T));
+            const int64_t begin = std::find(mask.begin(), mask.end(), 1) - mask.begin();
+            results[places[b]] = flat.rows(b * T + begin, b * T + begin + std::count(mask.begin(), mask.end(), 1)).clone();
+          }
+        });
     return results;
   }
   std::vector<Tensor> operator()(std::initializer_list<std::string> texts, const FeatureExtractionOptions& options = {}) const {

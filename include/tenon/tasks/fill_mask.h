@@ -32,7 +32,8 @@ class FillMask {
   std::vector<std::vector<TokenScore>> operator()(const std::string& text, const FillMaskOptions& options = {}) const {
     return tasks::only((*this)(std::vector<std::string>{text}, options));
   }
-  std::vector<std::vector<std::vector<TokenScore>>> operator()(const std::vector<std::string>& texts, const FillMaskOptions& options = {}) const {
+  std::vector<std::vector<std::vector<TokenScore>>> operator()(const std::vector<std::string>& texts,
+                                                               const FillMaskOptions& options = {}) const {
     std::vector<std::vector<std::vector<TokenScore>>> results(texts.size());
     const std::vector<int32_t> targets = target_ids(options.targets);
     const std::vector<text::TextInput> inputs = tasks::text_inputs(texts);
@@ -48,7 +49,8 @@ class FillMask {
                            });
     return results;
   }
-  std::vector<std::vector<std::vector<TokenScore>>> operator()(std::initializer_list<std::string> texts, const FillMaskOptions& options = {}) const {
+  std::vector<std::vector<std::vector<TokenScore>>> operator()(std::initializer_list<std::string> texts,
+                                                               const FillMaskOptions& options = {}) const {
     return (*this)(std::vector<std::string>(texts), options);
   }
 
@@ -106,7 +108,8 @@ class FillMask {
         ids[t] = id;
         std::erase(ids, pad);
         text::DecodeOptions decode{.skip_special_tokens = masks == 1, .clean_up = {}, .skip_unknown_ids = true};
-        tokens.push_back({tokenizer_.decode(std::span(&id, 1), {.skip_unknown_ids = true}), scores[id], id, tokenizer_.decode(ids, decode)});
+        tokens.push_back(
+            {tokenizer_.decode(std::span(&id, 1), {.skip_unknown_ids = true}), scores[id], id, tokenizer_.decode(ids, decode)});
       }
     }
     return filled;

@@ -25,28 +25,31 @@ class ImageClassification {
       : runner_(folder, options, {.class_name = "AutoModelForImageClassification"}), processor_(vision::ImageProcessor::load(folder)) {}
 
   /// The classes of an image file (JPEG, PNG) or of pixels, best first.
-  /// Errors: as vision::load_image() and vision::ImageProcessor.
+  /// Errors: as tasks::load_image() and vision::ImageProcessor.
   /// Source: ImageClassificationPipeline of Transformers.
   std::vector<LabelScore> operator()(const std::string& path, const ImageClassificationOptions& options = {}) const {
-    return (*this)(vision::load_image(path), options);
+    return (*this)(tasks::load_image(path), options);
   }
   std::vector<LabelScore> operator()(const vision::Image& image, const ImageClassificationOptions& options = {}) const {
     return tasks::only((*this)(std::span(&image, 1), options));
   }
-  std::vector<std::vector<LabelScore>> operator()(std::span<const vision::Image> images, const ImageClassificationOptions& options = {}) const {
+  std::vector<std::vector<LabelScore>> operator()(std::span<const vision::Image> images,
+                                                  const ImageClassificationOptions& options = {}) const {
     std::vector<std::vector<LabelScore>> results;
     results.reserve(images.size());
     runner_.in_batches(images, [&](std::span<const vision::Image> part) { add(results, part, options); });
     return results;
   }
   /// Files are decoded batch by batch.
-  std::vector<std::vector<LabelScore>> operator()(const std::vector<std::string>& paths, const ImageClassificationOptions& options = {}) const {
+  std::vector<std::vector<LabelScore>> operator()(const std::vector<std::string>& paths,
+                                                  const ImageClassificationOptions& options = {}) const {
     std::vector<std::vector<LabelScore>> results;
     results.reserve(paths.size());
     runner_.in_batches(std::span(paths), [&](std::span<const std::string> part) { add(results, tasks::load_images(part), options); });
     return results;
   }
-  std::vector<std::vector<LabelScore>> operator()(std::initializer_list<std::string> paths, const ImageClassificationOptions& options = {}) const {
+  std::vector<std::vector<LabelScore>> operator()(std::initializer_list<std::string> paths,
+                                                  const ImageClassificationOptions& options = {}) const {
     return (*this)(std::vector<std::string>(paths), options);
   }
 
@@ -54,7 +57,8 @@ class ImageClassification {
   const vision::ImageProcessor& processor() const { return processor_; }
 
  private:
-  void add(std::vector<std::vector<LabelScore>>& results, std::span<const vision::Image> images, const ImageClassificationOptions& options) const {
+  void add(std::vector<std::vector<LabelScore>>& results, std::span<const vision::Image> images,
+           const ImageClassificationOptions& options) const {
     models::Inputs inputs;
     inputs.pixel_values = processor_(images);
     const Tensor logits = runner_.forward(inputs).logits;

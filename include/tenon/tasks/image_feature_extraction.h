@@ -24,10 +24,10 @@ class ImageFeatureExtraction {
 
   /// The last hidden state of an image file (JPEG, PNG) or of pixels.
   /// Shapes: -> (P+1,C) f32, or (C) with `pool`.
-  /// Errors: Error(Type) if the model has no pooler; as vision::load_image() and vision::ImageProcessor.
+  /// Errors: Error(Type) if the model has no pooler; as tasks::load_image() and vision::ImageProcessor.
   /// Source: ImageFeatureExtractionPipeline of Transformers.
   Tensor operator()(const std::string& path, const ImageFeatureExtractionOptions& options = {}) const {
-    return (*this)(vision::load_image(path), options);
+    return (*this)(tasks::load_image(path), options);
   }
   Tensor operator()(const vision::Image& image, const ImageFeatureExtractionOptions& options = {}) const {
     return tasks::only((*this)(std::span(&image, 1), options));

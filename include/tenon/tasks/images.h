@@ -10,11 +10,14 @@
 
 namespace tenon::tasks {
 
-/// Decodes JPEG and PNG files. Errors: as vision::load_image().
+/// Decodes a JPEG or PNG file and turns it upright as its EXIF orientation says, as Transformers' load_image does.
+/// Errors: as vision::load_image().
+inline vision::Image load_image(const std::string& path) { return vision::load_image(path, {.apply_orientation = true}); }
+
 inline std::vector<vision::Image> load_images(std::span<const std::string> paths) {
   std::vector<vision::Image> images;
   images.reserve(paths.size());
-  for (const std::string& path : paths) images.push_back(vision::load_image(path));
+  for (const std::string& path : paths) images.push_back(load_image(path));
   return images;
 }
 

@@ -46,7 +46,7 @@ struct CallOptions {
   std::vector<std::string> targets = {};           // fill-mask
   std::vector<std::string> candidate_labels = {};  // zero-shot-image-classification
   std::optional<std::string> hypothesis_template = {};
-  bool pool = false;                               // image-feature-extraction
+  bool pool = false;  // image-feature-extraction
 };
 
 /// A task of any kind. Inputs are texts, or the paths of images. Several threads may call one object.

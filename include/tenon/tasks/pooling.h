@@ -50,7 +50,8 @@ inline std::vector<Pooling> read_pooling(const Json& config, const std::string& 
   const std::string named = config.value("pooling_mode", "");
   for (const Mode& mode : kModes)
     if (config.value(mode.flag, false) || named == mode.name) chosen.push_back(mode.pooling);
-  check(!chosen.empty(), ErrorCode::Format, where, "expected one of the poolings cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken",
+  check(!chosen.empty(), ErrorCode::Format, where,
+        "expected one of the poolings cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken",
         named.empty() ? "" : ", got \"" + named + "\"");
   return chosen;
 }

@@ -38,7 +38,9 @@ class SentenceEmbedding {
   /// sentence_bert_config.json), or the plain mean if there are none.
   /// Errors: as models::load(), text::Tokenizer::from_folder() and tasks::read_embedding_config().
   explicit SentenceEmbedding(const std::string& folder, const PipelineOptions& options = {}, const SentenceEmbeddingOptions& overrides = {})
-      : config_(merged(folder, overrides)), runner_(folder, options, tasks::base_model(uses_pooler())), tokenizer_(text::Tokenizer::from_folder(folder)) {}
+      : config_(merged(folder, overrides)),
+        runner_(folder, options, tasks::base_model(uses_pooler())),
+        tokenizer_(text::Tokenizer::from_folder(folder)) {}
 
   /// Shapes: -> (C) f32.
   Tensor operator()(const std::string& text) const {
@@ -51,26 +53,25 @@ class SentenceEmbedding {
     const text::EncodeOptions encode = tasks::truncating(tokenizer_, runner_.config(), config_.max_length);
     const std::vector<text::TextInput> inputs = tasks::text_inputs(texts);
     Tensor all;
-    tasks::in_text_batches(runner_, tokenizer_, inputs, encode, tasks::kMaxPositions, [&](std::span<const size_t> places, const models::Inputs& batch) {
-      runner_.with_context([&](Context& ctx) {
-        const Tensor pooled = pool_batch(ctx, model().forward(ctx, batch), batch.attention_mask);
-        const int64_t width = pooled.size(1);
-        if (!all.defined()) all = Tensor::empty({static_cast<int64_t>(texts.size()), width}, DType::F32);
-        for (size_t i = 0; i < places.size(); ++i)
-          std::copy_n(pooled.data<float>() + static_cast<int64_t>(i) * width, width, all.data<float>() + static_cast<int64_t>(places[i]) * width);
-      });
-    });
+    tasks::in_text_batches(runner_, tokenizer_, inputs, encode, tasks::kMaxPositions,
+                           [&](std::span<const size_t> places, const models::Inputs& batch) {
+                             runner_.with_context([&](Context& ctx) {
+                               const Tensor pooled = pool_batch(ctx, model().forward(ctx, batch), batch.attention_mask);
+                               const int64_t width = pooled.size(1);
+                               if (!all.defined()) all = Tensor::empty({static_cast<int64_t>(texts.size()), width}, DType::F32);
+                               for (size_t i = 0; i < places.size(); ++i)
+                                 std::copy_n(pooled.data<float>() + static_cast<int64_t>(i) * width, width,
+                                             all.data<float>() + static_cast<int64_t>(places[i]) * width);
+                             });
+                           });
     return all.defined() ? all : Tensor::empty({0, width()}, DType::F32);
   }
-  Tensor operator()(std::initializer_list<std::string> texts) const {
-    return (*this)(std::vector<std::string>(texts));
-  }
+  Tensor operator()(std::initializer_list<std::string> texts) const { return (*this)(std::vector<std::string>(texts)); }
 
   /// The cosine of each row of a with each row of b. Shapes: a (M,C), b (N,C) -> (M,N) f32.
   Tensor similarity(const Tensor& a, const Tensor& b) const {
-    return runner_.with_context([&](Context& ctx) {
-      return ops::matmul(ctx, ops::l2_normalize(ctx, a, 1e-12f), ops::l2_normalize(ctx, b, 1e-12f), true).clone();
-    });
+    return runner_.with_context(
+        [&](Context& ctx) { return ops::matmul(ctx, ops::l2_normalize(ctx, a, 1e-12f), ops::l2_normalize(ctx, b, 1e-12f), true).clone(); });
   }
 
   /// C of the results.
@@ -101,8 +102,10 @@ class SentenceEmbedding {
       for (int64_t i = begin * parts; i < end * parts; ++i) {
         const int64_t b = i / parts;
         const Pooling pooling = config_.pooling[static_cast<size_t>(i % parts)];
-        if (pooling == Pooling::Pooler) std::copy_n(out.pooler_output.data<float>() + b * C, C, y + i * C);
-        else tasks::pool(y + i * C, h.data<float>() + b * T * C, mask.data<int32_t>() + b * T, T, C, pooling);
+        if (pooling == Pooling::Pooler)
+          std::copy_n(out.pooler_output.data<float>() + b * C, C, y + i * C);
+        else
+          tasks::pool(y + i * C, h.data<float>() + b * T * C, mask.data<int32_t>() + b * T, T, C, pooling);
       }
     });
     return config_.normalize ? ops::l2_normalize(ctx, pooled, 1e-12f) : pooled;
@@ -117,8 +120,8 @@ class SentenceEmbedding {
 /// Shapes: corpus (N,C), query (C) or (1,C), f32.
 /// Errors: Error(Shape); Error(Type).
 inline std::vector<Hit> nearest(const Tensor& corpus, const Tensor& query, int64_t k) {
-  check(corpus.rank() == 2 && query.numel() == corpus.size(1), ErrorCode::Shape, "nearest", "expected a corpus (N, C) and a query (C), got ",
-        corpus.shape(), " and ", query.shape());
+  check(corpus.rank() == 2 && query.numel() == corpus.size(1), ErrorCode::Shape, "nearest",
+        "expected a corpus (N, C) and a query (C), got ", corpus.shape(), " and ", query.shape());
   const int64_t N = corpus.size(0), C = corpus.size(1);
   const float *x = corpus.data<float>(), *q = query.data<float>();
   std::vector<float> scores(static_cast<size_t>(N));

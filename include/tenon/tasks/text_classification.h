@@ -33,22 +33,27 @@ class TextClassification {
     const text::TextInput input{text, std::nullopt};
     return tasks::only((*this)(std::span(&input, 1), options));
   }
-  std::vector<std::vector<LabelScore>> operator()(const std::vector<std::string>& texts, const TextClassificationOptions& options = {}) const {
+  std::vector<std::vector<LabelScore>> operator()(const std::vector<std::string>& texts,
+                                                  const TextClassificationOptions& options = {}) const {
     return (*this)(std::span<const text::TextInput>(tasks::text_inputs(texts)), options);
   }
-  std::vector<std::vector<LabelScore>> operator()(std::initializer_list<std::string> texts, const TextClassificationOptions& options = {}) const {
+  std::vector<std::vector<LabelScore>> operator()(std::initializer_list<std::string> texts,
+                                                  const TextClassificationOptions& options = {}) const {
     return (*this)(std::vector<std::string>(texts), options);
   }
   /// The same for texts with an optional second text.
-  std::vector<std::vector<LabelScore>> operator()(std::span<const text::TextInput> inputs, const TextClassificationOptions& options = {}) const {
+  std::vector<std::vector<LabelScore>> operator()(std::span<const text::TextInput> inputs,
+                                                  const TextClassificationOptions& options = {}) const {
     text::EncodeOptions encode;
     if (options.truncation) encode = tasks::truncating(tokenizer_, runner_.config(), options.max_length);
     std::vector<std::vector<LabelScore>> results(inputs.size());
-    tasks::in_text_batches(runner_, tokenizer_, inputs, encode, tasks::kMaxPositions, [&](std::span<const size_t> places, const models::Inputs& batch) {
-      const Tensor logits = runner_.forward(batch).logits;
-      for (size_t i = 0; i < places.size(); ++i)
-        results[places[i]] = tasks::label_scores(tasks::row(logits, static_cast<int64_t>(i)), runner_.config(), options.top_k, options.function);
-    });
+    tasks::in_text_batches(
+        runner_, tokenizer_, inputs, encode, tasks::kMaxPositions, [&](std::span<const size_t> places, const models::Inputs& batch) {
+          const Tensor logits = runner_.forward(batch).logits;
+          for (size_t i = 0; i < places.size(); ++i)
+            results[places[i]] =
+                tasks::label_scores(tasks::row(logits, static_cast<int64_t>(i)), runner_.config(), options.top_k, options.function);
+        });
     return results;
   }
 

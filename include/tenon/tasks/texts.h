@@ -41,7 +41,7 @@ inline models::Inputs collate(const text::Tokenizer& tokenizer, std::vector<text
   for (const text::Encoding& e : encodings) longest = std::max(longest, e.size());
   const Shape shape{static_cast<int64_t>(encodings.size()), static_cast<int64_t>(longest)};
   models::Inputs inputs;
-  const auto fill = [&](Tensor& t, const std::vector<int32_t> text::Encoding::* values) {
+  const auto fill = [&](Tensor& t, const std::vector<int32_t> text::Encoding::*values) {
     t = Tensor::zeros(shape, DType::I32);
     for (size_t i = 0; i < encodings.size(); ++i)
       std::copy((encodings[i].*values).begin(), (encodings[i].*values).end(), t.data<int32_t>() + i * longest);

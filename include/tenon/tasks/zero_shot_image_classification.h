@@ -27,11 +27,11 @@ class ZeroShotImageClassification {
         processor_(vision::ImageProcessor::load(folder)) {}
 
   /// All labels for an image file (JPEG, PNG) or for pixels, best first: softmax over the similarities of image and sentences.
-  /// Errors: Error(Limit) without labels or if the template lacks {}; as vision::load_image() and vision::ImageProcessor.
+  /// Errors: Error(Limit) without labels or if the template lacks {}; as tasks::load_image() and vision::ImageProcessor.
   /// Source: ZeroShotImageClassificationPipeline of Transformers.
   std::vector<LabelScore> operator()(const std::string& path, const std::vector<std::string>& candidate_labels,
                                      const ZeroShotOptions& options = {}) const {
-    return (*this)(vision::load_image(path), candidate_labels, options);
+    return (*this)(tasks::load_image(path), candidate_labels, options);
   }
   std::vector<LabelScore> operator()(const vision::Image& image, const std::vector<std::string>& candidate_labels,
                                      const ZeroShotOptions& options = {}) const {
