@@ -18,17 +18,27 @@ Args::Args(int count, char** words, const std::vector<Option>& options) {
       continue;
     }
     const size_t equals = word.find('=');
-    const std::string name = word == "-h" ? "help" : word.substr(word.rfind("--", 0) == 0 ? 2 : 1, equals == std::string::npos ? equals : equals - 2);
+    const std::string name =
+        word == "-h" ? "help" : word.substr(word.rfind("--", 0) == 0 ? 2 : 1, equals == std::string::npos ? equals : equals - 2);
     const Option* known = nullptr;
     for (const Option& o : options)
       if (name == o.name) known = &o;
-    if (name != "help" && !known) throw UsageError("there is no option " + word.substr(0, equals));
+    if (name != "help" && !known) {
+      std::string names;
+      for (const Option& o : options) names += std::string(names.empty() ? "" : ", ") + "--" + o.name;
+      throw UsageError("there is no option " + word.substr(0, equals) + (names.empty() ? "" : "; there are " + names) +
+                       " (a text that starts with a dash goes behind --)");
+    }
     const bool flag = !known || !*known->value;
     if (flag && equals != std::string::npos) throw UsageError("--" + name + " takes no value");
-    if (flag) values_[name] = "";
-    else if (equals != std::string::npos) values_[name] = word.substr(equals + 1);
-    else if (i + 1 < count) values_[name] = words[++i];
-    else throw UsageError("--" + name + " needs a value: " + known->value);
+    if (flag)
+      values_[name] = "";
+    else if (equals != std::string::npos)
+      values_[name] = word.substr(equals + 1);
+    else if (i + 1 < count)
+      values_[name] = words[++i];
+    else
+      throw UsageError("--" + name + " needs a value: " + known->value);
   }
 }
 
@@ -43,7 +53,8 @@ long Args::number(const std::string& name, long fallback, long least, long most)
   char* end = nullptr;
   const long n = std::strtol(value.c_str(), &end, 10);
   if (value.empty() || *end || n < least || n > most)
-    throw UsageError("--" + name + ": expected a number from " + std::to_string(least) + " to " + std::to_string(most) + ", got \"" + value + "\"");
+    throw UsageError("--" + name + ": expected a number from " + std::to_string(least) + " to " + std::to_string(most) + ", got \"" +
+                     value + "\"");
   return n;
 }
 

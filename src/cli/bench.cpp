@@ -43,7 +43,8 @@ Work make_work(const Json& config, int64_t batch, int64_t length) {
     const int64_t vocabulary = part(config, "text_config").value("vocab_size", 30522);
     work.tokens = std::min(length, part(config, "text_config").value("max_position_embeddings", length));
     std::vector<int32_t> ids(static_cast<size_t>(batch * work.tokens));
-    for (int32_t& id : ids) id = static_cast<int32_t>(vocabulary / 4 + random.next() % static_cast<uint64_t>(std::max<int64_t>(1, vocabulary / 2)));
+    for (int32_t& id : ids)
+      id = static_cast<int32_t>(vocabulary / 4 + random.next() % static_cast<uint64_t>(std::max<int64_t>(1, vocabulary / 2)));
     const Shape shape{batch, work.tokens};
     work.inputs.input_ids = Tensor::from(ids, shape);
     work.inputs.attention_mask = Tensor::from(std::vector<int32_t>(ids.size(), 1), shape);
@@ -100,12 +101,13 @@ Timing measure(const models::Model& model, Context& ctx, const Work& work, long 
 int run(const Args& args) {
   const std::string folder = model_argument(args);
   const PipelineOptions options = pipeline_options(args.text("precision") == "all" ? Args(0, nullptr, {}) : args);
-  const long batch = args.number("batch", 1, 1, 65536), length = args.number("length", 128, 1, 1 << 20), repeat = args.number("repeat", 0, 1, 1 << 20);
+  const long batch = args.number("batch", 1, 1, 65536), length = args.number("length", 128, 1, 1 << 20),
+             repeat = args.number("repeat", 0, 1, 1 << 20);
   const long threads = args.number("threads", 0, 0, 4096);
   std::vector<models::Precision> precisions = {options.precision};
   if (args.text("precision") == "all") precisions = {models::Precision::Float32, models::Precision::BFloat16, models::Precision::Int8};
-  std::printf("%-9s %8s %9s %9s %9s %10s %12s %9s %9s\n", "precision", "load ms", "median ms", "least ms", "most ms", "inputs/s", "positions/s",
-              "GFLOP/s", "peak MB");
+  std::printf("%-9s %8s %9s %9s %9s %10s %12s %9s %9s\n", "precision", "load ms", "median ms", "least ms", "most ms", "inputs/s",
+              "positions/s", "GFLOP/s", "peak MB");
   Work work;
   size_t runs = 0;
   for (const models::Precision precision : precisions) {
@@ -121,34 +123,38 @@ int run(const Args& args) {
     const Timing t = measure(*model, ctx, work, repeat);
     runs = t.runs;
     const double per_second = static_cast<double>(batch) * 1e3 / t.median;
-    std::printf("%-9s %8.0f %9.2f %9.2f %9.2f %10.1f %12.0f %9.1f %9.0f\n", name_of(precision), load_ms, t.median, t.least, t.most, per_second,
-                per_second * static_cast<double>(work.tokens + work.patches), counter.total / t.median / 1e6, peak_megabytes());
+    std::printf("%-9s %8.0f %9.2f %9.2f %9.2f %10.1f %12.0f %9.1f %9.0f\n", name_of(precision), load_ms, t.median, t.least, t.most,
+                per_second, per_second * static_cast<double>(work.tokens + work.patches), counter.total / t.median / 1e6, peak_megabytes());
     std::fflush(stdout);
   }
   std::printf("\n%zu runs each; batch %ld", runs, batch);
   if (work.tokens) std::printf(", %lld tokens", static_cast<long long>(work.tokens));
   if (work.patches) std::printf(", %lld patches with the class token", static_cast<long long>(work.patches));
-  std::printf(", %d threads, kernels %s; peak MB is the process's so far\n", Context(static_cast<int>(threads)).threads(), cpu_kernels().name);
+  std::printf(", %d threads, kernels %s; peak MB is the process's so far\n", Context(static_cast<int>(threads)).threads(),
+              cpu_kernels().name);
   return 0;
 }
 
 }  // namespace
 
 Command bench_command() {
-  return {"bench", "FOLDER", "how fast a checkpoint runs here",
-          "Times forward passes over random token ids or pixels of the checkpoint's sizes, after two that warm up. GFLOP/s counts the\n"
-          "products of linear layers and attention. Nothing else should run meanwhile; for other libraries beside it see bench/compare.py.\n\n"
-          "Examples\n"
-          "  tenon bench bert-base                                  latency of one text of 128 tokens\n"
-          "  tenon bench bert-base --batch 8 --precision all        float32, bfloat16 and int8\n"
-          "  tenon bench vit-base --batch 8 --precision bfloat16    images\n"
-          "  tenon bench bert-base --threads 1 --length 512",
-          {{"batch", "N", "texts or images per forward pass (default 1)"},
-           {"length", "N", "tokens per text (default 128)"},
-           {"precision", "P", "float32, bfloat16, int8 or all (default float32)"},
-           {"threads", "N", "threads to use (default: all that this process may)"},
-           {"repeat", "N", "forward passes to time (default: 3 seconds of them)"}},
-          run};
+  return {
+      "bench",
+      "FOLDER",
+      "how fast a checkpoint runs here",
+      "Times forward passes over random token ids or pixels of the checkpoint's sizes, after two that warm up. GFLOP/s counts the\n"
+      "products of linear layers and attention. Nothing else should run meanwhile; for other libraries beside it see bench/compare.py.\n\n"
+      "Examples\n"
+      "  tenon bench bert-base                                  latency of one text of 128 tokens\n"
+      "  tenon bench bert-base --batch 8 --precision all        float32, bfloat16 and int8\n"
+      "  tenon bench vit-base --batch 8 --precision bfloat16    images\n"
+      "  tenon bench bert-base --threads 1 --length 512",
+      {{"batch", "N", "texts or images per forward pass (default 1)"},
+       {"length", "N", "tokens per text (default 128)"},
+       {"precision", "P", "float32, bfloat16, int8 or all (default float32)"},
+       {"threads", "N", "threads to use (default: all that this process may)"},
+       {"repeat", "N", "forward passes to time (default: 3 seconds of them)"}},
+      run};
 }
 
 }  // namespace tenon::cli

@@ -22,9 +22,11 @@ int run(const Args& args) {
   options.candidate_labels = args.list("labels");
   options.truncation = !args.has("no-truncation");
   options.max_length = args.number("max-length", 0, 1, 1 << 20);
-  if (args.has("top")) options.top_k = args.number("top", 1, 0, 1 << 20);
+  if (args.has("top-k")) options.top_k = args.number("top-k", 1, 0, 1 << 20);
+
   const bool zero_shot = task == ZeroShotImageClassification::kTask;
-  if (zero_shot && options.candidate_labels.empty()) throw UsageError("this checkpoint compares images with texts: give some with --labels \"a cat,a dog\"");
+  if (zero_shot && options.candidate_labels.empty())
+    throw UsageError("this checkpoint compares images with texts: give some with --labels \"a cat,a dog\"");
   if (!zero_shot && args.has("labels")) throw UsageError("--labels is for CLIP checkpoints; this one is for " + task);
   check(zero_shot || task == TextClassification::kTask || task == ImageClassification::kTask, ErrorCode::Format, "classify", folder,
         ": expected a checkpoint with a classifier, got one for ", task);
@@ -45,23 +47,27 @@ int run(const Args& args) {
 
 Command classify_command() {
   std::vector<Option> options = {
-      {"top", "K", "print the best K labels, 0: all (default: 1 for texts, 5 for images, all of --labels)"},
+      {"top-k", "K", "print the best K labels, 0: all (default: 1 for texts, 5 for images, all of --labels)"},
       {"labels", "A,B,...", "with a CLIP checkpoint: the texts to choose from"},
       {"max-length", "N", "cut texts after N tokens (default: what the model takes)"},
       {"no-truncation", "", "a text that is too long is an error"},
       {"json", "", "one JSON object per input and line"},
   };
   options.insert(options.end(), kModelOptions.begin(), kModelOptions.end());
-  return {"classify", "FOLDER [INPUT...]", "labels for texts or images",
-          "The checkpoint decides what is classified: texts (BERT, DistilBERT, RoBERTa), image files (ViT), or image files by texts of your\n"
-          "own (CLIP). Without inputs, each line of standard input is one. A line of output: label, score, input.\n\n"
-          "Examples\n"
-          "  tenon classify finbert \"Shares rose 5 % after the report\"\n"
-          "  tenon classify finbert --top 0 --json < headlines.txt > labels.jsonl\n"
-          "  tenon classify vit-base photo.jpg\n"
-          "  tenon classify clip photo.jpg --labels \"a cat,a dog,a rocket\"\n"
-          "  tenon classify finbert --precision int8 --batch 64 < headlines.txt",
-          options, run};
+  return {
+      "classify",
+      "FOLDER [INPUT...]",
+      "labels for texts or images",
+      "The checkpoint decides what is classified: texts (BERT, DistilBERT, RoBERTa), image files (ViT), or image files by texts of your\n"
+      "own (CLIP). Without inputs, each line of standard input is one. A line of output: label, score, input.\n\n"
+      "Examples\n"
+      "  tenon classify finbert \"Shares rose 5 % after the report\"\n"
+      "  tenon classify finbert --top-k 0 --json < headlines.txt > labels.jsonl\n"
+      "  tenon classify vit-base photo.jpg\n"
+      "  tenon classify clip photo.jpg --labels \"a cat,a dog,a rocket\"\n"
+      "  tenon classify finbert --precision int8 --batch 64 < headlines.txt",
+      options,
+      run};
 }
 
 }  // namespace tenon::cli

@@ -43,9 +43,14 @@ std::string sizes(const Json& config) {
   struct Key {
     const char *name, *other, *what;
   };
-  constexpr Key kKeys[] = {{"num_hidden_layers", "n_layers", "layers"}, {"hidden_size", "dim", "width"}, {"num_attention_heads", "n_heads", "heads"},
-                           {"intermediate_size", "hidden_dim", "feed-forward"}, {"vocab_size", "", "vocabulary"},
-                           {"max_position_embeddings", "", "positions"}, {"image_size", "", "image size"}, {"patch_size", "", "patch size"}};
+  constexpr Key kKeys[] = {{"num_hidden_layers", "n_layers", "layers"},
+                           {"hidden_size", "dim", "width"},
+                           {"num_attention_heads", "n_heads", "heads"},
+                           {"intermediate_size", "hidden_dim", "feed-forward"},
+                           {"vocab_size", "", "vocabulary"},
+                           {"max_position_embeddings", "", "positions"},
+                           {"image_size", "", "image size"},
+                           {"patch_size", "", "patch size"}};
   std::string line;
   for (const Key& k : kKeys) {
     const Json* v = config.get(k.name) ? config.get(k.name) : config.get(k.other);
@@ -123,7 +128,8 @@ void sentence_files(const std::string& folder) {
   constexpr const char* kNames[] = {"mean", "cls", "max", "mean / sqrt(length)", "weighted mean", "last token", "pooler"};
   std::string line;
   for (const Pooling p : c.pooling) line += (line.empty() ? "" : " and ") + std::string(kNames[static_cast<size_t>(p)]);
-  row("pooling", line + (c.normalize ? ", unit length" : "") + (c.max_length ? ", texts cut at " + std::to_string(c.max_length) + " tokens" : ""));
+  row("pooling",
+      line + (c.normalize ? ", unit length" : "") + (c.max_length ? ", texts cut at " + std::to_string(c.max_length) + " tokens" : ""));
 }
 
 int summary(const std::string& folder) {
@@ -156,14 +162,17 @@ int run(const Args& args) {
 }  // namespace
 
 Command info_command() {
-  return {"info", "[FOLDER]", "what this machine runs, or what is in a checkpoint",
+  return {"info",
+          "[FOLDER]",
+          "what this machine runs, or what is in a checkpoint",
           "Without a folder: the processor, the threads, the instruction sets with the reason why each is or is not used, and the models\n"
           "that this version knows. With one: architecture, sizes, parameters, element types, labels, tokenizer. No weight is read.\n\n"
           "Examples\n"
           "  tenon info\n"
           "  TENON_ISA=avx2 tenon info           what runs when AVX2 is forced\n"
           "  tenon info ~/models/bert-base",
-          {}, run};
+          {},
+          run};
 }
 
 }  // namespace tenon::cli

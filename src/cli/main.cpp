@@ -60,7 +60,9 @@ int run(int argc, char** argv) {
       return kMisused;
     }
   }
-  std::fprintf(stderr, "tenon: there is no command \"%s\". See tenon --help.\n", name.c_str());
+  std::string names;
+  for (const Command& c : commands()) names += std::string(names.empty() ? "" : ", ") + c.name;
+  std::fprintf(stderr, "tenon: there is no command \"%s\"; there are %s. See tenon --help.\n", name.c_str(), names.c_str());
   return kMisused;
 }
 
@@ -100,7 +102,9 @@ std::string bytes_text(double bytes) {
 
 int main(int argc, char** argv) {
   try {
-    return tenon::cli::run(argc, argv);
+    const int code = tenon::cli::run(argc, argv);
+    if (std::fflush(stdout) == 0) return code;
+    std::fprintf(stderr, "tenon: the output could not be written\n");
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "tenon: there is not enough memory\n");
   } catch (const std::exception& e) {

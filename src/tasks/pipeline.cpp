@@ -9,8 +9,10 @@ Json floats(const float* x, const Shape& shape, int dimension) {
   int64_t stride = 1;
   for (int d = dimension + 1; d < shape.rank(); ++d) stride *= shape[d];
   for (int64_t i = 0; i < shape[dimension]; ++i) {
-    if (dimension + 1 == shape.rank()) list.push_back(Json(static_cast<double>(x[i])));
-    else list.push_back(floats(x + i * stride, shape, dimension + 1));
+    if (dimension + 1 == shape.rank())
+      list.push_back(Json(static_cast<double>(x[i])));
+    else
+      list.push_back(floats(x + i * stride, shape, dimension + 1));
   }
   return Json(std::move(list));
 }
@@ -43,7 +45,8 @@ struct Call {
   const CallOptions& o;
 
   std::vector<Result> operator()(const TextClassification& task) const {
-    return wrap(task(inputs, {.top_k = o.top_k.value_or(1), .function = o.function, .truncation = o.truncation, .max_length = o.max_length}));
+    return wrap(
+        task(inputs, {.top_k = o.top_k.value_or(1), .function = o.function, .truncation = o.truncation, .max_length = o.max_length}));
   }
   std::vector<Result> operator()(const FeatureExtraction& task) const {
     return wrap(task(inputs, {.truncation = o.truncation, .max_length = o.max_length}));
