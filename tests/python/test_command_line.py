@@ -1,0 +1,101 @@
+"""The command `tenon`: answers, JSON, standard input, help, and exit codes that tell misuse from failure."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import tenon
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+PROGRAM = pathlib.Path(tenon.__file__).parent / "bin" / "tenon"
+pytestmark = pytest.mark.skipif(not PROGRAM.is_file(), reason="this build of the package has no command line tool")
+
+
+def run(*words, stdin=None, **env):
+    return subprocess.run([sys.executable, "-m", "tenon", *map(str, words)], input=stdin, capture_output=True, text=True, timeout=120,
+                          env={**os.environ, **env})
+
+
+def answer(*words, **kwargs):
+    done = run(*words, **kwargs)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_teaches():
+    text = answer("--help")
+    for command in ("info", "classify", "embed", "bench"):
+        assert command in text
+        assert "Examples\n" in answer(command, "--help")
+        assert f"tenon {command}" in answer(command, "-h")
+    assert tenon.__version__ in answer("--version")
+
+
+def test_info_names_kernels_and_checkpoints():
+    assert "chosen" in answer("info")
+    assert "chosen by TENON_ISA" in answer("info", TENON_ISA="ref")
+    text = answer("info", GOLDEN / "bert")
+    for part in ("BertForSequenceClassification", "25,539 in 41 tensors", "LABEL_0", "BertTokenizer", "text-classification"):
+        assert part in text
+    assert "vision_config" in answer("info", GOLDEN / "clip")
+
+
+def test_classify():
+    expected = json.loads((GOLDEN / "pipelines.json").read_text())
+    texts, answers = expected["texts"], expected["text-classification"]
+    lines = answer("classify", GOLDEN / "bert", "--json", "--top-k", "0", stdin="\n".join(texts) + "\n").splitlines()
+    for line, text, labels in zip(map(json.loads, lines), texts, answers, strict=True):
+        assert line["input"] == text
+        assert [x["label"] for x in line["labels"]] == [x["label"] for x in labels]
+        assert [x["score"] for x in line["labels"]] == pytest.approx([x["score"] for x in labels], rel=1e-4)
+    assert answer("classify", GOLDEN / "bert", texts[0]).split()[0] == answers[0][0]["label"]
+    image = ROOT / "examples" / "data" / "cat.png"
+    assert len(answer("classify", GOLDEN / "vit", image, "--top-k=2").splitlines()) == 2
+    assert answer("classify", GOLDEN / "clip", image, "--labels", "cat, dog on the mat,rocket").split()[0] == "cat"
+
+
+def test_embed(tmp_path):
+    from tenon import safetensors
+
+    texts = ["shares rose", "the cat sat", "profit falls"]
+    rows = [json.loads(line) for line in answer("embed", GOLDEN / "bert", *texts).splitlines()]
+    assert [len(r) for r in rows] == [32, 32, 32]
+    hits = answer("embed", GOLDEN / "bert", "--query", "the cat sat", "--top-k", 1, "--normalize", stdin="\n".join(texts)).split(maxsplit=1)
+    assert hits[1].strip() == "the cat sat" and float(hits[0]) == pytest.approx(1, abs=1e-4)
+    file = tmp_path / "vectors.safetensors"
+    answer("embed", GOLDEN / "bert", "--out", file, *texts)
+    assert safetensors.load_file(str(file))["embeddings"].shape == (3, 32)
+
+
+def test_bench_prints_a_row_per_precision():
+    text = answer("bench", GOLDEN / "bert", "--length", 8, "--repeat", 3, "--precision", "all")
+    assert [line.split()[0] for line in text.splitlines()[1:4]] == ["float32", "bfloat16", "int8"]
+
+
+@pytest.mark.parametrize("words, code, part", [
+    (["info", "no/such/folder"], 1, "no/such/folder"),
+    (["classify", GOLDEN / "bert-mlm", "x"], 1, "fill-mask"),
+    (["classify", GOLDEN / "vit", ROOT / "README.md"], 1, "JPEG or PNG"),
+    (["classify", GOLDEN / "bert", "x " * 200, "--no-truncation"], 1, "truncation"),
+    (["embed", GOLDEN / "bert", "x", "--out", "/no/such/place/file"], 1, "/no/such/place"),
+    (["classify"], 2, "folder"),
+    (["classify", GOLDEN / "clip", "x.png"], 2, "--labels"),
+    (["bench", GOLDEN / "bert", "--batch", "many"], 2, "--batch"),
+    (["bench", GOLDEN / "bert", "--precision", "int7"], 2, "int8"),
+    (["embed", "--bogus"], 2, "--bogus"),
+    (["juggle"], 2, "juggle"),
+])
+def test_errors_are_one_message_and_a_code(words, code, part):
+    done = run(*words, stdin="")
+    assert done.returncode == code
+    assert part in done.stderr and "terminate" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_an_unknown_instruction_set_is_an_error():
+    done = run("info", TENON_ISA="mmx")
+    assert done.returncode == 1 and "mmx" in done.stderr
