@@ -72,7 +72,8 @@ void Model::pack(Context& ctx, Precision precision) {
   Packer packer(ctx, formats[static_cast<int>(precision)]);
   visit(packer);
   precision_ = precision;
-  activations_ = precision == Precision::BFloat16 ? DType::BF16 : DType::F32;
+  const bool bf16 = precision == Precision::BFloat16 || (precision == Precision::Int8 && ctx.kernels().fast_bf16);
+  activations_ = bf16 ? DType::BF16 : DType::F32;
 }
 
 void Model::unpack() {

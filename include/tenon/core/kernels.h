@@ -75,6 +75,7 @@ struct AttentionGrad {
 
 struct Kernels {
   const char* name;
+  bool fast_bf16 = false;  // the processor multiplies bf16: int8 models then keep bf16 between their layers
 
   // --- matmul; these take a number of threads ---------------------------------------------------------------------------------
   /// Bytes of a packed (N,K) weight; it does not depend on the number of rows it will meet.

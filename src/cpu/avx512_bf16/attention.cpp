@@ -69,6 +69,7 @@ void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int6
 }  // namespace cpu::avx512_bf16
 
 void fill_avx512_bf16(Kernels& k) {
+  k.fast_bf16 = true;
   k.attention_scratch = cpu::avx512_bf16::attention_scratch;
   k.attention = cpu::avx512_bf16::attention;
   cpu::avx512_bf16::fill_rows(k);
