@@ -19,7 +19,7 @@ float, half, double, int, long = (dtype.__members__[_name] for _name in ("float3
 _MODULES = ("cuda", "functions", "logging", "modeling", "nn", "pipelines", "safetensors")
 # module -> the public names that it defines
 _NAMES = {
-    "tensors": "Size as_tensor device from_dlpack from_numpy",
+    "conversion": "Size as_tensor device from_dlpack from_numpy",
     "functions": "abs all allclose any arange argmax argmin argsort bmm cat chunk clamp compile concat count_nonzero cumsum einsum empty "
                  "enable_grad eq equal exp eye flatten full full_like gather get_default_dtype index_select inference_mode initial_seed "
                  "is_grad_enabled is_tensor isfinite isnan linspace log log_softmax manual_seed matmul max maximum mean min minimum mm no_grad norm ones "

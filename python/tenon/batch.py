@@ -5,7 +5,7 @@ from collections import namedtuple
 from typing import Any, Iterator
 
 from ._core import Encoding, Tensor
-from .tensors import as_tensor, check_device
+from .conversion import as_tensor, check_device
 
 CharSpan = namedtuple("CharSpan", ["start", "end"])
 TokenSpan = namedtuple("TokenSpan", ["start", "end"])

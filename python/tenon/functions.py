@@ -6,7 +6,8 @@ from typing import Any, Callable, Sequence
 
 from . import _core
 from ._lazy import np
-from .tensors import Tensor, _array, _axes, _binary, _sizes, as_tensor, check_device, dtype, to_dtype, wrap
+from .conversion import Tensor, array_of, as_tensor, check_device, dtype, to_dtype, wrap
+from .tensors import apply_binary, axes_of, sizes_of
 
 
 class _GradMode:
@@ -79,22 +80,22 @@ def is_tensor(value: Any) -> bool:
 
 def empty(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
     check_device(device)
-    return _core.empty(list(_sizes(size)), to_dtype(dtype or "float32"))
+    return _core.empty(list(sizes_of(size)), to_dtype(dtype or "float32"))
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
     check_device(device)
-    return _core.zeros(list(_sizes(size)), to_dtype(dtype or "float32"))
+    return _core.zeros(list(sizes_of(size)), to_dtype(dtype or "float32"))
 
 
 def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     check_device(device)
     one = as_tensor(fill_value, dtype)
-    return wrap(np.full(tuple(size), _array(one)))._to(one.dtype)
+    return wrap(np.full(tuple(size), array_of(one)))._to(one.dtype)
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    return full(_sizes(size), 1.0, dtype=dtype, device=device)
+    return full(sizes_of(size), 1.0, dtype=dtype, device=device)
 
 
 def zeros_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
@@ -158,12 +159,12 @@ def _random() -> Any:
 
 def rand(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
     check_device(device)
-    return wrap(_random().random(_sizes(size), np.float32))._to(to_dtype(dtype or "float32"))
+    return wrap(_random().random(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32"))
 
 
 def randn(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
     check_device(device)
-    return wrap(_random().standard_normal(_sizes(size), np.float32))._to(to_dtype(dtype or "float32"))
+    return wrap(_random().standard_normal(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32"))
 
 
 def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -184,7 +185,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if not parts:
         raise ValueError("[cat] expected at least one tensor")
     try:
-        return wrap(np.concatenate([_array(t) for t in parts], dim))._to(parts[0].dtype)
+        return wrap(np.concatenate([array_of(t) for t in parts], dim))._to(parts[0].dtype)
     except ValueError as error:
         raise ValueError(f"[cat] {error}") from None
 
@@ -195,7 +196,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     shapes = {p.shape for p in parts}
     if len(shapes) != 1:
         raise ValueError(f"[stack] expected tensors of one shape, got {sorted(shapes)}")
-    return wrap(np.stack([_array(t) for t in parts], dim))._to(parts[0].dtype)
+    return wrap(np.stack([array_of(t) for t in parts], dim))._to(parts[0].dtype)
 
 
 concat = cat
@@ -203,17 +204,17 @@ concat = cat
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     like = next((v for v in (x, y) if isinstance(v, Tensor)), None)
-    a, b = (_array(v) if isinstance(v, Tensor) else v for v in (x, y))
-    result = wrap(np.where(_array(as_tensor(condition)), a, b))
+    a, b = (array_of(v) if isinstance(v, Tensor) else v for v in (x, y))
+    result = wrap(np.where(array_of(as_tensor(condition)), a, b))
     return result if like is None else result._to(like.dtype)
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:
-    return wrap(np.einsum(equation, *map(_array, operands)))._to(operands[0].dtype)
+    return wrap(np.einsum(equation, *map(array_of, operands)))._to(operands[0].dtype)
 
 
 def matmul(x: Tensor, y: Tensor) -> Tensor:
-    return _binary("matmul", x, y)
+    return apply_binary("matmul", x, y)
 
 
 mm = bmm = matmul
@@ -224,23 +225,23 @@ def norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tenso
 
 
 def maximum(x: Tensor, y: Any) -> Tensor:
-    return _binary("maximum", x, y)
+    return apply_binary("maximum", x, y)
 
 
 def minimum(x: Tensor, y: Any) -> Tensor:
-    return _binary("minimum", x, y)
+    return apply_binary("minimum", x, y)
 
 
 def isnan(x: Tensor) -> Tensor:
-    return wrap(np.isnan(_array(x)))
+    return wrap(np.isnan(array_of(x)))
 
 
 def isfinite(x: Tensor) -> Tensor:
-    return wrap(np.isfinite(_array(x)))
+    return wrap(np.isfinite(array_of(x)))
 
 
 def count_nonzero(x: Tensor, dim: Any = None) -> Tensor:
-    return wrap(np.count_nonzero(_array(x), axis=_axes(dim)))
+    return wrap(np.count_nonzero(array_of(x), axis=axes_of(dim)))
 
 
 def _from_method(name: str) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from . import _core, hub
 from .batch import BatchFeature
-from .tensors import Tensor, as_tensor
+from .conversion import Tensor, as_tensor
 
 _LAYOUTS = {None: "infer", "channels_first": "first", "channels_last": "last", "none": "infer"}
 

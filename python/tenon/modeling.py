@@ -8,9 +8,9 @@ from typing import Any, Iterator
 from . import _core, hub
 from ._core import Precision, Tensor
 from .configuration import PretrainedConfig, config_class
+from .conversion import as_tensor, check_device, device, dtype, to_dtype
 from .outputs import ModelOutput, output_class
 from .quantization import precision_of
-from .tensors import as_tensor, check_device, device, dtype, to_dtype
 
 _FLAGS = ("output_attentions", "output_hidden_states", "return_dict")
 _FLAG_INPUTS = frozenset({"interpolate_pos_encoding", "return_loss"})

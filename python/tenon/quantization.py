@@ -5,7 +5,7 @@ from typing import Any
 
 from . import hub
 from ._core import Precision
-from .tensors import to_dtype
+from .conversion import to_dtype
 
 __all__ = ["Int8Config", "precision_of"]
 

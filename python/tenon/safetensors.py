@@ -5,7 +5,7 @@ import os
 from typing import Any, Mapping
 
 from . import _core
-from .tensors import Tensor, as_tensor
+from .conversion import Tensor, as_tensor
 
 __all__ = ["load_file", "save_file"]
 

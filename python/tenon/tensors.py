@@ -4,64 +4,12 @@
 from __future__ import annotations
 
 import math
-from array import array
 from typing import Any, Iterator, NamedTuple, Sequence
 
 from . import _core
 from ._core import Tensor, dtype
 from ._lazy import np
-
-__all__ = ["Tensor", "Size", "device", "dtype", "as_tensor", "from_dlpack", "from_numpy", "to_dtype", "wrap"]
-
-_NUMPY_NAMES = {d: name for name, d in dtype.__members__.items()}
-
-
-class device:
-    """Where a tensor lives: device("cpu"), device("cuda", 1), device("cuda:1")."""
-
-    __slots__ = ("type", "index")
-
-    def __init__(self, type: "str | int | device" = "cpu", index: int | None = None) -> None:
-        if isinstance(type, device):
-            index = type.index if index is None else index
-            type = type.type
-        if isinstance(type, int):
-            type = "cpu" if type < 0 else f"cuda:{type}"
-        name, _, number = type.partition(":")
-        if name not in ("cpu", "cuda") or not (number.isdigit() or type == name) or (number and index is not None):
-            raise RuntimeError(f"[device] expected cpu, cuda or cuda:INDEX, got {type!r}")
-        self.type: str = name
-        self.index: int | None = int(number) if number else index
-
-    def __str__(self) -> str:
-        return self.type if self.index is None else f"{self.type}:{self.index}"
-
-    def __repr__(self) -> str:
-        return f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
-
-    def __eq__(self, other: object) -> bool:
-        return str(self) == str(other) if isinstance(other, (device, str)) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(str(self))
-
-
-def check_device(where: Any) -> None:
-    """Raises RuntimeError unless `where` (a name, an index, a device, None) is one that this build computes on."""
-    if where is not None and where not in ("cpu", "auto", -1):
-        _core._parse_device(str(device(where)))
-
-
-class Size(tuple):
-    """A shape, as torch.Size: a tuple that also knows the number of elements."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        return math.prod(self)
-
-    def __repr__(self) -> str:
-        return f"tenon.Size({list(self)})"
+from .conversion import NO_BUFFER, NUMPY_NAMES, Size, array_of, as_tensor, check_device, device, to_dtype, wrap
 
 
 class MinMax(NamedTuple):
@@ -71,109 +19,12 @@ class MinMax(NamedTuple):
     indices: Tensor
 
 
-def to_dtype(value: Any) -> dtype:
-    """A dtype from a dtype, its name ("float32", "torch.float32") or a NumPy or torch dtype. Errors: TypeError."""
-    if isinstance(value, dtype):
-        return value
-    name = _PYTHON_TYPES.get(value) if isinstance(value, type) else None
-    if name is None:
-        name = getattr(value, "name", None) or str(value)
-        name = name.rpartition(".")[2]
-    found = dtype.__members__.get(_ALIASES.get(name, name))
-    if found is None:
-        raise TypeError(f"[dtype] expected one of {', '.join(dtype.__members__)}, got {value!r}")
-    return found
-
-
-_PYTHON_TYPES = {float: "float32", int: "int64", bool: "bool"}
-_ALIASES = {"float": "float32", "half": "float16", "double": "float64", "long": "int64", "int": "int32", "bool_": "bool"}
-
-
-def wrap(value: Any) -> Tensor:
-    """A tensor over a NumPy array's memory (a copy if it is strided), or of a NumPy scalar."""
-    return _core.from_buffer(np.asarray(value))
-
-
-def from_numpy(value: Any) -> Tensor:
-    """A tensor that shares the memory of a NumPy array; strided arrays are copied."""
-    return _core.from_buffer(value)
-
-
-def from_dlpack(value: Any) -> Tensor:
-    """A tensor that shares the memory of anything with __dlpack__ (a torch tensor on the CPU, a JAX array)."""
-    if getattr(value, "requires_grad", False):
-        value = value.detach()
-    return _core.from_dlpack(value)
-
-
-def _flatten(value: Any, depth: int, shape: list[int], flat: list[Any]) -> None:
-    if isinstance(value, (list, tuple)):
-        if depth == len(shape):
-            if flat:
-                raise ValueError("[tensor] expected lists of equal depth")
-            shape.append(len(value))
-        elif len(value) != shape[depth]:
-            raise ValueError(f"[tensor] expected lists of equal length, got {shape[depth]} and {len(value)} at depth {depth}")
-        for item in value:
-            _flatten(item, depth + 1, shape, flat)
-    else:
-        if depth != len(shape):
-            raise ValueError("[tensor] expected lists of equal depth")
-        flat.append(value.item() if hasattr(value, "item") else value)
-
-
-def _from_list(value: Any) -> Tensor:
-    shape: list[int] = []
-    flat: list[Any] = []
-    _flatten(value, 0, shape, flat)
-    kinds = set(map(type, flat))
-    if kinds <= {bool} and flat:
-        return _core.from_buffer(bytes(flat))._to(dtype.bool)._view(shape)
-    if not kinds <= {bool, int, float}:
-        raise TypeError(f"[tensor] expected numbers, got {', '.join(sorted(k.__name__ for k in kinds - {bool, int, float}))}")
-    if not flat:
-        return _core.empty(shape, dtype.float32)
-    return _core.from_buffer(array("f" if float in kinds else "q", flat))._view(shape)
-
-
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor from a Tensor, NumPy array, torch tensor, nested list or number, sharing memory where it can.
-
-    Errors: TypeError for what holds no numbers; ValueError for ragged lists.
-    """
-    check_device(device)
-    if isinstance(data, Tensor):
-        t = data
-    elif isinstance(data, (list, tuple)):
-        t = wrap(np.stack([np.asarray(item) for item in data])) if data and hasattr(data[0], "ndim") and data[0].ndim else _from_list(data)
-    elif isinstance(data, (bool, int, float)):
-        t = _from_list(data)
-    elif hasattr(data, "__dlpack__") and not hasattr(data, "__array_interface__"):
-        t = from_dlpack(data)
-    else:
-        try:
-            t = _core.from_buffer(data)
-        except TypeError:
-            if isinstance(data, (str, bytes, dict)) or not hasattr(data, "__array__"):
-                raise TypeError(f"[tensor] expected numbers, a tensor or an array, got {type(data).__name__}") from None
-            t = wrap(data)
-    return t if dtype is None else t._to(to_dtype(dtype))
-
-
-def _array(t: Tensor) -> Any:
-    """The elements as a NumPy array that shares memory, 16-bit brain floats and 8-bit floats as float32 copies."""
-    return np.asarray(memoryview(t if t.dtype not in _NO_BUFFER else t._to(dtype.float32)))
-
-
-_NO_BUFFER = frozenset({dtype.bfloat16, dtype.float8_e4m3fn, dtype.float8_e5m2})
-
-
 def _operand(value: Any) -> Any:
     """What a binary operator takes beside a tensor: a Tensor, a number, or what as_tensor() reads."""
     return value if isinstance(value, (Tensor, bool, int, float)) else as_tensor(value)
 
 
-def _binary(name: str, a: Any, b: Any) -> Tensor:
+def apply_binary(name: str, a: Any, b: Any) -> Tensor:
     """A NumPy ufunc on two operands with PyTorch's rules for the type of the result."""
     a, b = _operand(a), _operand(b)
     types = [x.dtype for x in (a, b) if isinstance(x, Tensor)]
@@ -186,10 +37,10 @@ def _binary(name: str, a: Any, b: Any) -> Tensor:
         result = dtype.float32
     else:
         result = None
-    compute = dtype.float32 if result in _NO_BUFFER else result
-    operands = [_array(x if compute is None else x._to(compute)) if isinstance(x, Tensor) else x for x in (a, b)]
+    compute = dtype.float32 if result in NO_BUFFER else result
+    operands = [array_of(x if compute is None else x._to(compute)) if isinstance(x, Tensor) else x for x in (a, b)]
     if compute is not None:
-        operands = [np.asarray(x, dtype=_NUMPY_NAMES[compute]) for x in operands]
+        operands = [np.asarray(x, dtype=NUMPY_NAMES[compute]) for x in operands]
     try:
         y = wrap(getattr(np, name)(*operands))
     except ValueError as error:
@@ -202,20 +53,20 @@ _TRUE_DIVISIONS = {"true_divide"}
 
 def _unary(name: str, t: Tensor) -> Tensor:
     x = t if t.dtype.is_floating_point else t._to(dtype.float32)
-    return wrap(getattr(np, name)(_array(x)))._to(x.dtype)
+    return wrap(getattr(np, name)(array_of(x)))._to(x.dtype)
 
 
-def _axes(dim: Any) -> Any:
+def axes_of(dim: Any) -> Any:
     return tuple(dim) if isinstance(dim, list) else dim
 
 
-def _sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
+def sizes_of(args: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else tuple(int(a) for a in args)
 
 
 def _text(t: Tensor) -> str:
     options: dict[str, Any] = {"precision": 4, "separator": ", ", "suppress_small": False, "floatmode": "maxprec_equal"}
-    body = np.array2string(_array(t), prefix="tensor(", **options)
+    body = np.array2string(array_of(t), prefix="tensor(", **options)
     plain = t.dtype in (dtype.float32, dtype.int64, dtype.bool)
     return f"tensor({body})" if plain else f"tensor({body}, dtype={t.dtype})"
 
@@ -275,10 +126,10 @@ class TensorMethods:
     # To other libraries and Python
     def numpy(self: Tensor, *, force: bool = False) -> Any:
         """A NumPy array over the same memory; bfloat16 becomes a float32 copy."""
-        return _array(self)
+        return array_of(self)
 
     def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
-        a = _array(self)
+        a = array_of(self)
         if dtype is not None and a.dtype != dtype:
             return a.astype(dtype)
         return a.copy() if copy else a
@@ -333,7 +184,7 @@ class TensorMethods:
         return _unpickle, (memoryview(self._bytes()).tobytes(), list(self.shape), str(self.dtype))
 
     def _bytes(self: Tensor) -> Tensor:
-        return self if self.dtype not in _NO_BUFFER else self._reinterpret(dtype.uint16 if self.dtype.itemsize == 2 else dtype.uint8)
+        return self if self.dtype not in NO_BUFFER else self._reinterpret(dtype.uint16 if self.dtype.itemsize == 2 else dtype.uint8)
 
     def __deepcopy__(self: Tensor, memo: Any) -> Tensor:
         return self.clone()
@@ -373,13 +224,13 @@ class TensorMethods:
         if self.read_only:
             raise TypeError("[copy_] cannot write: the memory is read-only (a mapped file)")
         source = as_tensor(other)._to(self.dtype)
-        np.copyto(_array(self._bytes()), _array(source._bytes()))
+        np.copyto(array_of(self._bytes()), array_of(source._bytes()))
         return self
 
     # Shapes
     def view(self: Tensor, *shape: Any) -> Tensor:
         """The same elements under another shape; one size may be -1."""
-        sizes = list(_sizes(shape))
+        sizes = list(sizes_of(shape))
         if sizes.count(-1) == 1:
             known = math.prod(s for s in sizes if s != -1)
             if known == 0 or self.numel() % known:
@@ -408,7 +259,7 @@ class TensorMethods:
         return self._view([*self.shape[:at], 1, *self.shape[at:]])
 
     def permute(self: Tensor, *dims: Any) -> Tensor:
-        return _reordered(self, lambda a: np.transpose(a, _sizes(dims)))
+        return _reordered(self, lambda a: np.transpose(a, sizes_of(dims)))
 
     def transpose(self: Tensor, dim0: int, dim1: int) -> Tensor:
         return _reordered(self, lambda a: np.swapaxes(a, dim0, dim1))
@@ -426,12 +277,12 @@ class TensorMethods:
 
     def expand(self: Tensor, *sizes: Any) -> Tensor:
         """Repeats dimensions of size 1; -1 keeps a size. Unlike PyTorch's the result has memory of its own."""
-        wanted = _sizes(sizes)
+        wanted = sizes_of(sizes)
         own = (1,) * (len(wanted) - self.ndim) + tuple(self.shape)
         return _reordered(self, lambda a: np.broadcast_to(a, [o if w == -1 else w for w, o in zip(wanted, own)]))
 
     def repeat(self: Tensor, *sizes: Any) -> Tensor:
-        return _reordered(self, lambda a: np.tile(a, _sizes(sizes)))
+        return _reordered(self, lambda a: np.tile(a, sizes_of(sizes)))
 
     def chunk(self: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         step = max(1, -(-self.shape[dim] // chunks))
@@ -465,85 +316,85 @@ class TensorMethods:
     def __setitem__(self: Tensor, index: Any, value: Any) -> None:
         if self.read_only:
             raise TypeError("[index] cannot write: the memory is read-only (a mapped file)")
-        if self.dtype in _NO_BUFFER:
-            a = _array(self).copy()
-            a[_index(index)] = _array(value) if isinstance(value, Tensor) else value
+        if self.dtype in NO_BUFFER:
+            a = array_of(self).copy()
+            a[_index(index)] = array_of(value) if isinstance(value, Tensor) else value
             self.copy_(wrap(a))
         else:
-            _array(self)[_index(index)] = _array(value) if isinstance(value, Tensor) else value
+            array_of(self)[_index(index)] = array_of(value) if isinstance(value, Tensor) else value
 
     def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
-        return wrap(np.where(_array(as_tensor(mask)), value, _array(self)))._to(self.dtype)
+        return wrap(np.where(array_of(as_tensor(mask)), value, array_of(self)))._to(self.dtype)
 
     def gather(self: Tensor, dim: int, index: Tensor) -> Tensor:
-        return _reordered(self, lambda a: np.take_along_axis(a, _array(index), dim))
+        return _reordered(self, lambda a: np.take_along_axis(a, array_of(index), dim))
 
     def index_select(self: Tensor, dim: int, index: Tensor) -> Tensor:
-        return _reordered(self, lambda a: np.take(a, _array(index), dim))
+        return _reordered(self, lambda a: np.take(a, array_of(index), dim))
 
     # Reductions
     def sum(self: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-        y = wrap(_array(self).sum(axis=_axes(dim), keepdims=keepdim))
+        y = wrap(array_of(self).sum(axis=axes_of(dim), keepdims=keepdim))
         return y._to(to_dtype(dtype) if dtype is not None else self.dtype if self.dtype.is_floating_point else _core.dtype.int64)
 
     def mean(self: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
         if dtype is None and not self.dtype.is_floating_point:
             raise TypeError(f"[mean] expected floating point elements, got {self.dtype}")
-        return wrap(_array(self).mean(axis=_axes(dim), keepdims=keepdim))._to(to_dtype(dtype) if dtype is not None else self.dtype)
+        return wrap(array_of(self).mean(axis=axes_of(dim), keepdims=keepdim))._to(to_dtype(dtype) if dtype is not None else self.dtype)
 
     def var(self: Tensor, dim: Any = None, keepdim: bool = False, unbiased: bool = True, correction: int | None = None) -> Tensor:
         ddof = int(unbiased) if correction is None else correction
-        return wrap(_array(self).var(axis=_axes(dim), keepdims=keepdim, ddof=ddof))._to(self.dtype)
+        return wrap(array_of(self).var(axis=axes_of(dim), keepdims=keepdim, ddof=ddof))._to(self.dtype)
 
     def std(self: Tensor, dim: Any = None, keepdim: bool = False, unbiased: bool = True, correction: int | None = None) -> Tensor:
         return self.var(dim, keepdim, unbiased, correction).sqrt()
 
     def norm(self: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The p-norm over `dim`, or over all elements."""
-        a = np.abs(_array(self))
+        a = np.abs(array_of(self))
         p = 2 if p in ("fro", None) else float(p)
-        y = a.max(axis=_axes(dim), keepdims=keepdim) if p == math.inf else (a**p).sum(axis=_axes(dim), keepdims=keepdim) ** (1 / p)
+        y = a.max(axis=axes_of(dim), keepdims=keepdim) if p == math.inf else (a**p).sum(axis=axes_of(dim), keepdims=keepdim) ** (1 / p)
         return wrap(y)._to(self.dtype)
 
     def argmax(self: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """The index of the largest element, of the flattened tensor or along `dim`; the first among equals."""
-        return wrap(_array(self).argmax(axis=dim, keepdims=keepdim))
+        return wrap(array_of(self).argmax(axis=dim, keepdims=keepdim))
 
     def argmin(self: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        return wrap(_array(self).argmin(axis=dim, keepdims=keepdim))
+        return wrap(array_of(self).argmin(axis=dim, keepdims=keepdim))
 
     def max(self: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         """The largest element; with `dim` (values, indices); with a tensor the elementwise larger."""
         if isinstance(dim, Tensor):
-            return _binary("maximum", self, dim)
+            return apply_binary("maximum", self, dim)
         if dim is None:
-            return wrap(_array(self).max())._to(self.dtype)
-        return MinMax(wrap(_array(self).max(axis=dim, keepdims=keepdim))._to(self.dtype), self.argmax(dim, keepdim))
+            return wrap(array_of(self).max())._to(self.dtype)
+        return MinMax(wrap(array_of(self).max(axis=dim, keepdims=keepdim))._to(self.dtype), self.argmax(dim, keepdim))
 
     def min(self: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         if isinstance(dim, Tensor):
-            return _binary("minimum", self, dim)
+            return apply_binary("minimum", self, dim)
         if dim is None:
-            return wrap(_array(self).min())._to(self.dtype)
-        return MinMax(wrap(_array(self).min(axis=dim, keepdims=keepdim))._to(self.dtype), self.argmin(dim, keepdim))
+            return wrap(array_of(self).min())._to(self.dtype)
+        return MinMax(wrap(array_of(self).min(axis=dim, keepdims=keepdim))._to(self.dtype), self.argmin(dim, keepdim))
 
     def amax(self: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return wrap(_array(self).max(axis=_axes(dim), keepdims=keepdim))._to(self.dtype)
+        return wrap(array_of(self).max(axis=axes_of(dim), keepdims=keepdim))._to(self.dtype)
 
     def amin(self: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return wrap(_array(self).min(axis=_axes(dim), keepdims=keepdim))._to(self.dtype)
+        return wrap(array_of(self).min(axis=axes_of(dim), keepdims=keepdim))._to(self.dtype)
 
     def any(self: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return wrap(_array(self).any(axis=_axes(dim), keepdims=keepdim))
+        return wrap(array_of(self).any(axis=axes_of(dim), keepdims=keepdim))
 
     def all(self: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return wrap(_array(self).all(axis=_axes(dim), keepdims=keepdim))
+        return wrap(array_of(self).all(axis=axes_of(dim), keepdims=keepdim))
 
     def cumsum(self: Tensor, dim: int) -> Tensor:
-        return wrap(_array(self).cumsum(axis=dim))._to(self.dtype if self.dtype.is_floating_point else dtype.int64)
+        return wrap(array_of(self).cumsum(axis=dim))._to(self.dtype if self.dtype.is_floating_point else dtype.int64)
 
     def argsort(self: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-        a = _array(self)
+        a = array_of(self)
         if not descending:
             return wrap(np.argsort(a, axis=dim, kind="stable"))
         n = a.shape[dim]
@@ -557,7 +408,7 @@ class TensorMethods:
         """The k largest elements along `dim` and where they are."""
         if not 0 <= k <= self.shape[dim]:
             raise ValueError(f"[topk] expected k in [0, {self.shape[dim]}], got {k}")
-        order = _array(self.argsort(dim, largest))
+        order = array_of(self.argsort(dim, largest))
         first = wrap(np.take(order, np.arange(k), axis=dim))
         return MinMax(self.gather(dim, first), first)
 
@@ -575,13 +426,13 @@ class TensorMethods:
         return _unary("tanh", self)
 
     def abs(self: Tensor) -> Tensor:
-        return wrap(np.abs(_array(self)))._to(self.dtype)
+        return wrap(np.abs(array_of(self)))._to(self.dtype)
 
     def neg(self: Tensor) -> Tensor:
-        return wrap(-_array(self))._to(self.dtype)
+        return wrap(-array_of(self))._to(self.dtype)
 
     def round(self: Tensor, decimals: int = 0) -> Tensor:
-        return wrap(np.round(_array(self), decimals))._to(self.dtype)
+        return wrap(np.round(array_of(self), decimals))._to(self.dtype)
 
     def relu(self: Tensor) -> Tensor:
         return self.clamp(min=0)
@@ -589,44 +440,44 @@ class TensorMethods:
     def sigmoid(self: Tensor) -> Tensor:
         """1 / (1 + exp(-x)), without overflow."""
         x = self if self.dtype.is_floating_point else self._to(dtype.float32)
-        a = _array(x)
+        a = array_of(x)
         e = np.exp(-np.abs(a))
         return wrap(np.where(a >= 0, 1 / (1 + e), e / (1 + e)))._to(x.dtype)
 
     def softmax(self: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
         """exp(x) / sum(exp(x)) along `dim`."""
-        return wrap(np.exp(_array(self.log_softmax(dim, _core.dtype.float64))))._to(self.dtype if dtype is None else to_dtype(dtype))
+        return wrap(np.exp(array_of(self.log_softmax(dim, _core.dtype.float64))))._to(self.dtype if dtype is None else to_dtype(dtype))
 
     def log_softmax(self: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
-        x = _array(self._to(_core.dtype.float64))
+        x = array_of(self._to(_core.dtype.float64))
         shifted = x - x.max(axis=dim, keepdims=True)
         y = shifted - np.log(np.exp(shifted).sum(axis=dim, keepdims=True))
         return wrap(y)._to(self.dtype if dtype is None else to_dtype(dtype))
 
     def clamp(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
-        return wrap(np.clip(_array(self), min, max))._to(self.dtype)
+        return wrap(np.clip(array_of(self), min, max))._to(self.dtype)
 
     def pow(self: Tensor, exponent: Any) -> Tensor:
-        return _binary("power", self, exponent)
+        return apply_binary("power", self, exponent)
 
     # Operators
     def matmul(self: Tensor, other: Any) -> Tensor:
-        return _binary("matmul", self, other)
+        return apply_binary("matmul", self, other)
 
     def add(self: Tensor, other: Any) -> Tensor:
-        return _binary("add", self, other)
+        return apply_binary("add", self, other)
 
     def sub(self: Tensor, other: Any) -> Tensor:
-        return _binary("subtract", self, other)
+        return apply_binary("subtract", self, other)
 
     def mul(self: Tensor, other: Any) -> Tensor:
-        return _binary("multiply", self, other)
+        return apply_binary("multiply", self, other)
 
     def div(self: Tensor, other: Any) -> Tensor:
-        return _binary("true_divide", self, other)
+        return apply_binary("true_divide", self, other)
 
     def eq(self: Tensor, other: Any) -> Tensor:
-        return _binary("equal", self, other)
+        return apply_binary("equal", self, other)
 
     def __neg__(self: Tensor) -> Tensor:
         return self.neg()
@@ -635,26 +486,26 @@ class TensorMethods:
         return self.abs()
 
     def __invert__(self: Tensor) -> Tensor:
-        return wrap(~_array(self))
+        return wrap(~array_of(self))
 
     def equal(self: Tensor, other: Tensor) -> bool:
         """True if shape and elements are equal."""
         return self.shape == other.shape and bool(self.eq(other).all())
 
     def allclose(self: Tensor, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
-        return bool(np.allclose(_array(self), _array(as_tensor(other)), rtol, atol, equal_nan))
+        return bool(np.allclose(array_of(self), array_of(as_tensor(other)), rtol, atol, equal_nan))
 
 
 def _index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_index(i) for i in index)
-    return _array(index) if isinstance(index, Tensor) else index
+    return array_of(index) if isinstance(index, Tensor) else index
 
 
 def _reordered(t: Tensor, move: Any) -> Tensor:
     """The result of an operation that only moves elements, in the same dtype."""
     try:
-        return wrap(move(_array(t)))._to(t.dtype)
+        return wrap(move(array_of(t)))._to(t.dtype)
     except np.exceptions.AxisError as error:
         raise IndexError(f"[tensor] {error} of shape {tuple(t.shape)}") from None
 
@@ -668,8 +519,8 @@ def _unpickle(data: bytes, shape: Sequence[int], name: str) -> Tensor:
 
 
 def _operator(name: str, ufunc: str) -> None:
-    setattr(Tensor, f"__{name}__", lambda self, other: _binary(ufunc, self, other))
-    setattr(Tensor, f"__r{name}__", lambda self, other: _binary(ufunc, other, self))
+    setattr(Tensor, f"__{name}__", lambda self, other: apply_binary(ufunc, self, other))
+    setattr(Tensor, f"__r{name}__", lambda self, other: apply_binary(ufunc, other, self))
 
 
 def _attach() -> None:
@@ -684,7 +535,7 @@ def _attach() -> None:
         _operator(name, ufunc)
     for name, ufunc in (("eq", "equal"), ("ne", "not_equal"), ("lt", "less"), ("le", "less_equal"), ("gt", "greater"),
                         ("ge", "greater_equal")):
-        setattr(Tensor, f"__{name}__", lambda self, other, ufunc=ufunc: _binary(ufunc, self, other))
+        setattr(Tensor, f"__{name}__", lambda self, other, ufunc=ufunc: apply_binary(ufunc, self, other))
     # Outside the class, where names like `float` would hide the built-in types from annotations.
     for name, to in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("bfloat16", "bfloat16"), ("long", "int64"),
                      ("int", "int32"), ("bool", "bool")):

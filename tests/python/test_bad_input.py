@@ -102,7 +102,7 @@ def test_unknown_architecture(folder):
 
 
 def test_ids_and_lengths(model, checkpoints):
-    for ids in ([[2, 10**6]], [[-1, 3]], [[2**40]]):
+    for ids in ([[2, 10**6]], [[-1, 3]], [[2**40]], [[2**70]]):
         with pytest.raises(ValueError, match="input_ids"):
             model(ids)
     with pytest.raises(ValueError, match="max_position_embeddings"):

@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 from .._lazy import np
+from ..conversion import Tensor, array_of, as_tensor, wrap
 from ..functions import log_softmax, relu, sigmoid, softmax, tanh  # type: ignore[attr-defined]
-from ..tensors import Tensor, _array, as_tensor, wrap
 
 __all__ = ["binary_cross_entropy_with_logits", "cosine_similarity", "cross_entropy", "gelu", "log_softmax", "logsigmoid", "mse_loss",
            "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "relu", "sigmoid", "silu", "softmax", "softplus", "tanh"]
@@ -28,7 +28,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """x Phi(x), or its tanh approximation."""
-    a = _array(x.double())
+    a = array_of(x.double())
     if approximate == "tanh":
         phi = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))
     else:
@@ -41,7 +41,7 @@ def silu(x: Tensor, inplace: bool = False) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    return wrap(np.logaddexp(0, _array(x))).to(x.dtype)
+    return wrap(np.logaddexp(0, array_of(x))).to(x.dtype)
 
 
 def logsigmoid(x: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def logsigmoid(x: Tensor) -> Tensor:
 
 
 def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
-    a = _array(x)
+    a = array_of(x)
     return wrap(np.eye(int(a.max()) + 1 if num_classes < 0 else num_classes, dtype="int64")[a])
 
 
@@ -58,7 +58,7 @@ def pad(x: Tensor, pad: Any, mode: str = "constant", value: float = 0.0) -> Tens
     if mode != "constant":
         raise ValueError(f"[pad] expected mode \"constant\", got {mode!r}")
     widths = [(pad[2 * i], pad[2 * i + 1]) for i in range(len(pad) // 2)][::-1]
-    return wrap(np.pad(_array(x), [(0, 0)] * (x.ndim - len(widths)) + widths, constant_values=value)).to(x.dtype)
+    return wrap(np.pad(array_of(x), [(0, 0)] * (x.ndim - len(widths)) + widths, constant_values=value)).to(x.dtype)
 
 
 def _reduce(losses: Tensor, reduction: str) -> Tensor:
@@ -73,10 +73,10 @@ def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
 def nll_loss(log_probs: Tensor, target: Tensor, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """Shapes: log_probs (N,C), target (N) classes."""
-    t = _array(as_tensor(target))
+    t = array_of(as_tensor(target))
     counted = t != ignore_index
     rows = np.flatnonzero(counted)
-    picked = -_array(log_probs)[rows, t[rows]]
+    picked = -array_of(log_probs)[rows, t[rows]]
     if reduction == "none":
         full = np.zeros(t.shape, picked.dtype)
         full[rows] = picked

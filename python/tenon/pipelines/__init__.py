@@ -49,7 +49,7 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
     """
     from .. import auto
     from ..image_processing import AutoImageProcessor
-    from ..tensors import check_device
+    from ..conversion import check_device
     from ..tokenization import AutoTokenizer
 
     check_device(device if device is not None else device_map)

@@ -4,8 +4,8 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Iterable, Iterator
 
+from ..conversion import check_device, device
 from ..modeling import PreTrainedModel
-from ..tensors import check_device, device
 
 DEFAULT_BATCH_SIZE = 32  # texts are computed without their padding, so that larger batches cost nothing per text
 
