@@ -95,7 +95,8 @@ class PreTrainedModel:
         _core.save(self._core, os.fspath(save_directory), _bytes(max_shard_size))
 
     def _sync_config(self) -> None:
-        self._core.config = {**self.config.to_diff_dict(), "architectures": [type(self).__name__], "dtype": "float32"}
+        stored = max((t for _, t in self._core.parameters()), key=lambda t: t.numel()).dtype
+        self._core.config = {**self.config.to_diff_dict(), "architectures": [type(self).__name__], "dtype": str(stored).rpartition(".")[2]}
 
     # Running
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
