@@ -114,6 +114,21 @@ TEST_CASE("what does not fit is named") {
   }
 }
 
+TEST_CASE("hostile sizes of images are refused before anything is multiplied") {
+  Context ctx;
+  for (const char* key : {"image_size", "patch_size", "num_channels"}) {
+    Json config = tiny("vit");
+    config.set(key, int64_t{2147483647});
+    std::string message;
+    try {
+      models::from_config(ctx, config);
+    } catch (const Error& e) {
+      message = e.what();
+    }
+    CHECK(contains(message, key));
+  }
+}
+
 TEST_CASE("packed and plain weights answer alike; unpack undoes pack") {
   const std::string folder = golden_folder("bert");
   if (folder.empty()) return;

@@ -108,7 +108,8 @@ class ClipVisionTower {
  public:
   explicit ClipVisionTower(const Json& c)
       : encoder_config_(clip_encoder(c, false)),
-        patches_(read_size(c, {"num_channels"}, 3), read_size(c, {"image_size"}, 224), read_size(c, {"patch_size"}, 32), width(), false),
+        patches_(read_size(c, {"num_channels"}, 3, kMaxImageSide), read_size(c, {"image_size"}, 224, kMaxImageSide),
+                 read_size(c, {"patch_size"}, 32, kMaxImageSide), width(), false),
         before_(width(), encoder_config_.layer_norm_eps),
         encoder_(encoder_config_),
         after_(width(), encoder_config_.layer_norm_eps) {}

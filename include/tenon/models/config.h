@@ -1,6 +1,7 @@
 // Reading config.json: the spellings of Transformers 4 and 5, with errors that name the key.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "tenon/core/json.h"
@@ -14,12 +15,15 @@ inline int64_t read_int(const Json& c, std::initializer_list<const char*> keys, 
   return fallback;
 }
 
-/// A size: as read_int, but it must lie in [1, 2^31). Errors: Error(Format) naming the key.
-inline int64_t read_size(const Json& c, std::initializer_list<const char*> keys, int64_t fallback) {
+/// A size: as read_int, but it must lie in [1, most]. Errors: Error(Format) naming the key.
+inline int64_t read_size(const Json& c, std::initializer_list<const char*> keys, int64_t fallback, int64_t most = INT32_MAX) {
   const int64_t v = read_int(c, keys, fallback);
-  check(v >= 1 && v < int64_t{1} << 31, ErrorCode::Format, "config.json", "\"", *keys.begin(), "\": expected a positive size, got ", v);
+  check(v >= 1 && v <= most, ErrorCode::Format, "config.json", "\"", *keys.begin(), "\": expected a size from 1 to ", most, ", got ", v);
   return v;
 }
+
+/// Sides of images and patches and numbers of channels: products of three of them stay far from overflow.
+inline constexpr int64_t kMaxImageSide = 65536;
 
 /// Number of classes: num_labels, else the entries of id2label, else 2.
 inline int64_t read_num_labels(const Json& c) {

@@ -32,9 +32,9 @@ struct VitConfig {
     encoder.qkv_bias = c.value("qkv_bias", true);
     encoder.norm_first = true;
     encoder.validate("vit");
-    image_size = read_size(c, {"image_size"}, 224);
-    patch_size = read_size(c, {"patch_size"}, 16);
-    num_channels = read_size(c, {"num_channels"}, 3);
+    image_size = read_size(c, {"image_size"}, 224, kMaxImageSide);
+    patch_size = read_size(c, {"patch_size"}, 16, kMaxImageSide);
+    num_channels = read_size(c, {"num_channels"}, 3, kMaxImageSide);
     pooler_output_size = read_size(c, {"pooler_output_size"}, encoder.hidden_size);
     pooler_act = ops::parse_activation(c.value("pooler_act", "tanh"));
   }
