@@ -20,6 +20,7 @@ namespace {
 }  // namespace
 
 void fill_attention(Kernels&);  // attention.cpp
+void fill_linear(Kernels&);     // linear.cpp
 
 }  // namespace cpu::avx2
 
@@ -42,6 +43,7 @@ void fill_avx2(Kernels& k) {
   k.cast = cpu::avx2::cast;
   k.unfold_patches = cpu::avx2::unfold_patches;
   cpu::avx2::fill_attention(k);
+  cpu::avx2::fill_linear(k);
 }
 
 }  // namespace tenon

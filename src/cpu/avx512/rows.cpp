@@ -20,6 +20,7 @@ namespace {
 }  // namespace
 
 void fill_attention(Kernels&);  // attention.cpp
+void fill_linear(Kernels&);     // linear.cpp
 
 }  // namespace cpu::avx512
 
@@ -42,6 +43,7 @@ void fill_avx512(Kernels& k) {
   k.cast = cpu::avx512::cast;
   k.unfold_patches = cpu::avx512::unfold_patches;
   cpu::avx512::fill_attention(k);
+  cpu::avx512::fill_linear(k);
 }
 
 }  // namespace tenon

@@ -7,23 +7,29 @@
 namespace tenon::cpu::avx512_bf16 {
 namespace {
 
+constexpr int kRowBlock = 8, kRegisters = 3;  // as in avx512/linear.cpp
+constexpr int kChunkBytes = 384 << 10;
+
 #define TENON_VEC_BF16
 // Each builds on the ones before.
 // clang-format off
 #include "cpu/avx512/vec.h"
 #include "cpu/generic/math.inl.h"
-#include "cpu/avx512_vnni/activation.inl.h"
-#include "cpu/avx512_vnni/panel.inl.h"
+#include "cpu/generic/panel.inl.h"
+#include "cpu/avx512/fast_gelu.inl.h"
 // clang-format on
 
-struct Bfloat16 {
+struct Bfloat16 : FastGelu {
   static constexpr WeightFormat kFormat = WeightFormat::BF16;
-  static constexpr int kPerUnit = 2;
+  static constexpr int kPerUnit = 2, kWeightBytes = 4;
   static constexpr bool kScaled = false, kFine = false;
   using Sum = vf;
+  using Weights = __m512i;
 
   static bool reads(DType type) { return type == DType::BF16; }
   static vf zero_sum() { return zero(); }
+  static __m512i load_weights(const char* p) { return _mm512_load_si512(p); }
+  static __m512i broadcast(const char* unit) { return _mm512_set1_epi32(unit_at(unit)); }
   static vf multiply_add(vf sum, __m512i w, __m512i x) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(x));
   }
@@ -39,6 +45,7 @@ struct Bfloat16 {
         _mm512_inserti64x4(_mm512_castsi256_si512(low), narrow_bf16(load_as(w, type, i + k + kLanes, K - k - kLanes)), 1));
   }
   static vf no_weight() { return zero(); }
+  static void store_units(char* to, vf v) { _mm512_store_ps(to, v); }
   static float weight(const char* unit, int64_t k, const float*, int64_t) {
     bfloat16 w;
     __builtin_memcpy(&w, unit + 2 * k, 2);

@@ -1,4 +1,4 @@
-// AVX-512 with VNNI: the linear over float32 and over int8 weights.
+// AVX-512 with VNNI: the linear over int8 weights.
 #include <immintrin.h>
 
 #include "cpu/fillers.h"
@@ -8,53 +8,31 @@ namespace tenon {
 namespace cpu::avx512_vnni {
 namespace {
 
+constexpr int kRowBlock = 8, kRegisters = 3;  // as in avx512/linear.cpp
+constexpr int kChunkBytes = 384 << 10;
+
 // Each builds on the ones before.
 // clang-format off
 #include "cpu/avx512/vec.h"
 #include "cpu/generic/math.inl.h"
-#include "cpu/avx512_vnni/activation.inl.h"
-#include "cpu/avx512_vnni/panel.inl.h"
+#include "cpu/generic/panel.inl.h"
+#include "cpu/avx512/fast_gelu.inl.h"
 // clang-format on
-
-struct Float32 {
-  static constexpr WeightFormat kFormat = WeightFormat::F32;
-  static constexpr int kPerUnit = 1;
-  static constexpr bool kScaled = false, kFine = true;
-  using Sum = vf;
-
-  static bool reads(DType type) { return type == DType::F32; }
-  static vf zero_sum() { return zero(); }
-  static vf multiply_add(vf sum, __m512i w, __m512i x) { return fma(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), sum); }
-  static vf add(vf a, vf b) { return a + b; }
-  static vf load_sum(const char* p) { return _mm512_load_ps(p); }
-  static void store_sum(char* p, vf sum) { _mm512_store_ps(p, sum); }
-  static vf value(vf sum, vf, vf bias, const RowsView&, int64_t) { return sum + bias; }
-
-  static float scale_of(const void*, DType, int64_t, int64_t) { return 1; }
-  static vf weight_units(const void* w, DType type, int64_t i, int64_t k, int64_t K, float) { return load_as(w, type, i + k, K - k); }
-  static vf no_weight() { return zero(); }
-  static float weight(const char* unit, int64_t, const float*, int64_t) {
-    float w;
-    __builtin_memcpy(&w, unit, 4);
-    return w;
-  }
-  static void prepare_row(const RowsView& rows, int64_t m, const void* x, DType type, int64_t K) {
-    float* to = reinterpret_cast<float*>(rows.data + m * rows.stride);
-    for (int64_t k = 0; k < rows.stride / 4; k += kLanes) store(to + k, load_as(x, type, m * K + k, K - k), Full{});
-  }
-};
 
 /// Weights are kept as q + 128, because vpdpbusd multiplies unsigned by signed bytes and the rows, which load as broadcasts, are the
 /// signed side. x . (q + 128) is too large by 128 * sum(x), the row's offset; all sums wrap alike.
-struct Int8 {
+struct Int8 : FastGelu {
   static constexpr WeightFormat kFormat = WeightFormat::Int8;
-  static constexpr int kPerUnit = 4;
+  static constexpr int kPerUnit = 4, kWeightBytes = 4;
   static constexpr bool kScaled = true, kFine = false;
   static constexpr float kSmallest = 1e-36f;  // of max |row|: below it 127 / max would overflow, and the row counts as zero
   using Sum = __m512i;
+  using Weights = __m512i;
 
   static bool reads(DType) { return false; }
   static __m512i zero_sum() { return _mm512_setzero_si512(); }
+  static __m512i load_weights(const char* p) { return _mm512_load_si512(p); }
+  static __m512i broadcast(const char* unit) { return _mm512_set1_epi32(unit_at(unit)); }
   static __m512i multiply_add(__m512i sum, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(sum, w, x); }
   static __m512i add(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
   static __m512i load_sum(const char* p) { return _mm512_load_si512(p); }
@@ -91,6 +69,7 @@ struct Int8 {
     return _mm512_xor_ps(_mm512_castsi512_ps(q), no_weight());
   }
   static vf no_weight() { return bits1(0x80808080u); }
+  static void store_units(char* to, vf v) { _mm512_store_ps(to, v); }
   static float weight(const char* unit, int64_t k, const float* scale, int64_t n) {
     return static_cast<float>(static_cast<uint8_t>(unit[k]) - 128) * scale[n];
   }
@@ -112,9 +91,6 @@ struct Int8 {
 }  // namespace
 }  // namespace cpu::avx512_vnni
 
-void fill_avx512_vnni(Kernels& k) {
-  cpu::avx512_vnni::Entries<cpu::avx512_vnni::Int8>::fill(k);
-  cpu::avx512_vnni::Entries<cpu::avx512_vnni::Float32>::fill(k);
-}
+void fill_avx512_vnni(Kernels& k) { cpu::avx512_vnni::Entries<cpu::avx512_vnni::Int8>::fill(k); }
 
 }  // namespace tenon

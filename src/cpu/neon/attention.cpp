@@ -6,11 +6,6 @@
 namespace tenon::cpu::neon {
 namespace {
 
-#include "cpu/generic/attention.inl.h"
-#include "cpu/generic/attention_backward.inl.h"
-#include "cpu/generic/lanes.inl.h"
-#include "cpu/generic/math.inl.h"
-#include "cpu/generic/tile.inl.h"
 // Each builds on the ones before.
 // clang-format off
 #include "cpu/neon/vec.h"
@@ -20,7 +15,6 @@ namespace {
 #include "cpu/generic/attention.inl.h"
 #include "cpu/generic/attention_backward.inl.h"
 // clang-format on
-#include "cpu/neon/vec.h"
 
 size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) {
   // Only a pass that keeps lse has a backward, which needs more.

@@ -8,10 +8,6 @@ namespace cpu::neon {
 
 namespace {
 
-#include "cpu/generic/elements.inl.h"
-#include "cpu/generic/lanes.inl.h"
-#include "cpu/generic/math.inl.h"
-#include "cpu/generic/rows.inl.h"
 // Each builds on the ones before.
 // clang-format off
 #include "cpu/neon/vec.h"
@@ -20,11 +16,11 @@ namespace {
 #include "cpu/generic/elements.inl.h"
 #include "cpu/generic/rows.inl.h"
 // clang-format on
-#include "cpu/neon/vec.h"
 
 }  // namespace
 
 void fill_attention(Kernels&);  // attention.cpp
+void fill_linear(Kernels&);     // linear.cpp
 
 }  // namespace cpu::neon
 
@@ -47,6 +43,7 @@ void fill_neon(Kernels& k) {
   k.cast = cpu::neon::cast;
   k.unfold_patches = cpu::neon::unfold_patches;
   cpu::neon::fill_attention(k);
+  cpu::neon::fill_linear(k);
 }
 
 }  // namespace tenon

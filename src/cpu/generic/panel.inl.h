@@ -1,23 +1,26 @@
-// The dense linear in 512-bit registers, written once for the weight formats: packing, register tiles, epilogue, threads.
-// Textual, after cpu/avx512/vec.h and cpu/generic/math.inl.h: nothing here has external linkage.
+// The dense linear, written once for all weight formats and register widths: packing, register tiles, epilogue, threads. Included inside
+// the unnamed namespace of a file compiled for one instruction set, after its vec.h, generic/math.inl.h and these constants:
+// kRowBlock and kRegisters, the shape of a register tile, and kChunkBytes, how many bytes of rows are worked through together.
 //
-// Everything is counted in units of four bytes: one float32, two bf16 or four int8 values of k. A weight (N,K) is cut into panels of 48
-// output columns (the last one of 16, 32 or 48, padded with zero weights); in a panel the units of all columns lie side by side:
+// A unit is what one row multiplies at a time: four bytes of the row (one float32, two bf16 or int16, four int8 values of k), against as
+// many weights in each lane. A weight (N,K) is cut into panels of kRegisters registers of output columns (the last one narrower, padded
+// with zero weights up to a register); in a panel the units of all columns lie side by side:
 //
-//     unit 0 of column 0 | unit 0 of column 1 | ... | unit 0 of column 47
+//     unit 0 of column 0 | unit 0 of column 1 | ... | unit 0 of the panel's last column
 //     unit 1 of column 0 | ...
 //
-// A register tile is 8 rows x 3 registers of columns: 24 sums + 3 weights + 1 broadcast unit of a row. Threads take pieces of work, one
-// panel times a chunk of rows, from a counter, so that a core slowed down by others takes fewer. A thread knows its next panel while it
-// computes the present one and prefetches it meanwhile: a model's weights come from memory, not from a cache, whenever they are used.
-// A sum over k is always made in the same order, so results depend neither on the other rows nor on the number of threads.
+// Threads take pieces of work, one panel times a chunk of rows, from a counter, so that a core slowed down by others takes fewer. A thread
+// knows its next panel while it computes the present one and prefetches it meanwhile: a model's weights come from memory, not from a
+// cache, whenever they are used. A sum over k is always made in the same order, so results depend neither on the other rows nor on the
+// number of threads.
+//
+// A Format says: kFormat; kPerUnit values of k in a unit; kWeightBytes of a packed unit; whether it is kScaled; whether it wants the exact
+// gelu (kFine) or has a fast one; reads(type), whether rows of that type need no preparation; and the functions used below.
 
-constexpr int kPanel = 48;
-constexpr int kRowBlock = 8;
-constexpr int kStep = 4;                    // units; K is padded to a multiple
-constexpr int64_t kDepth = 1024;            // most units in one go: so much of two panels and the rows below fit into 1 MB of second cache
-constexpr int64_t kChunkBytes = 384 << 10;  // of rows
-constexpr int64_t kDeepRows = 64;           // of a chunk if K takes several goes: their sums wait in a buffer
+constexpr int kPanel = kRegisters * kLanes;
+constexpr int kStep = 4;                      // units; K is padded to a multiple
+constexpr int64_t kDepth = 1024;              // most units in one go, so that two panels' worth of them stay in the second cache
+constexpr int64_t kDeepRows = 48;             // of a chunk if K takes several goes: their sums wait in a buffer
 constexpr int64_t kSerialPrepare = 24 << 10;  // elements; fewer are converted faster than a second thread wakes
 constexpr int64_t kSerialWork = 1 << 19;      // multiplications that one thread does while a second wakes
 
@@ -27,15 +30,22 @@ inline int64_t round_up(int64_t v, int64_t multiple) { return div_up(v, multiple
 
 /// Up to `left` elements from i on as float32, the others 0.
 inline vf load_as(const void* x, DType type, int64_t i, int64_t left) {
-  const Part part(left);
-  if (type == DType::F32) return load(static_cast<const float*>(x) + i, part);
-  if (type == DType::BF16) return load(static_cast<const bfloat16*>(x) + i, part);
-  return load(static_cast<const float16*>(x) + i, part);
+  const auto from = [&](const auto* p) { return left >= kLanes ? load(p + i, Full{}) : load(p + i, Part(left)); };
+  if (type == DType::F32) return from(static_cast<const float*>(x));
+  if (type == DType::BF16) return from(static_cast<const bfloat16*>(x));
+  return from(static_cast<const float16*>(x));
 }
 inline void store_as(void* y, DType type, int64_t i, int64_t left, vf v) {
-  const Part part(left);
-  if (type == DType::F32) return store(static_cast<float*>(y) + i, v, part);
-  store(static_cast<bfloat16*>(y) + i, v, part);
+  const auto to = [&](auto* p) { left >= kLanes ? store(p + i, v, Full{}) : store(p + i, v, Part(left)); };
+  if (type == DType::F32) return to(static_cast<float*>(y));
+  to(static_cast<bfloat16*>(y));
+}
+
+/// A unit of a row as an integer; rows of bf16 need not be aligned to it.
+inline int32_t unit_at(const char* p) {
+  int32_t unit;
+  __builtin_memcpy(&unit, p, 4);
+  return unit;
 }
 
 /// The rows of a call as they are multiplied.
@@ -53,7 +63,7 @@ int64_t units(int64_t K) {
 /// An odd number of cache lines, or eight rows of K = 4096 would share one set of the first cache.
 template <class Format>
 int64_t row_stride(int64_t K) {
-  return (div_up(units<Format>(K), kLanes) | 1) * 64;
+  return (div_up(units<Format>(K), 16) | 1) * 64;
 }
 
 // --- packing -----------------------------------------------------------------------------------------------------------------------
@@ -72,7 +82,7 @@ void pack_panels(void* state, int64_t begin, int64_t end) {
   const int64_t depth = units<Format>(job.K), columns = round_up(job.N, kLanes);
   for (int64_t first = begin * kPanel; first < min_of(end * kPanel, columns); first += kLanes) {
     const int64_t panel = first / kPanel * kPanel, width = min_of(columns - panel, kPanel);
-    char* to = job.packed + (panel * depth + first - panel) * 4;
+    char* to = job.packed + (panel * depth + first - panel) * Format::kWeightBytes;
     for (int64_t n = first; n < min_of(first + kLanes, job.N); ++n)
       if (job.scale) job.scale[n] = Format::scale_of(job.w, job.type, n * job.K, job.K);
     for (int64_t u = 0; u < depth; u += kLanes) {
@@ -83,14 +93,14 @@ void pack_panels(void* state, int64_t begin, int64_t end) {
                              : Format::no_weight();
       }
       transpose(block);
-      for (int64_t i = 0; i < min_of(kLanes, depth - u); ++i) _mm512_store_ps(to + (u + i) * width * 4, block[i]);
+      for (int64_t i = 0; i < min_of(kLanes, depth - u); ++i) Format::store_units(to + (u + i) * width * Format::kWeightBytes, block[i]);
     }
   }
 }
 
 template <class Format>
 size_t packed_bytes(int64_t N, int64_t K) {
-  return static_cast<size_t>(round_up(N, kLanes) * units<Format>(K) * 4);
+  return static_cast<size_t>(round_up(N, kLanes) * units<Format>(K) * Format::kWeightBytes);
 }
 
 template <class Format>
@@ -104,8 +114,9 @@ void unpack(float* w, const void* packed, const float* scale, int64_t N, int64_t
   const int64_t depth = units<Format>(K);
   for (int64_t n = 0; n < N; ++n) {
     const int64_t panel = n / kPanel * kPanel, width = min_of(round_up(N, kLanes) - panel, kPanel);
-    const char* from = static_cast<const char*>(packed) + (panel * depth + n - panel) * 4;
-    for (int64_t k = 0; k < K; ++k) w[n * K + k] = Format::weight(from + k / Format::kPerUnit * width * 4, k % Format::kPerUnit, scale, n);
+    const char* from = static_cast<const char*>(packed) + (panel * depth + n - panel) * Format::kWeightBytes;
+    for (int64_t k = 0; k < K; ++k)
+      w[n * K + k] = Format::weight(from + k / Format::kPerUnit * width * Format::kWeightBytes, k % Format::kPerUnit, scale, n);
   }
 }
 
@@ -117,30 +128,30 @@ struct Ahead {
   int64_t per_step = 0;
 };
 
-/// sums (MR, NR registers) = or += the products of MR rows with NR registers of columns over `depth` units. Rows of sums are kPanel apart.
+/// sums (MR, NR registers) = or += the products of MR rows with NR registers of columns over `depth` units. Rows of sums are kPanel
+/// apart. They are added at the end, not loaded first: g++ 12 would then keep them in memory all through the loop.
 template <class Format, int MR, int NR>
 void tile(char* sums, const char* x, int64_t stride, const char* w, int64_t depth, bool add, Ahead& next) {
+  constexpr int kRegisterBytes = kLanes * Format::kWeightBytes;
   typename Format::Sum sum[MR][NR];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 3
     for (int j = 0; j < NR; ++j) sum[r][j] = Format::zero_sum();
-  const char *line = next.line, *end = next.end, *const w_end = w + depth * NR * 64;
+  const char *line = next.line, *end = next.end, *const w_end = w + depth * NR * kRegisterBytes;
   const int64_t ahead = next.per_step * 64;
-  for (; w != w_end; x += kStep * 4, w += kStep * NR * 64) {
-    for (const char* stop = end - line < ahead ? end : line + ahead; line < stop; line += 64) _mm_prefetch(line, _MM_HINT_T1);
+  for (; w != w_end; x += kStep * 4, w += kStep * NR * kRegisterBytes) {
+    for (const char* stop = end - line < ahead ? end : line + ahead; line < stop; line += 64) __builtin_prefetch(line, 0, 2);
 #pragma GCC unroll 4
     for (int u = 0; u < kStep; ++u) {
-      __m512i weight[NR];
+      typename Format::Weights weights[NR];
 #pragma GCC unroll 3
-      for (int j = 0; j < NR; ++j) weight[j] = _mm512_load_si512(w + (u * NR + j) * 64);
+      for (int j = 0; j < NR; ++j) weights[j] = Format::load_weights(w + (u * NR + j) * kRegisterBytes);
 #pragma GCC unroll 8
       for (int r = 0; r < MR; ++r) {
-        int32_t unit;
-        __builtin_memcpy(&unit, x + r * stride + u * 4, 4);
-        const __m512i row = _mm512_set1_epi32(unit);
+        const typename Format::Weights row = Format::broadcast(x + r * stride + u * 4);
 #pragma GCC unroll 3
-        for (int j = 0; j < NR; ++j) sum[r][j] = Format::multiply_add(sum[r][j], weight[j], row);
+        for (int j = 0; j < NR; ++j) sum[r][j] = Format::multiply_add(sum[r][j], weights[j], row);
       }
     }
   }
@@ -156,30 +167,27 @@ void tile(char* sums, const char* x, int64_t stride, const char* w, int64_t dept
 
 using Tile = void (*)(char*, const char*, int64_t, const char*, int64_t, bool, Ahead&);
 
-template <class Format, int MR>
-Tile tile_of_width(int registers) {
-  return registers == 3 ? tile<Format, MR, 3> : registers == 2 ? tile<Format, MR, 2> : tile<Format, MR, 1>;
+template <class Format, int MR = kRowBlock, int NR = kRegisters>
+Tile tile_of(int64_t rows, int64_t registers) {
+  if constexpr (NR > 1)
+    if (registers < NR) return tile_of<Format, MR, NR - 1>(rows, registers);
+  if constexpr (MR > 1)
+    if (rows < MR) return tile_of<Format, MR - 1, NR>(rows, registers);
+  return tile<Format, MR, NR>;
 }
-template <class Format>
-Tile tile_of(int rows, int registers) {
-  switch (rows) {
-    case 1:
-      return tile_of_width<Format, 1>(registers);
-    case 2:
-      return tile_of_width<Format, 2>(registers);
-    case 3:
-      return tile_of_width<Format, 3>(registers);
-    case 4:
-      return tile_of_width<Format, 4>(registers);
-    case 5:
-      return tile_of_width<Format, 5>(registers);
-    case 6:
-      return tile_of_width<Format, 6>(registers);
-    case 7:
-      return tile_of_width<Format, 7>(registers);
-    default:
-      return tile_of_width<Format, 8>(registers);
-  }
+
+template <class Format, Activation act>
+vf activate(vf x) {
+  if constexpr (act == Activation::Gelu && !Format::kFine) return Format::fast_gelu(x);
+  if constexpr (act == Activation::GeluTanh && !Format::kFine) return Format::fast_gelu_tanh(x);
+  if constexpr (act == Activation::Gelu) return gelu(x);
+  if constexpr (act == Activation::GeluTanh) return gelu_tanh(x);
+  if constexpr (act == Activation::QuickGelu) return quick_gelu(x);
+  if constexpr (act == Activation::Relu) return relu(x);
+  if constexpr (act == Activation::Tanh) return tanh(x);
+  if constexpr (act == Activation::Silu) return silu(x);
+  if constexpr (act == Activation::Sigmoid) return sigmoid(x);
+  return x;
 }
 
 /// Rows [row, row + rows) of columns [column, column + width) of y, from their sums.
@@ -190,7 +198,7 @@ void finish(const LinearCall& call, const RowsView& x, const char* sums, int64_t
     const vf bias = call.bias ? load(call.bias + column + j, Part(left)) : zero();
     const vf scale = Format::kScaled ? load(call.w_scale + column + j, Part(left)) : zero();
     for (int r = 0; r < rows; ++r) {
-      vf v = activate<kAct, Format::kFine>(Format::value(Format::load_sum(sums + (r * kPanel + j) * 4), scale, bias, x, row + r));
+      vf v = activate<Format, kAct>(Format::value(Format::load_sum(sums + (r * kPanel + j) * 4), scale, bias, x, row + r));
       const int64_t at = (row + r) * call.N + column + j;
       if (call.residual) v = v + load_as(call.residual, call.type, at, left);
       store_as(call.y, call.type, at, left, v);
@@ -235,7 +243,9 @@ struct Job {
   alignas(64) int64_t next = 0;
 
   int64_t width(int64_t p) const { return min_of(columns - p * kPanel, kPanel); }
-  const char* weights(int64_t p, int64_t u) const { return static_cast<const char*>(call.w) + (p * kPanel * depth + u * width(p)) * 4; }
+  const char* weights(int64_t p, int64_t u) const {
+    return static_cast<const char*>(call.w) + (p * kPanel * depth + u * width(p)) * Format::kWeightBytes;
+  }
 };
 
 /// One panel times the rows [begin, end). While it computes one go it prefetches the next: of this panel, then of the next.
@@ -243,20 +253,21 @@ template <class Format>
 void multiply(const Job<Format>& job, int64_t p, int64_t begin, int64_t end, int64_t next_panel) {
   alignas(64) char sums[kDeepRows * kPanel * 4];
   const int width = static_cast<int>(job.width(p));
+  const Tile whole = tile_of<Format>(kRowBlock, width / kLanes);
   for (int64_t u = 0; u < job.depth; u += job.go) {
     const int64_t depth = min_of(job.go, job.depth - u), next_u = u + depth;
     const bool last = next_u == job.depth;
     Ahead ahead;
     if (const int64_t q = last ? next_panel : p; q >= 0) {
       ahead.line = job.weights(q, last ? 0 : next_u);
-      ahead.end = ahead.line + min_of(job.go, last ? job.depth : job.depth - next_u) * job.width(q) * 4;
-      ahead.per_step = div_up((ahead.end - ahead.line) / 64, depth / kStep * div_up(end - begin, kRowBlock));
+      ahead.end = ahead.line + min_of(job.go, last ? job.depth : job.depth - next_u) * job.width(q) * Format::kWeightBytes;
+      ahead.per_step = div_up(div_up(ahead.end - ahead.line, 64), depth / kStep * div_up(end - begin, kRowBlock));
     }
     for (int64_t m = begin; m < end; m += kRowBlock) {
       const int rows = static_cast<int>(min_of(kRowBlock, end - m));
       char* at = job.go < job.depth ? sums + (m - begin) * kPanel * 4 : sums;
-      tile_of<Format>(rows, width / kLanes)(at, job.x.data + m * job.x.stride + u * 4, job.x.stride, job.weights(p, u), depth, u > 0,
-                                            ahead);
+      const Tile multiply_rows = rows == kRowBlock ? whole : tile_of<Format>(rows, width / kLanes);
+      multiply_rows(at, job.x.data + m * job.x.stride + u * 4, job.x.stride, job.weights(p, u), depth, u > 0, ahead);
       if (last) job.finish(job.call, job.x, at, m, rows, p * kPanel, width);
     }
   }

@@ -1,5 +1,5 @@
-// The activations of panel.inl.h's epilogue; textual, like it. A fast gelu for the low precisions, exact to 5e-6: less than int8's
-// error and bf16's step.
+// A fast gelu for the epilogue of low-precision formats, exact to 5e-6: less than int8's error and bf16's step. Textual, after
+// generic/math.inl.h.
 
 /// Both gelus are max(x, 0) - h(|x|) with a small bump h that has vanished at |x| = 5.1. h is a cubic in each of 16 intervals of width
 /// 0.34 centred on i * 0.34, coefficient j of all intervals in row j: four permutes and few multiplications, where erf or exp would
@@ -38,15 +38,7 @@ inline vf gelu_bump(vf x, const float (&table)[4][16]) {
   return relu(x) - h;
 }
 
-/// `fine`: to float32's precision.
-template <Activation act, bool fine>
-inline vf activate(vf x) {
-  if constexpr (act == Activation::Gelu) return fine ? gelu(x) : gelu_bump(x, kGeluErf);
-  if constexpr (act == Activation::GeluTanh) return fine ? gelu_tanh(x) : gelu_bump(x, kGeluTanh);
-  if constexpr (act == Activation::QuickGelu) return quick_gelu(x);
-  if constexpr (act == Activation::Relu) return relu(x);
-  if constexpr (act == Activation::Tanh) return tanh(x);
-  if constexpr (act == Activation::Silu) return silu(x);
-  if constexpr (act == Activation::Sigmoid) return sigmoid(x);
-  return x;
-}
+struct FastGelu {
+  static vf fast_gelu(vf x) { return gelu_bump(x, kGeluErf); }
+  static vf fast_gelu_tanh(vf x) { return gelu_bump(x, kGeluTanh); }
+};
