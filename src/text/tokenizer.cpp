@@ -123,10 +123,14 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
 }
 
 Encoding Tokenizer::encode_one(const TextInput& input, const EncodeOptions& options, Scratch& scratch) const {
-  const Limits limits = resolve(options, input.pair.has_value());
+  Limits limits = resolve(options, input.pair.has_value());
+  const bool is_truncated = limits.is_truncated;
+  // which text of a pair loses tokens depends on how long both are, so neither may stop early
+  if (input.pair && options.truncation == Truncation::LongestFirst) limits.is_truncated = false;
   for (auto& tokens : scratch.tokens) tokens.clear();
   tokenize(input.text, options, limits, -1, scratch, scratch.tokens[0]);
   if (input.pair) tokenize(*input.pair, options, limits, -1, scratch, scratch.tokens[1]);
+  limits.is_truncated = is_truncated;
   return assemble(options, limits, input.pair.has_value(), scratch);
 }
 

@@ -16,7 +16,7 @@ namespace tenon::test {
 
 /// The folder of a case, in the repository or in the reference data beside it; "" if neither has it.
 inline std::string golden_folder(const std::string& name) {
-  for (const std::string root : {std::string(TENON_TEST_DIR) + "/golden/", std::string(TENON_SHARED_DIR) + "/golden/cases/"})
+  for (const std::string& root : {std::string(TENON_TEST_DIR) + "/golden/", std::string(TENON_SHARED_DIR) + "/golden/cases/"})
     if (std::filesystem::exists(root + name + "/model.safetensors")) return root + name;
   return "";
 }

@@ -82,6 +82,24 @@ TEST_CASE("left padding gives what Transformers gives: the padded first position
   CHECK(relative_error(a.view({4, 32}).rows(2, 4), b.view({2, 32})) < 1e-5);
 }
 
+TEST_CASE("a masked language model counts labels at padding, as Transformers does") {
+  const std::string folder = golden_folder("bert-mlm");
+  if (folder.empty()) return;
+  Context ctx;
+  const auto model = models::load(ctx, folder, {});
+  models::Inputs in;
+  in.input_ids = ids_of({7, 8, 9, 0, 5, 6, 0, 0}, 2);
+  in.attention_mask = ids_of({1, 1, 1, 0, 1, 1, 0, 0}, 2);
+  in.labels = ids_of({-100, 8, -100, 0, -100, 6, -100, -100}, 2);
+  const models::Outputs out = model->forward(ctx, in);
+  float largest = 0;  // the labelled padding of the first sequence is computed, the padding of the second is not
+  for (int64_t i = 0; i < 160; ++i) {
+    largest = std::max(largest, std::abs(out.logits.data<float>()[3 * 160 + i]));
+    CHECK(out.logits.data<float>()[6 * 160 + i] == 0.0f);
+  }
+  CHECK(largest > 0);
+}
+
 TEST_CASE("one model serves four threads") {
   const std::string folder = golden_folder("bert");
   if (folder.empty()) return;

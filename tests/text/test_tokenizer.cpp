@@ -97,6 +97,9 @@ TEST_CASE("truncation: strategies and sides") {
   o.max_length = 8;
   CHECK(t.encode("a b c the", "c b a the", o).ids == Ids{2, 20, 21, 3, 22, 21, 20, 3});
   CHECK(t.encode("a b c the", "c", o).ids == Ids{2, 20, 21, 22, 5, 3, 22, 3});
+  // both are longer than the limit: the odd token goes to the text that was longer
+  CHECK(t.encode("a b c the want a b c the a", "c b a the a c a", o).ids == Ids{2, 20, 21, 22, 3, 22, 21, 3});
+  CHECK(t.encode("a b c the want a b", "c b a the a c a b c a", o).ids == Ids{2, 20, 21, 3, 22, 21, 20, 3});
   o.truncation = Truncation::OnlyFirst;
   CHECK(t.encode("a b c the", "c b a", o).ids == Ids{2, 20, 21, 3, 22, 21, 20, 3});
   o.truncation = Truncation::OnlySecond;

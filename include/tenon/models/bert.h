@@ -74,10 +74,10 @@ class BertBase {
   bool has_pooler() const { return pooler_ != nullptr; }
   Tensor word_embeddings;  // (V,C)
 
-  /// The packed rows of the last layer. Shapes: -> (N,C) in the type `act`.
-  Tensor forward(Context& ctx, const Inputs& in, DType act, nn::PackedRows& rows, nn::Trace& trace) const {
+  /// The packed rows of the last layer; `needed` as in nn::pack_rows. Shapes: -> (N,C) in the type `act`.
+  Tensor forward(Context& ctx, const Inputs& in, DType act, std::span<const int64_t> needed, nn::PackedRows& rows, nn::Trace& trace) const {
     const auto [B, T] = batch_of(in, width(), family_->prefix);
-    rows = nn::pack_rows(in.attention_mask, B, T);
+    rows = nn::pack_rows(in.attention_mask, B, T, needed);
     const Tensor x = norm_.forward(ctx, embed(ctx, in, rows));
     return encoder_.forward(ctx, ops::cast(ctx, x, act), rows, trace);
   }
@@ -170,9 +170,9 @@ class BertFamilyModel : public Model {
   std::string base_prefix() const override { return family_.prefix; }
 
  protected:
-  Tensor run(Context& ctx, const Inputs& in, nn::PackedRows& rows, Outputs& out) const {
+  Tensor run(Context& ctx, const Inputs& in, nn::PackedRows& rows, Outputs& out, std::span<const int64_t> needed = {}) const {
     nn::Trace trace{.hidden_states = in.output_hidden_states, .attentions = in.output_attentions, .states = {}, .probs = {}};
-    const Tensor x = base_.forward(ctx, in, activations(), rows, trace);
+    const Tensor x = base_.forward(ctx, in, activations(), needed, rows, trace);
     out.hidden_states = std::move(trace.states);
     out.attentions = std::move(trace.probs);
     return x;
@@ -244,7 +244,7 @@ class BertForMaskedLM final : public BertFamilyModel {
   Outputs forward(Context& ctx, const Inputs& in) const override {
     Outputs out;
     nn::PackedRows rows;
-    const Tensor x = run(ctx, in, rows, out);
+    const Tensor x = run(ctx, in, rows, out, labelled_padding(in));
     const Activation act = family_.classifier == BertFamily::Classifier::Tanh ? Activation::Gelu : base_.config().hidden_act;
     const Tensor h = norm_.forward(ctx, dense_.forward(ctx, x, act));
     out.logits = nn::restore(ctx, decoder_.forward(ctx, h), rows);
@@ -260,6 +260,20 @@ class BertForMaskedLM final : public BertFamilyModel {
   }
 
  private:
+  /// For each sequence a position that is padding and yet has a label, else its first: Transformers counts such labels, so a
+  /// sequence that has one is computed whole.
+  std::vector<int64_t> labelled_padding(const Inputs& in) const {
+    if (!in.labels.defined() || !in.attention_mask.defined()) return {};
+    const auto [B, T] = batch_of(in, base_.width(), family_.prefix);
+    const std::vector<int64_t> labels = read_ids(in.labels, "labels");
+    std::vector<int64_t> needed(static_cast<size_t>(B), 0);
+    if (static_cast<int64_t>(labels.size()) != B * T) return {};  // token_loss says what is wrong with them
+    const std::vector<uint8_t> keep = nn::read_mask(in.attention_mask, B, T);
+    for (int64_t i = B * T; i-- > 0;)
+      if (!keep[i] && labels[i] != -100) needed[i / T] = i % T;
+    return needed;
+  }
+
   nn::Linear dense_;
   nn::LayerNorm norm_;
   nn::Linear decoder_;
