@@ -23,7 +23,7 @@ constexpr int64_t kLargestPiece = 512;
 constexpr int64_t kExactRows = 32;        // fewer rows than this get a plan of their own
 constexpr int64_t kSerialWork = 1 << 17;  // multiplications that one thread does in the time of waking a second
 constexpr int64_t kDepthPiece = 1024;     // of the rows that a weight gradient sums over
-constexpr int64_t kDepthStep = 64;
+constexpr int64_t kDepthStep = 32;
 
 Kernels below;  // what the table held before
 
@@ -80,7 +80,7 @@ void run_rows(const MatmulCall& c) {
 
 /// The last rows of the sum, fewer than kDepthStep, copied and followed by zeros up to a number that has a plan.
 void run_depth_tail(const MatmulCall& c, int64_t first, bool accumulate) {
-  const int64_t rows = c.K - first, padded = std::max<int64_t>(8, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rows))));
+  const int64_t rows = c.K - first, padded = (rows + 7) / 8 * 8;
   const size_t size = size_of(c.type), a_row = static_cast<size_t>(c.M) * size, b_row = static_cast<size_t>(c.N) * size;
   std::vector<char> copy(static_cast<size_t>(padded) * (a_row + b_row));
   char* b = copy.data() + static_cast<size_t>(padded) * a_row;

@@ -325,8 +325,8 @@ TEST_CASE("a second identical matmul makes no plan, and ragged row counts share 
   // weight gradients: the rows are summed over
   CHECK(made_by(70, 50, 1000, true) <= 2);
   CHECK(made_by(70, 50, 1000, true) == 0);
-  CHECK(made_by(70, 50, 990, true) <= 1);   // 960 and 30, the latter padded to 32
-  CHECK(made_by(70, 50, 1015, true) == 0);  // 960 and 55, padded to 64 as 40 was
+  CHECK(made_by(70, 50, 995, true) == 0);   // 992 and 3, padded to 8 as the 8 of 1000 are
+  CHECK(made_by(70, 50, 1015, true) <= 1);  // 992 and 23, padded to 24
 }
 
 TEST_CASE("a row's result does not depend on the rows beside it") {
