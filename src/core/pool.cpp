@@ -1,6 +1,8 @@
 // The free lists behind Context::empty.
 #include "tenon/core/pool.h"
 
+#include "core/memory.h"
+
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -38,7 +40,7 @@ Tensor Pool::empty(const Shape& shape, DType dtype) {
     }
   }
   if (!block) {
-    block = std::aligned_alloc(64, (size + 63) / 64 * 64);
+    block = detail::allocate_aligned(size);
     if (!block) {
       std::lock_guard lock(mutex_);
       held_ -= size;

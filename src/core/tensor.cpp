@@ -1,6 +1,8 @@
 // Tensor memory, views and conversions between element types.
 #include "tenon/core/tensor.h"
 
+#include "core/memory.h"
+
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -61,8 +63,7 @@ To convert_one(From v) {
 }
 
 std::shared_ptr<Storage> allocate(size_t bytes) {
-  const size_t padded = (bytes + 63) / 64 * 64;
-  void* p = std::aligned_alloc(64, padded ? padded : 64);
+  void* p = detail::allocate_aligned(bytes);
   check(p != nullptr, ErrorCode::Memory, "tensor", "cannot allocate ", bytes, " bytes");
   auto storage = std::make_shared<Storage>();
   storage->data = p;
