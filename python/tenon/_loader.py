@@ -7,8 +7,8 @@ import os
 def _quiet_threads() -> bool:
     """Lets OpenMP's threads spin for some microseconds instead of milliseconds before they sleep; True if that was set here.
 
-    Between two loops of a forward pass that is enough. Spinning longer, they hold the cores against whatever runs next: a NumPy
-    product after each forward pass took 8 ms instead of 0.6. libgomp reads the variable once, when it is loaded.
+    Between two loops of a forward pass that is enough. Spinning longer, they hold the cores against whatever runs next: with the
+    default, NumPy's product after a forward pass waited for milliseconds. libgomp reads the variable once, when it is loaded.
     """
     if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:
         return False
