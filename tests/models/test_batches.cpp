@@ -12,6 +12,24 @@ Tensor ids_of(const std::vector<int64_t>& v, int64_t B) { return Tensor::from(v,
 
 }  // namespace
 
+TEST_CASE("a classifier that computes its last layer for the first positions alone gives the same logits") {
+  for (const char* name : {"bert", "distilbert", "roberta", "vit"}) {
+    SUBCASE(name) {
+      const std::string folder = golden_folder(name);
+      if (folder.empty()) return;
+      Context ctx;
+      for (const auto precision : {models::Precision::Float32, models::Precision::BFloat16, models::Precision::Int8}) {
+        const auto model = models::load(ctx, folder, {.precision = precision});
+        models::Inputs in;
+        assign(in, read_all(folder + "/inputs.safetensors"));
+        const Tensor first = model->forward(ctx, in).logits;
+        in.output_hidden_states = true;
+        CHECK(relative_error(first, model->forward(ctx, in).logits) < (precision == models::Precision::Float32 ? 1e-5 : 2e-2));
+      }
+    }
+  }
+}
+
 TEST_CASE("a ragged batch equals single runs") {
   for (const char* name : {"bert", "distilbert", "roberta"}) {
     SUBCASE(name) {

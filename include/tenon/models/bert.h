@@ -78,8 +78,13 @@ class BertBase {
   Tensor forward(Context& ctx, const Inputs& in, DType act, std::span<const int64_t> needed, nn::PackedRows& rows, nn::Trace& trace) const {
     const auto [B, T] = batch_of(in, width(), family_->prefix);
     rows = nn::pack_rows(in.attention_mask, B, T, needed);
-    const Tensor x = norm_.forward(ctx, embed(ctx, in, rows));
-    return encoder_.forward(ctx, ops::cast(ctx, x, act), rows, trace);
+    return encoder_.forward(ctx, embedded(ctx, in, act, rows), rows, trace);
+  }
+  /// The first row of each sequence alone. Shapes: -> (B,C) float32.
+  Tensor forward_first(Context& ctx, const Inputs& in, DType act, nn::PackedRows& rows, nn::Trace& trace) const {
+    const auto [B, T] = batch_of(in, width(), family_->prefix);
+    rows = nn::pack_rows(in.attention_mask, B, T);
+    return ops::cast(ctx, encoder_.forward_first(ctx, embedded(ctx, in, act, rows), rows, trace), DType::F32);
   }
   /// The first row of each sequence. Shapes: x (N,C) -> (B,C) float32.
   Tensor first(Context& ctx, const Tensor& x, const nn::PackedRows& rows) const {
@@ -136,6 +141,10 @@ class BertBase {
     packed.reserve(rows.source.size());
     for (const int64_t i : rows.source) packed.push_back(all[i]);
     return packed;
+  }
+
+  Tensor embedded(Context& ctx, const Inputs& in, DType act, const nn::PackedRows& rows) const {
+    return ops::cast(ctx, norm_.forward(ctx, embed(ctx, in, rows)), act);
   }
 
   Tensor embed(Context& ctx, const Inputs& in, const nn::PackedRows& rows) const {
@@ -211,7 +220,10 @@ class BertForSequenceClassification final : public BertFamilyModel {
     using Classifier = BertFamily::Classifier;
     Outputs out;
     nn::PackedRows rows;
-    const Tensor first = base_.first(ctx, run(ctx, in, rows, out), rows);
+    nn::Trace trace{.hidden_states = in.output_hidden_states, .attentions = in.output_attentions, .states = {}, .probs = {}};
+    const Tensor first = base_.forward_first(ctx, in, activations(), rows, trace);
+    out.hidden_states = std::move(trace.states);
+    out.attentions = std::move(trace.probs);
     const Tensor features = family_.classifier == Classifier::Pooled
                                 ? base_.pool(ctx, first)
                                 : dense_.forward(ctx, first, family_.classifier == Classifier::Relu ? Activation::Relu : Activation::Tanh);

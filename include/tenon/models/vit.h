@@ -65,12 +65,12 @@ class Vit final : public Model {
     nn::PackedRows rows;
     nn::Trace trace{.hidden_states = in.output_hidden_states, .attentions = in.output_attentions, .states = {}, .probs = {}};
     const Tensor x = patches_.forward(ctx, in.pixel_values, in.interpolate_pos_encoding, activations(), rows);
-    const Tensor h = encoder_.forward(ctx, ops::cast(ctx, x, activations()), rows, trace);
+    const Tensor embedded = ops::cast(ctx, x, activations());
+    const Tensor h = head_ == Head::Classifier ? encoder_.forward_first(ctx, embedded, rows, trace) : encoder_.forward(ctx, embedded, rows, trace);
     out.hidden_states = std::move(trace.states);
     out.attentions = std::move(trace.probs);
     if (head_ == Head::Classifier) {
-      const Tensor first = norm_.forward(ctx, ops::gather_rows(ctx, h, std::span(rows.start).first(rows.B)));
-      out.logits = top_.forward(ctx, ops::cast(ctx, first, DType::F32));
+      out.logits = top_.forward(ctx, ops::cast(ctx, norm_.forward(ctx, h), DType::F32));
       if (in.labels.defined()) out.loss = classification_loss(ctx, out.logits, in.labels, config());
       return out;
     }

@@ -46,13 +46,14 @@ class EncoderLayer {
         norm_first_(c.norm_first),
         causal_(c.causal) {}
 
-  /// Shapes: x (N,C) -> (N,C). probs as in SelfAttention.
-  Tensor forward(Context& ctx, const Tensor& x, const PackedRows& rows, Tensor* probs) const {
+  /// Shapes: x (N,C) -> (N,C), or of the rows `only` alone (B,C). probs and only as in SelfAttention.
+  Tensor forward(Context& ctx, const Tensor& x, const PackedRows& rows, Tensor* probs, std::span<const int64_t> only = {}) const {
+    const Tensor residual = only.empty() ? x : ops::gather_rows(ctx, x, only);
     if (norm_first_) {
-      const Tensor h = attention.forward(ctx, norm1.forward(ctx, x), rows, causal_, x, probs);
+      const Tensor h = attention.forward(ctx, norm1.forward(ctx, x), rows, causal_, residual, probs, only);
       return fc2.forward(ctx, fc1.forward(ctx, norm2.forward(ctx, h), act_), Activation::None, h);
     }
-    const Tensor h = norm1.forward(ctx, attention.forward(ctx, x, rows, causal_, x, probs));
+    const Tensor h = norm1.forward(ctx, attention.forward(ctx, x, rows, causal_, residual, probs, only));
     return norm2.forward(ctx, fc2.forward(ctx, fc1.forward(ctx, h, act_), Activation::None, h));
   }
 
@@ -86,7 +87,30 @@ class Encoder {
 
   /// Shapes: x (N,C) -> (N,C). The trace gets num_layers + 1 states (the first is x) and num_layers probabilities.
   Tensor forward(Context& ctx, Tensor x, const PackedRows& rows, Trace& trace) const {
-    for (const EncoderLayer& layer : layers) {
+    return forward(ctx, std::move(x), rows, trace, layers.size());
+  }
+
+  /// The first row of each sequence alone, for heads that read no other: the last layer then computes only these, its keys and values
+  /// apart. Shapes: x (N,C) -> (B,C).
+  /// Errors: Error(Shape) if a sequence has no row.
+  Tensor forward_first(Context& ctx, Tensor x, const PackedRows& rows, Trace& trace) const {
+    for (int64_t b = 0; b < rows.B; ++b)
+      check(rows.start[b] < rows.start[b + 1], ErrorCode::Shape, "encoder", "expected at least one token per sequence, got none");
+    const std::span<const int64_t> first = std::span(rows.start).first(rows.B);
+    const bool whole = trace.hidden_states || trace.attentions || layers.empty() || rows.B == 0;
+    x = forward(ctx, std::move(x), rows, trace, layers.size() - (whole ? 0 : 1));
+    return whole ? ops::gather_rows(ctx, x, first) : layers.back().forward(ctx, x, rows, nullptr, first);
+  }
+
+  void visit(const std::string& prefix, const EncoderNames& names, Visitor& v) {
+    for (size_t i = 0; i < layers.size(); ++i) layers[i].visit(join(prefix, std::to_string(i)), names, v);
+  }
+
+  std::vector<EncoderLayer> layers;
+
+ private:
+  Tensor forward(Context& ctx, Tensor x, const PackedRows& rows, Trace& trace, size_t count) const {
+    for (const EncoderLayer& layer : std::span(layers).first(count)) {
       if (trace.hidden_states) trace.states.push_back(restore(ctx, x, rows));
       Tensor probs;
       x = layer.forward(ctx, x, rows, trace.attentions ? &probs : nullptr);
@@ -95,12 +119,6 @@ class Encoder {
     if (trace.hidden_states) trace.states.push_back(restore(ctx, x, rows));
     return x;
   }
-
-  void visit(const std::string& prefix, const EncoderNames& names, Visitor& v) {
-    for (size_t i = 0; i < layers.size(); ++i) layers[i].visit(join(prefix, std::to_string(i)), names, v);
-  }
-
-  std::vector<EncoderLayer> layers;
 };
 
 }  // namespace tenon::nn

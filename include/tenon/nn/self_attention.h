@@ -3,7 +3,10 @@
 
 #include <array>
 #include <cstring>
+#include <numeric>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "tenon/nn/linear.h"
 #include "tenon/nn/packed_rows.h"
@@ -34,20 +37,26 @@ class SelfAttention {
       : query(width, width, qkv_bias), key(width, width, qkv_bias), value(width, width, qkv_bias), output(width, width), heads_(heads) {}
 
   /// Shapes: x (N,C), residual (N,C) or undefined -> (N,C). probs, if not null, gets (B,H,T,T) float32 with zeros at padding.
-  Tensor forward(Context& ctx, const Tensor& x, const PackedRows& rows, bool causal, const Tensor& residual, Tensor* probs) const {
+  /// `only`, if not empty, names one row of each sequence, the only one whose result is wanted: residual (B,C) -> (B,C). Without causal
+  /// and probs.
+  Tensor forward(Context& ctx, const Tensor& x, const PackedRows& rows, bool causal, const Tensor& residual, Tensor* probs,
+                 std::span<const int64_t> only = {}) const {
+    check(only.empty() || (!causal && !probs), ErrorCode::Shape, "attention", "chosen rows: expected neither causal nor probabilities");
+    std::vector<int64_t> q_start(rows.start);
+    if (!only.empty()) std::iota(q_start.begin(), q_start.end(), int64_t{0});
     const ops::AttentionOptions options{.heads = heads_,
                                         .causal = causal,
-                                        .q_start = rows.start,
+                                        .q_start = q_start,
                                         .k_start = rows.start,
                                         .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data()};
     Tensor mixed;
     if (fused.ready() && !ctx.recorder()) {
       const Tensor qkv = ops::linear(ctx, x, fused.packed, fused.bias);
-      mixed = ops::attention_qkv(ctx, qkv, options);
+      mixed = ops::attention_qkv(ctx, qkv, options, only);
       const int64_t C = x.size(-1);
       if (probs) *probs = spread(ctx, copy_columns(ctx, qkv, 0, C), copy_columns(ctx, qkv, C, 2 * C), options, rows);
     } else {
-      const Tensor q = query.forward(ctx, x), k = key.forward(ctx, x), v = value.forward(ctx, x);
+      const Tensor q = query.forward(ctx, only.empty() ? x : ops::gather_rows(ctx, x, only)), k = key.forward(ctx, x), v = value.forward(ctx, x);
       mixed = ops::attention(ctx, q, k, v, options);
       if (probs) *probs = spread(ctx, q, k, options, rows);
     }

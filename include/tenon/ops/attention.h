@@ -152,9 +152,11 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
   return out;
 }
 
-/// The same with q, k and v side by side in one matrix, read where they lie. Inference only.
-/// Shapes: qkv (N, (H + 2 Hkv) * D) f32|bf16 -> (N, H*D). Errors: as attention; Error(Type) if a gradient is wanted.
-inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOptions& options) {
+/// The same with q, k and v side by side in one matrix, read where they lie. Inference only. `queries`, if not empty, are the rows whose
+/// queries are wanted; options.q_start then counts these.
+/// Shapes: qkv (N, (H + 2 Hkv) * D) f32|bf16 -> (N, H*D) or (queries, H*D).
+/// Errors: as attention; Error(Type) if a gradient is wanted; Error(Limit) for a query outside [0, N).
+inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOptions& options, std::span<const int64_t> queries = {}) {
   detail::check_f32_or_bf16(qkv, "attention", "qkv");
   no_gradient(ctx, "attention_qkv", qkv);
   const int64_t Hkv = options.kv_heads ? options.kv_heads : options.heads, parts = options.heads + 2 * Hkv;
@@ -162,13 +164,21 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
         qkv.shape());
   const int64_t D = qkv.size(1) / parts;
   detail::head_width(options, options.heads * D);
-  AttentionCall c = detail::attention_call(options, qkv.size(0), qkv.size(0), D, qkv.dtype());
-  Tensor out = ctx.empty({qkv.size(0), options.heads * D}, qkv.dtype());
+  detail::check_index(queries, qkv.size(0), "attention", "query");
+  const int64_t Nq = queries.empty() ? qkv.size(0) : static_cast<int64_t>(queries.size());
+  AttentionCall c = detail::attention_call(options, Nq, qkv.size(0), D, qkv.dtype());
+  Tensor out = ctx.empty({Nq, options.heads * D}, qkv.dtype());
   const auto* base = static_cast<const char*>(qkv.raw());
   const auto item = static_cast<int64_t>(size_of(qkv.dtype()));
   c.out = out.raw();
   c.q = base, c.k = base + options.heads * D * item, c.v = base + (options.heads + Hkv) * D * item;
   c.ld_q = c.ld_k = c.ld_v = qkv.size(1), c.ld_out = options.heads * D;
+  if (!queries.empty()) {  // side by side in the output, where each task reads a head of a row before it writes there
+    const size_t width = static_cast<size_t>(c.ld_out * item);
+    for (int64_t i = 0; i < Nq; ++i)
+      std::memcpy(static_cast<char*>(out.raw()) + i * width, base + queries[i] * qkv.size(1) * item, width);
+    c.q = out.raw(), c.ld_q = c.ld_out;
+  }
   detail::run_attention(ctx, c);
   return out;
 }
