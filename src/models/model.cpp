@@ -67,6 +67,10 @@ Tensor Model::features(Context&, const Inputs&) const {
   fail(ErrorCode::Type, class_name(), "has no projected features of texts or images; CLIPModel has");
 }
 
+std::unique_ptr<DecodingSession> Model::start(Context&, const Inputs&) const {
+  fail(ErrorCode::Type, class_name(), "does not generate text; decoders (AutoModelForCausalLM) and encoder-decoders do");
+}
+
 void Model::pack(Context& ctx, Precision precision) {
   const WeightFormat formats[] = {WeightFormat::F32, WeightFormat::BF16, WeightFormat::Int8};
   Packer packer(ctx, formats[static_cast<int>(precision)]);

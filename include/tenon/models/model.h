@@ -7,6 +7,7 @@
 
 #include "tenon/core/context.h"
 #include "tenon/core/json.h"
+#include "tenon/models/decoding.h"
 #include "tenon/nn/module.h"
 
 namespace tenon::models {
@@ -74,6 +75,9 @@ class Model {
   virtual std::string base_prefix() const { return ""; }
   /// CLIP: the projected features of a text or an image, not normalised. Errors: Error(Type) for models without them.
   virtual Tensor features(Context&, const Inputs&) const;
+  /// Starts sequences without a token, one per row of in.input_ids, to generate with; an encoder-decoder encodes input_ids here. The
+  /// model must outlive them. Errors: Error(Type) for models that do not generate; as forward().
+  virtual std::unique_ptr<DecodingSession> start(Context&, const Inputs&) const;
 
   const Json& config() const { return config_; }
   Json& config() { return config_; }
