@@ -119,6 +119,11 @@ int32_t AddedTokens::find(std::string_view content) const {
   return it == ids_.end() ? -1 : it->second;
 }
 
+bool AddedTokens::is_special(std::string_view text) const {
+  const auto it = ids_.find(text);
+  return it != ids_.end() && entries_.at(it->second).token.special;
+}
+
 const AddedTokens::Entry* AddedTokens::entry(int64_t id) const {
   if (id < 0 || id > std::numeric_limits<int32_t>::max()) return nullptr;
   const auto it = entries_.find(static_cast<int32_t>(id));
@@ -136,12 +141,12 @@ void AddedTokens::split(Pieces& pieces, bool normalized, bool ignore_specials) c
       if (ignore_specials && token.special) continue;
       if (token.single_word && (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end)))) continue;
       size_t left = begin, right = end;
-      // whitespace that the token before took is gone
+      // whitespace that the token before took is gone for lstrip alone: a token that is itself whitespace comes again
       if (token.lstrip) left = std::max(begin - trailing_space(text.substr(0, begin)), done);
       if (token.rstrip) right = end + leading_space(text.substr(end));
-      if (left < done) continue;
+      if (left > right) continue;
       if (done < left) emit(Piece{static_cast<uint32_t>(done), static_cast<uint32_t>(left)});
-      emit(Piece{static_cast<uint32_t>(left), static_cast<uint32_t>(right), id, clamp16(count_chars(text.substr(left, begin - left))),
+      emit(Piece{static_cast<uint32_t>(left), static_cast<uint32_t>(right), id, clamp16(left < begin ? count_chars(text.substr(left, begin - left)) : 0),
                  clamp16(count_chars(text.substr(end, right - end)))});
       done = right;
     }

@@ -183,22 +183,24 @@ std::vector<Encoding> Tokenizer::encode_batch(std::span<const WordsInput> inputs
   return encode_all(inputs, options, threads);
 }
 
-std::vector<std::string> Tokenizer::to_strings(std::span<const int32_t> ids, const DecodeOptions& options) const {
-  std::vector<std::string> tokens;
-  tokens.reserve(ids.size());
-  for (const int32_t id : ids) {
-    if (const AddedTokens::Entry* entry = added_.entry(id)) {
-      if (!(options.skip_special_tokens && entry->token.special)) tokens.push_back(entry->text);
-      continue;
-    }
-    if (model_->vocab().has(id)) {
-      tokens.emplace_back(model_->vocab().token(id));
-      continue;
-    }
+std::optional<std::string_view> Tokenizer::written(int32_t id, const DecodeOptions& options) const {
+  const AddedTokens::Entry* entry = added_.entry(id);
+  if (!entry && !model_->vocab().has(id)) {
     check(options.skip_unknown_ids, ErrorCode::Limit, "tokenizer", "decode: expected ids of the vocabulary (0 to ",
           std::max(model_->vocab().id_limit(), added_.entries().empty() ? 0 : int64_t{added_.entries().rbegin()->first} + 1) - 1, "), got ",
           id);
+    return std::nullopt;
   }
+  const std::string_view text = entry ? std::string_view(entry->text) : model_->vocab().token(id);
+  if (options.skip_special_tokens && added_.is_special(text)) return std::nullopt;
+  return text;
+}
+
+std::vector<std::string> Tokenizer::to_strings(std::span<const int32_t> ids, const DecodeOptions& options) const {
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  for (const int32_t id : ids)
+    if (const std::optional<std::string_view> text = written(id, options)) tokens.emplace_back(*text);
   return tokens;
 }
 

@@ -42,6 +42,8 @@ class AddedTokens {
     std::string text;  // what decode() writes: the content as the normalizer leaves it
   };
   const Entry* entry(int64_t id) const;
+  /// Is the text the content of a special token? What decode(skip_special_tokens) skips.
+  bool is_special(std::string_view text) const;
   /// All tokens by id.
   const std::map<int32_t, Entry>& entries() const { return entries_; }
 

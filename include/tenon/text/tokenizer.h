@@ -129,6 +129,7 @@ class Tokenizer {
   void save(const std::string& folder) const;
 
  private:
+  friend class DecodeStream;
   struct Scratch;
   struct ScratchPool;
   class Lease;
@@ -144,6 +145,8 @@ class Tokenizer {
   Encoding assemble(const EncodeOptions& options, const Limits& limits, bool is_pair, const Scratch& scratch) const;
   void append(Encoding& encoding, const Part& part) const;
   void trim(const Part& part, const Token& token, bool is_first, uint32_t& begin, uint32_t& end) const;
+  // What decode() starts from for an id; nothing for one that the options skip.
+  std::optional<std::string_view> written(int32_t id, const DecodeOptions& options) const;
   std::vector<std::string> to_strings(std::span<const int32_t> ids, const DecodeOptions& options) const;
 
   std::shared_ptr<const Normalizer> normalizer_;
