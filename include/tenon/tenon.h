@@ -19,6 +19,7 @@
 #include "tenon/train/tape.h"
 
 // What prepares inputs and reads files.
+#include "tenon/text/decode_stream.h"
 #include "tenon/text/tokenizer.h"
 #include "tenon/vision/processor.h"
 #include "tenon/io/checkpoint.h"

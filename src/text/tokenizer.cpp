@@ -222,8 +222,14 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions&
     const size_t begin = text.find_first_not_of(" \t\n\r\f\v");
     text = begin == std::string::npos ? std::string() : text.substr(begin, text.find_last_not_of(" \t\n\r\f\v") + 1 - begin);
   }
-  if (options.clean_up.value_or(config_.clean_up_tokenization_spaces)) clean_up_spaces(text, false);
+  if (cleans_up(options)) clean_up_spaces(text, false);
   return text;
+}
+
+bool Tokenizer::cleans_up(const DecodeOptions& options) const {
+  // as Transformers 5: old configurations ask for it where it would eat the text's own spaces
+  const bool is_bpe = spec_.model.value("type", "") == "BPE";
+  return options.clean_up.value_or(config_.clean_up_tokenization_spaces && !is_bpe);
 }
 
 int32_t Tokenizer::token_to_id(std::string_view token) const {

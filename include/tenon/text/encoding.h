@@ -52,7 +52,7 @@ struct EncodeOptions {
 
 struct DecodeOptions {
   bool skip_special_tokens = false;
-  std::optional<bool> clean_up = {};  // "do n't ." becomes "don't."; default: as the tokenizer's configuration says
+  std::optional<bool> clean_up = {};  // "do n't ." becomes "don't."; default: as the tokenizer's configuration says, but not for BPE
   bool skip_unknown_ids = false;      // ids outside the vocabulary give no text instead of an error
 };
 

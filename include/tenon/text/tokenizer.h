@@ -147,6 +147,7 @@ class Tokenizer {
   void trim(const Part& part, const Token& token, bool is_first, uint32_t& begin, uint32_t& end) const;
   // What decode() starts from for an id; nothing for one that the options skip.
   std::optional<std::string_view> written(int32_t id, const DecodeOptions& options) const;
+  bool cleans_up(const DecodeOptions& options) const;
   std::vector<std::string> to_strings(std::span<const int32_t> ids, const DecodeOptions& options) const;
 
   std::shared_ptr<const Normalizer> normalizer_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,18 @@ class ByteLevelDecoder : public Decoder {
   }
 };
 
+/// The byte that a token like "<0xE2>" stands for, or -1.
+inline int fallback_byte(std::string_view token) {
+  const auto hex = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    const char low = static_cast<char>(c | 0x20);
+    return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+  };
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
+  const int high = hex(token[3]), low = hex(token[4]);
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
 class ByteFallback : public Decoder {
  public:
   explicit ByteFallback(const Json&) {}
@@ -51,7 +64,7 @@ class ByteFallback : public Decoder {
       bytes.clear();
     };
     for (std::string& token : tokens) {
-      if (const int byte = byte_value(token); byte >= 0) {
+      if (const int byte = fallback_byte(token); byte >= 0) {
         bytes += static_cast<char>(byte);
         continue;
       }
@@ -60,19 +73,6 @@ class ByteFallback : public Decoder {
     }
     flush();
     tokens = std::move(out);
-  }
-
- private:
-  static int hex(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    const char low = static_cast<char>(c | 0x20);
-    return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
-  }
-  // The byte of "<0xE2>", or -1.
-  static int byte_value(const std::string& token) {
-    if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-    const int high = hex(token[3]), low = hex(token[4]);
-    return high < 0 || low < 0 ? -1 : high * 16 + low;
   }
 };
 

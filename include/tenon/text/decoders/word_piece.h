@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -9,19 +10,19 @@
 
 namespace tenon::text {
 
-/// Takes out the spaces that tokenisation put before punctuation and English contractions.
+struct CleanUpRule {
+  const char* from;
+  const char* to;
+};
+inline constexpr CleanUpRule kCleanUpRules[] = {{" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
+                                                {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+
+/// Takes out the spaces that tokenisation put before punctuation and English contractions; decoders shorten "do not" too.
 inline void clean_up_spaces(std::string& text, bool with_do_not) {
-  replace_all(text, " .", ".");
-  replace_all(text, " ?", "?");
-  replace_all(text, " !", "!");
-  replace_all(text, " ,", ",");
-  replace_all(text, " ' ", "'");
-  replace_all(text, " n't", "n't");
-  replace_all(text, " 'm", "'m");
-  if (with_do_not) replace_all(text, " do not", " don't");
-  replace_all(text, " 's", "'s");
-  replace_all(text, " 've", "'ve");
-  replace_all(text, " 're", "'re");
+  for (const CleanUpRule& rule : kCleanUpRules) {
+    replace_all(text, rule.from, rule.to);
+    if (with_do_not && std::string_view(rule.from) == " 'm") replace_all(text, " do not", " don't");
+  }
 }
 
 class WordPieceDecoder : public Decoder {
