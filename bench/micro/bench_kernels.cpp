@@ -70,7 +70,7 @@ struct AttentionData {
     c.q = qkv.data(), c.k = qkv.data() + width, c.v = qkv.data() + 2 * width, c.out = out.data(), c.lse = lse.data();
     c.q_start = q_start.data(), c.k_start = k_start.data();
     c.type = type, c.ld_q = c.ld_k = c.ld_v = ld, c.ld_out = H * D;
-    c.B = 1, c.H = c.Hkv = H, c.D = D, c.Nq = T, c.scale = 1 / std::sqrt(static_cast<float>(D)), c.causal = causal;
+    c.B = 1, c.H = c.Hkv = H, c.D = c.Dv = D, c.Nq = T, c.scale = 1 / std::sqrt(static_cast<float>(D)), c.causal = causal;
     scratch_memory.resize(k.attention_scratch(c, T, S) + 64);
     scratch = scratch_memory.data() + (64 - reinterpret_cast<uintptr_t>(scratch_memory.data()) % 64) % 64;
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/fillers.h"
+#include "cpu/ref.h"
 #include "tenon/core/parallel.h"
 
 namespace tenon {
@@ -97,6 +98,8 @@ void linear_block(const LinearCall& c, const void* x, const float* x_scale, int6
 
 void linear(const LinearCall& c) {
   if (c.M <= 0 || c.N <= 0) return;
+  for (int64_t i = 0; i < c.num_blocks; ++i) linear(block_call(c, c.blocks[i]));
+  if (c.blocks) return;
   const Kernels& k = cpu_kernels();
   const Scratch s(c);
   char* scratch = static_cast<char*>(c.scratch);

@@ -54,6 +54,66 @@ void layer_norm_backward(float* dx, float* dw, float* db, const float* dy, const
   }
 }
 
+void rms_norm(void* y, const void* x, const float* w, float* rstd, int64_t N, int64_t C, float eps, DType type) {
+  with_float(type, [&](auto* tag) {
+    using E = std::remove_pointer_t<decltype(tag)>;
+    for (int64_t n = 0; n < N; ++n) {
+      const E* x_n = static_cast<const E*>(x) + n * C;
+      E* y_n = static_cast<E*>(y) + n * C;
+      double squares = 0;
+      for (int64_t c = 0; c < C; ++c) squares += static_cast<double>(load(x_n + c)) * load(x_n + c);
+      const double r = 1 / std::sqrt(squares / static_cast<double>(C) + eps);
+      for (int64_t c = 0; c < C; ++c) store(y_n + c, static_cast<float>(load(x_n + c) * r * w[c]));
+      if (rstd) rstd[n] = static_cast<float>(r);
+    }
+  });
+}
+
+/// With xhat = x rstd and g = dy w: dx = rstd (g - xhat mean(g xhat)).
+void rms_norm_backward(float* dx, float* dw, const float* dy, const float* x, const float* w, const float* rstd, int64_t N, int64_t C) {
+  for (int64_t n = 0; n < N; ++n, dx += C, dy += C, x += C) {
+    double sum = 0;
+    for (int64_t c = 0; c < C; ++c) {
+      const float xhat = x[c] * rstd[n];
+      sum += static_cast<double>(dy[c]) * w[c] * xhat;
+      dw[c] += dy[c] * xhat;
+    }
+    const float mean = static_cast<float>(sum / static_cast<double>(C));
+    for (int64_t c = 0; c < C; ++c) dx[c] = rstd[n] * (dy[c] * w[c] - x[c] * rstd[n] * mean);
+  }
+}
+
+void rope(void* y, const void* x, const float* cos, const float* sin, int64_t N, int64_t H, int64_t ld, int64_t stride, int64_t R,
+          bool interleaved, DType type) {
+  with_float(type, [&](auto* tag) {
+    using E = std::remove_pointer_t<decltype(tag)>;
+    for (int64_t n = 0; n < N; ++n)
+      for (int64_t h = 0; h < H; ++h)
+        for (int64_t i = 0; i < R / 2; ++i) {
+          const int64_t head = n * ld + h * stride, first = head + (interleaved ? 2 * i : i), second = head + (interleaved ? 2 * i + 1 : i + R / 2);
+          const float a = load(static_cast<const E*>(x) + first), b = load(static_cast<const E*>(x) + second);
+          const float c = cos[n * (R / 2) + i], s = sin[n * (R / 2) + i];
+          store(static_cast<E*>(y) + first, a * c - b * s);
+          store(static_cast<E*>(y) + second, b * c + a * s);
+        }
+  });
+}
+
+void combine_rows(void* y, const void* x, const int64_t* index, const float* weight, int64_t N, int64_t K, int64_t C, bool accumulate,
+                  DType type) {
+  with_float(type, [&](auto* tag) {
+    using E = std::remove_pointer_t<decltype(tag)>;
+    for (int64_t n = 0; n < N; ++n)
+      for (int64_t c = 0; c < C; ++c) {
+        E* to = static_cast<E*>(y) + n * C + c;
+        float sum = accumulate ? load(to) : 0.0f;
+        for (int64_t k = 0; k < K; ++k)
+          if (index[n * K + k] >= 0) sum += weight[n * K + k] * load(static_cast<const E*>(x) + index[n * K + k] * C + c);
+        store(to, sum);
+      }
+  });
+}
+
 void softmax(float* y, const float* x, int64_t N, int64_t C) {
   for (int64_t n = 0; n < N; ++n, x += C, y += C) {
     const float largest = C ? *std::max_element(x, x + C) : 0;
@@ -149,6 +209,10 @@ void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C,
 void fill_ref_rows(Kernels& k) {
   k.layer_norm = layer_norm;
   k.layer_norm_backward = layer_norm_backward;
+  k.rms_norm = rms_norm;
+  k.rms_norm_backward = rms_norm_backward;
+  k.rope = rope;
+  k.combine_rows = combine_rows;
   k.softmax = softmax;
   k.softmax_backward = softmax_backward;
   k.cross_entropy = cross_entropy;

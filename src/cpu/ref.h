@@ -13,4 +13,16 @@ void fill_ref_elements(Kernels&);
 void fill_ref_matmul(Kernels&);
 void fill_ref_attention(Kernels&);
 
+/// One block of a grouped linear as a call of its own; it may use the whole call's scratch.
+inline LinearCall block_call(LinearCall c, const LinearBlock& block) {
+  const auto item = static_cast<int64_t>(size_of(c.type));
+  c.y = static_cast<char*>(c.y) + block.begin * c.N * item;
+  c.x = static_cast<const char*>(c.x) + block.begin * c.K * item;
+  if (c.residual) c.residual = static_cast<const char*>(c.residual) + block.begin * c.N * item;
+  c.w = block.w, c.w_scale = block.w_scale;
+  c.M = block.end - block.begin;
+  c.blocks = nullptr, c.num_blocks = 0;
+  return c;
+}
+
 }  // namespace tenon

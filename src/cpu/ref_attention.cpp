@@ -18,7 +18,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// One head of one sequence: where its rows begin and how many there are.
 struct Head {
-  int64_t q_row, k_row, T, S, q_column, k_column;
+  int64_t q_row, k_row, T, S, q_column, k_column, out_column, v_column;
+  const void* const* pages;
 
   Head(const AttentionCall& c, int64_t b, int64_t h)
       : q_row(c.q_start[b]),
@@ -26,21 +27,46 @@ struct Head {
         T(c.q_start[b + 1] - q_row),
         S(c.k_start[b + 1] - k_row),
         q_column(h * c.D),
-        k_column(h / (c.H / c.Hkv) * c.D) {}
+        k_column(h / (c.H / c.Hkv) * c.D),
+        out_column(h * c.Dv),
+        v_column(h / (c.H / c.Hkv) * c.Dv),
+        pages(c.pages ? c.pages + c.page_start[b] : nullptr) {}
   /// Keys that query t sees: all, or with causal the first of them up to the diagonal that ends in the last key.
   int64_t seen(const AttentionCall& c, int64_t t) const { return c.causal ? std::clamp<int64_t>(t + S - T + 1, 0, S) : S; }
+  /// The first key that it sees.
+  int64_t first(const AttentionCall& c, int64_t t) const { return c.window > 0 ? std::max<int64_t>(t + S - T + 1 - c.window, 0) : 0; }
+
+  template <class E>
+  const E* key(const AttentionCall& c, int64_t s) const {
+    return row<E>(c, c.k, s, c.ld_k, c.k_offset) + k_column;
+  }
+  template <class E>
+  const E* value(const AttentionCall& c, int64_t s) const {
+    return row<E>(c, c.v, s, c.ld_v, c.v_offset) + v_column;
+  }
+
+ private:
+  template <class E>
+  const E* row(const AttentionCall& c, const void* all, int64_t s, int64_t ld, int64_t offset) const {
+    if (!pages) return static_cast<const E*>(all) + (k_row + s) * ld;
+    return reinterpret_cast<const E*>(static_cast<const char*>(pages[s / c.page_rows]) + offset) + s % c.page_rows * ld;
+  }
 };
 
-/// scores[s] = scale * q . k_s + key_bias[s]
+/// scores[s] = cap(scale * q . k_s) + the biases; -inf before the window
 template <class E>
-void score(float* scores, const AttentionCall& c, const Head& head, int64_t t, int64_t count) {
+void score(float* scores, const AttentionCall& c, const Head& head, int64_t h, int64_t t, int64_t count) {
   const E* q = static_cast<const E*>(c.q) + (head.q_row + t) * c.ld_q + head.q_column;
   for (int64_t s = 0; s < count; ++s) {
-    const E* k = static_cast<const E*>(c.k) + (head.k_row + s) * c.ld_k + head.k_column;
+    const E* k = head.key<E>(c, s);
     double sum = 0;
     for (int64_t d = 0; d < c.D; ++d) sum += static_cast<double>(load(q + d)) * load(k + d);
-    scores[s] = static_cast<float>(sum) * c.scale + (c.key_bias ? c.key_bias[head.k_row + s] : 0.0f);
+    float score = static_cast<float>(sum) * c.scale;
+    if (c.softcap > 0) score = c.softcap * std::tanh(score / c.softcap);
+    if (c.distance_bias) score += c.distance_bias[h * c.ld_distance + s - (t + head.S - head.T) + c.distance_zero];
+    scores[s] = score + (c.key_bias ? c.key_bias[head.k_row + s] : 0.0f);
   }
+  std::fill_n(scores, std::min(count, head.first(c, t)), -kInfinity);
 }
 
 size_t attention_scratch(const AttentionCall&, int64_t, int64_t S) { return static_cast<size_t>(S) * sizeof(float); }
@@ -48,18 +74,17 @@ size_t attention_scratch(const AttentionCall&, int64_t, int64_t S) { return stat
 template <class E>
 void attention_row(const AttentionCall& c, const Head& head, int64_t h, int64_t t, float* p) {
   const int64_t count = head.seen(c, t);
-  score<E>(p, c, head, t, count);
+  score<E>(p, c, head, h, t, count);
   const float largest = count ? *std::max_element(p, p + count) : -kInfinity;
   double sum = 0;
   if (largest > -kInfinity)
     for (int64_t s = 0; s < count; ++s) sum += p[s] = std::exp(p[s] - largest);
   if (c.lse) c.lse[h * c.Nq + head.q_row + t] = sum > 0 ? largest + static_cast<float>(std::log(sum)) : -kInfinity;
-  E* out = static_cast<E*>(c.out) + (head.q_row + t) * c.ld_out + head.q_column;
-  for (int64_t d = 0; d < c.D; ++d) {
+  E* out = static_cast<E*>(c.out) + (head.q_row + t) * c.ld_out + head.out_column;
+  for (int64_t d = 0; d < c.Dv; ++d) {
     double v = 0;
     if (sum > 0)
-      for (int64_t s = 0; s < count; ++s)
-        v += static_cast<double>(p[s]) * load(static_cast<const E*>(c.v) + (head.k_row + s) * c.ld_v + head.k_column + d);
+      for (int64_t s = 0; s < count; ++s) v += static_cast<double>(p[s]) * load(head.value<E>(c, s) + d);
     store(out + d, sum > 0 ? static_cast<float>(v / sum) : 0.0f);
   }
 }
@@ -75,22 +100,22 @@ void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int6
 void attention_backward_row(const AttentionCall& c, const AttentionGrad& g, const Head& head, int64_t h, int64_t t, float* p) {
   const float lse = c.lse[h * c.Nq + head.q_row + t];
   if (lse == -kInfinity) return;
-  const int64_t q_at = (head.q_row + t) * c.ld_q + head.q_column, out_at = (head.q_row + t) * c.ld_out + head.q_column;
+  const int64_t q_at = (head.q_row + t) * c.ld_q + head.q_column, out_at = (head.q_row + t) * c.ld_out + head.out_column;
   const float *q = static_cast<const float*>(c.q) + q_at, *out = static_cast<const float*>(c.out) + out_at, *d_out = g.d_out + out_at;
   float* dq = g.dq + q_at;
   double delta = 0;
-  for (int64_t d = 0; d < c.D; ++d) delta += static_cast<double>(d_out[d]) * out[d];
+  for (int64_t d = 0; d < c.Dv; ++d) delta += static_cast<double>(d_out[d]) * out[d];
   const int64_t count = head.seen(c, t);
-  score<float>(p, c, head, t, count);
-  for (int64_t s = 0; s < count; ++s) {
-    const int64_t k_at = (head.k_row + s) * c.ld_k + head.k_column, v_at = (head.k_row + s) * c.ld_v + head.k_column;
+  score<float>(p, c, head, h, t, count);
+  for (int64_t s = head.first(c, t); s < count; ++s) {
+    const int64_t k_at = (head.k_row + s) * c.ld_k + head.k_column, v_at = (head.k_row + s) * c.ld_v + head.v_column;
     const float *k = static_cast<const float*>(c.k) + k_at, *v = static_cast<const float*>(c.v) + v_at;
     const float prob = std::exp(p[s] - lse);
     double dp = 0;
-    for (int64_t d = 0; d < c.D; ++d) dp += static_cast<double>(d_out[d]) * v[d];
+    for (int64_t d = 0; d < c.Dv; ++d) dp += static_cast<double>(d_out[d]) * v[d];
     const float dscore = prob * static_cast<float>(dp - delta) * c.scale;
+    for (int64_t d = 0; d < c.Dv; ++d) g.dv[v_at + d] += prob * d_out[d];
     for (int64_t d = 0; d < c.D; ++d) {
-      g.dv[v_at + d] += prob * d_out[d];
       g.dk[k_at + d] += dscore * q[d];
       dq[d] += dscore * k[d];
     }

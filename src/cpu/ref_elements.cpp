@@ -80,6 +80,24 @@ void activation(void* y, const void* x, int64_t n, Activation act, DType type) {
   });
 }
 
+void gated(void* y, const void* gate, const void* up, int64_t ld, int64_t N, int64_t F, Activation act, DType type) {
+  with_float(type, [&](auto* tag) {
+    using E = std::remove_pointer_t<decltype(tag)>;
+    for (int64_t n = 0; n < N; ++n)
+      for (int64_t i = 0; i < F; ++i)
+        store(static_cast<E*>(y) + n * F + i,
+              activate(load(static_cast<const E*>(gate) + n * ld + i), act) * load(static_cast<const E*>(up) + n * ld + i));
+  });
+}
+
+void gated_backward(float* dgate, float* dup, const float* dy, const float* gate, const float* up, int64_t n, Activation act) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float d = dy[i], g = gate[i];
+    dgate[i] = d * up[i] * slope(g, act);
+    dup[i] = d * activate(g, act);
+  }
+}
+
 void activation_backward(float* dx, const float* dy, const float* x, int64_t n, Activation act) {
   for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * slope(x[i], act);
 }
@@ -129,6 +147,8 @@ void unfold_patches(void* y, DType y_type, const float* x, int64_t B, int64_t ch
 void fill_ref_elements(Kernels& k) {
   k.activation = activation;
   k.activation_backward = activation_backward;
+  k.gated = gated;
+  k.gated_backward = gated_backward;
   k.add = add;
   k.mul = mul;
   k.axpby = axpby;

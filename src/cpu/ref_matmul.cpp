@@ -97,6 +97,8 @@ void linear_rows(const LinearCall& c, int64_t begin, int64_t end) {
 }
 
 void linear(const LinearCall& c) {
+  for (int64_t i = 0; i < c.num_blocks; ++i) linear(block_call(c, c.blocks[i]));
+  if (c.blocks) return;
   parallel_for(c.threads, c.M, 1, [&](int64_t begin, int64_t end) {
     with_float(c.type, [&](auto* tag) { linear_rows<std::remove_pointer_t<decltype(tag)>>(c, begin, end); });
   });

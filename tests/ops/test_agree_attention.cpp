@@ -1,4 +1,6 @@
 // Attention of every kernel table against ref: head widths, lengths, masks, grouped heads, strides, both types.
+#include <algorithm>
+
 #include "agree.h"
 
 using namespace tenon;
@@ -12,6 +14,10 @@ struct Case {
   bool causal = false, bias = false, lse = true;
   float scale = 0;  // 0: 1 / sqrt(D)
   float spread = 1;
+  int64_t Dv = 0, window = 0;  // Dv 0: D
+  float softcap = 0;
+  bool distance = false;
+  int64_t page_rows = 0;
 };
 
 std::vector<int64_t> starts(const std::vector<int64_t>& lengths) {
@@ -25,16 +31,25 @@ struct Problem {
   AttentionCall call;
   std::vector<int64_t> q_start, k_start;
   std::vector<E> q, k, v, out;
-  std::vector<float> lse, bias;
+  std::vector<float> lse, bias, distance;
+  std::vector<E> cache;
+  std::vector<const void*> pages;
+  std::vector<int64_t> page_start;
 
   explicit Problem(const Case& c) : q_start(starts(c.q_lengths)), k_start(starts(c.k_lengths)) {
     const int64_t Nq = q_start.back(), Nk = k_start.back();
     call.type = type_of<E>();
     call.B = static_cast<int64_t>(c.q_lengths.size());
-    call.H = c.H, call.Hkv = c.Hkv, call.D = c.D, call.Nq = Nq;
-    call.ld_q = c.H * c.D + 3, call.ld_k = c.Hkv * c.D + 1, call.ld_v = c.Hkv * c.D + 5, call.ld_out = c.H * c.D + 2;
+    call.H = c.H, call.Hkv = c.Hkv, call.D = c.D, call.Dv = c.Dv ? c.Dv : c.D, call.Nq = Nq;
+    call.ld_q = c.H * c.D + 3, call.ld_k = c.Hkv * c.D + 1, call.ld_v = c.Hkv * call.Dv + 5, call.ld_out = c.H * call.Dv + 2;
     call.scale = c.scale != 0 ? c.scale : 1 / std::sqrt(static_cast<float>(c.D));
-    call.causal = c.causal;
+    call.causal = c.causal, call.window = c.window, call.softcap = c.softcap;
+    if (c.distance) {
+      call.distance_zero = *std::max_element(c.k_lengths.begin(), c.k_lengths.end());
+      call.ld_distance = call.distance_zero + *std::max_element(c.q_lengths.begin(), c.q_lengths.end());
+      distance = normal(static_cast<size_t>(c.H * call.ld_distance), 5);
+      call.distance_bias = distance.data();
+    }
     q = as<E>(normal(static_cast<size_t>(Nq * call.ld_q), 1, c.spread));
     k = as<E>(normal(static_cast<size_t>(Nk * call.ld_k), 2, c.spread));
     v = as<E>(normal(static_cast<size_t>(Nk * call.ld_v), 3));
@@ -47,6 +62,26 @@ struct Problem {
     call.q = q.data(), call.k = k.data(), call.v = v.data(), call.out = out.data();
     call.lse = c.lse ? lse.data() : nullptr, call.key_bias = c.bias ? bias.data() : nullptr;
     call.q_start = q_start.data(), call.k_start = k_start.data();
+    if (c.page_rows) to_pages(c);
+  }
+
+  /// Moves k and v into pages that lie in the opposite order.
+  void to_pages(const Case& c) {
+    page_start = {0};
+    for (const int64_t n : c.k_lengths) page_start.push_back(page_start.back() + (n + c.page_rows - 1) / c.page_rows);
+    const int64_t page = c.page_rows * (call.ld_k + call.ld_v), count = page_start.back();
+    cache.assign(static_cast<size_t>(page * count), E{});
+    for (int64_t i = 0; i < count; ++i) pages.push_back(cache.data() + (count - 1 - i) * page);
+    call.pages = pages.data(), call.page_start = page_start.data(), call.page_rows = c.page_rows;
+    call.k_offset = 0, call.v_offset = c.page_rows * call.ld_k * static_cast<int64_t>(sizeof(E));
+    for (size_t b = 0; b < c.k_lengths.size(); ++b)
+      for (int64_t s = 0; s < c.k_lengths[b]; ++s) {
+        E* to = cache.data() + (static_cast<const E*>(pages[static_cast<size_t>(page_start[b] + s / c.page_rows)]) - cache.data());
+        const int64_t row = k_start[b] + s, at = s % c.page_rows;
+        std::copy_n(&k[static_cast<size_t>(row * call.ld_k)], call.ld_k, to + at * call.ld_k);
+        std::copy_n(&v[static_cast<size_t>(row * call.ld_v)], call.ld_v, to + c.page_rows * call.ld_k + at * call.ld_v);
+      }
+    call.k = call.v = nullptr;
   }
 
   /// `split` queries a call, 0 for all at once.
@@ -113,6 +148,42 @@ TEST_CASE("attention agrees where queries and keys differ in number") {
 
 TEST_CASE("attention agrees for packed sequences, also empty ones") {
   for (bool causal : {false, true}) compare({{0, 5, 1, 0, 40}, {3, 5, 0, 0, 41}, 4, 2, 40, causal});
+}
+
+TEST_CASE("attention agrees where values are narrower or wider than keys") {
+  for (auto [D, Dv] : std::vector<std::pair<int64_t, int64_t>>{{192, 128}, {12, 8}, {576, 512}, {16, 40}, {5, 1}})
+    for (int64_t T : {1, 40}) compare({.q_lengths = {T}, .k_lengths = {70}, .H = 4, .Hkv = 2, .D = D, .causal = true, .Dv = Dv});
+}
+
+TEST_CASE("attention agrees with a window") {
+  for (int64_t window : {1, 2, 6, 63, 64, 65, 300, 2000})
+    for (auto [T, S] : std::vector<std::pair<int64_t, int64_t>>{{1, 700}, {3, 90}, {70, 70}, {130, 1200}, {1100, 1100}})
+      compare({.q_lengths = {T}, .k_lengths = {S}, .H = 2, .Hkv = 1, .D = 24, .causal = true, .window = window});
+}
+
+TEST_CASE("attention agrees with capped scores and biases of distance") {
+  for (int64_t T : {1, 2, 33})
+    for (bool causal : {false, true})
+      for (bool bias : {false, true}) {
+        compare({.q_lengths = {T, 5}, .k_lengths = {90, 17}, .D = 16, .causal = causal, .bias = bias, .softcap = 3});
+        compare({.q_lengths = {T, 5}, .k_lengths = {90, 17}, .D = 16, .causal = causal, .bias = bias, .distance = true});
+        compare({.q_lengths = {T, 5}, .k_lengths = {700, 17}, .D = 16, .causal = causal, .scale = 1, .softcap = 5, .distance = true});
+      }
+}
+
+TEST_CASE("attention agrees over a cache in pages, which gives the same bits as one piece") {
+  for (int64_t page_rows : {16, 64})
+    for (int64_t T : {1, 3, 20}) {
+      const Case whole{.q_lengths = {T, T}, .k_lengths = {90, 601}, .H = 4, .Hkv = 2, .D = 20, .causal = true, .Dv = 12};
+      Case paged = whole;
+      paged.page_rows = page_rows;
+      compare(paged);
+      for_tables([&](const Kernels& kernels) {
+        Problem<float> a(whole), b(paged);
+        a.run(kernels, 0), b.run(kernels, 0);
+        CHECK(std::memcmp(a.out.data(), b.out.data(), a.out.size() * sizeof(float)) == 0);
+      });
+    }
 }
 
 TEST_CASE("attention agrees with a key bias that masks, and for a row that sees nothing") {

@@ -10,6 +10,7 @@ struct Case {
   std::vector<int64_t> q_start, k_start;
   int64_t H = 2, Hkv = 2, D = 64;
   bool causal = false, bias = false;
+  int64_t Dv = 0, window = 0;  // Dv 0: D
 };
 
 struct Gradients {
@@ -20,9 +21,9 @@ struct Gradients {
 Gradients gradients(const Kernels& kernels, const Case& c) {
   AttentionCall call;
   const int64_t Nq = c.q_start.back(), Nk = c.k_start.back();
-  call.B = static_cast<int64_t>(c.q_start.size()) - 1, call.H = c.H, call.Hkv = c.Hkv, call.D = c.D, call.Nq = Nq;
-  call.ld_q = c.H * c.D + 3, call.ld_k = c.Hkv * c.D + 1, call.ld_v = c.Hkv * c.D + 5, call.ld_out = c.H * c.D + 2;
-  call.scale = 1 / std::sqrt(static_cast<float>(c.D)), call.causal = c.causal;
+  call.B = static_cast<int64_t>(c.q_start.size()) - 1, call.H = c.H, call.Hkv = c.Hkv, call.D = c.D, call.Dv = c.Dv ? c.Dv : c.D, call.Nq = Nq;
+  call.ld_q = c.H * c.D + 3, call.ld_k = c.Hkv * c.D + 1, call.ld_v = c.Hkv * call.Dv + 5, call.ld_out = c.H * call.Dv + 2;
+  call.scale = 1 / std::sqrt(static_cast<float>(c.D)), call.causal = c.causal, call.window = c.window;
   const auto q = normal(static_cast<size_t>(Nq * call.ld_q), 1), k = normal(static_cast<size_t>(Nk * call.ld_k), 2),
              v = normal(static_cast<size_t>(Nk * call.ld_v), 3), d_out = normal(static_cast<size_t>(Nq * call.ld_out), 4);
   std::vector<float> bias = normal(static_cast<size_t>(Nk), 5), out(d_out.size()), lse(static_cast<size_t>(c.H * Nq));
@@ -71,6 +72,12 @@ TEST_CASE("attention gradients agree where queries and keys differ in number, wi
   for (auto [T, S] : std::vector<std::pair<int64_t, int64_t>>{{1, 70}, {20, 7}, {50, 3}, {60, 1030}, {7, 1}})
     for (bool causal : {false, true})
       for (bool bias : {false, true}) compare({{0, T}, {0, S}, 4, 2, 16, causal, bias && S > 8});
+}
+
+TEST_CASE("attention gradients agree with a window, and where values are narrower or wider than keys") {
+  for (int64_t window : {1, 6, 64, 200})
+    for (int64_t n : {40, 130, 600}) compare({{0, n}, {0, n + 3}, 2, 1, 16, true, false, 0, window});
+  for (auto [D, Dv] : std::vector<std::pair<int64_t, int64_t>>{{12, 8}, {24, 16}, {16, 40}}) compare({{0, 33}, {0, 33}, 4, 2, D, true, false, Dv});
 }
 
 TEST_CASE("attention gradients agree for packed sequences, also empty ones") {

@@ -24,7 +24,15 @@ enum class WeightFormat : uint8_t {
   Int8,  // symmetric per output channel; activations are quantised per row (token) as they come
 };
 
-/// y (M,N) = act(x (M,K) w^T + bias) + residual
+/// Rows [begin, end) of a grouped linear and the weight that they meet.
+struct LinearBlock {
+  int64_t begin = 0, end = 0;
+  const void* w = nullptr;
+  const float* w_scale = nullptr;
+};
+
+/// y (M,N) = act(x (M,K) w^T + bias) + residual. With blocks, rows of different blocks meet different weights (the experts of a mixture);
+/// blocks follow each other without gaps from row 0 to M, and bias is nullptr.
 struct LinearCall {
   void* y = nullptr;
   const void* x = nullptr;
@@ -38,6 +46,8 @@ struct LinearCall {
   int64_t M = 0, N = 0, K = 0;
   void* scratch = nullptr;  // linear_scratch bytes, aligned to 64
   int threads = 1;
+  const LinearBlock* blocks = nullptr;  // num_blocks of them instead of w and w_scale
+  int64_t num_blocks = 0;
 };
 
 /// c (M,N) = a b, or c += a b, over float32 or bf16 factors into float32 or bf16 (c_type).
@@ -53,23 +63,35 @@ struct MatmulCall {
 };
 
 /// Softmax attention over packed sequences: rows of sequence b are q_start[b] .. q_start[b+1] of q and out, and k_start[b] ..
-/// k_start[b+1] of k and v. Head h reads k and v of head h / (H / Hkv). Row r of a head starts at r * ld + head * D.
+/// k_start[b+1] of k and v. Head h reads k and v of head h / (H / Hkv). Row r of a head starts at r * ld + head * D (v and out: * Dv).
+///
+/// With pages, k and v lie in a cache instead: key s of sequence b is row s % page_rows of the page pages[page_start[b] + s / page_rows];
+/// in a page, k begins at byte k_offset and v at byte v_offset. k_start then only counts the keys.
 struct AttentionCall {
-  void* out = nullptr;  // (Nq, H*D)
+  void* out = nullptr;  // (Nq, H*Dv)
   const void *q = nullptr, *k = nullptr, *v = nullptr;
   float* lse = nullptr;             // (H, Nq) log-sum-exp of the scaled scores, for backward; or nullptr
   const float* key_bias = nullptr;  // (Nk) added to every score of that key, or nullptr
   const int64_t *q_start = nullptr, *k_start = nullptr;
   DType type = DType::F32;
   int64_t ld_q = 0, ld_k = 0, ld_v = 0, ld_out = 0;  // row strides in elements
-  int64_t B = 0, H = 0, Hkv = 0, D = 0, Nq = 0;
+  int64_t B = 0, H = 0, Hkv = 0, D = 0, Dv = 0, Nq = 0;  // D of q and k, Dv of v and out
   float scale = 1;
   bool causal = false;  // key s is seen by query t if s <= t + (S - T): the last query sees the last key
+  int64_t window = 0;   // with causal: and only if s > t + (S - T) - window; 0 = no window
+  float softcap = 0;    // scores become softcap * tanh(score / softcap); 0 = they stay
+  const float* distance_bias = nullptr;  // (H, ld_distance), or nullptr: of a score [s - (t + S - T) + distance_zero] is added
+  int64_t ld_distance = 0, distance_zero = 0;
+  const void* const* pages = nullptr;
+  const int64_t* page_start = nullptr;  // (B+1)
+  int64_t page_rows = 0;                // a power of two, 16 or more
+  int64_t k_offset = 0, v_offset = 0;
 };
 
-/// Gradients of AttentionCall (float32): dq, dk, dv have the row strides of q, k, v and must be zeroed before.
+/// Gradients of AttentionCall (float32): dq, dk, dv have the row strides of q, k, v and must be zeroed before. Not with softcap,
+/// distance_bias or pages.
 struct AttentionGrad {
-  const float* d_out = nullptr;  // (Nq, H*D), row stride ld_out
+  const float* d_out = nullptr;  // (Nq, H*Dv), row stride ld_out
   float *dq = nullptr, *dk = nullptr, *dv = nullptr;
 };
 
@@ -101,6 +123,17 @@ struct Kernels {
   /// dx (N,C) overwritten; dw, db (C) accumulated. float32.
   void (*layer_norm_backward)(float* dx, float* dw, float* db, const float* dy, const float* x, const float* w, const float* mean,
                               const float* rstd, int64_t N, int64_t C);
+  /// y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps); rstd (N) is written unless nullptr. y may be x.
+  void (*rms_norm)(void* y, const void* x, const float* w, float* rstd, int64_t N, int64_t C, float eps, DType type);
+  /// dx (N,C) overwritten; dw (C) accumulated. float32.
+  void (*rms_norm_backward)(float* dx, float* dw, const float* dy, const float* x, const float* w, const float* rstd, int64_t N, int64_t C);
+  /// Rotary position embedding: head h of row n is at n * ld + h * stride; its first R elements are turned, no other is touched. Pair i
+  /// is (i, i + R/2), or (2i, 2i + 1) if interleaved: (a, b) -> (a cos - b sin, b cos + a sin), cos and sin (N, R/2). y may be x.
+  void (*rope)(void* y, const void* x, const float* cos, const float* sin, int64_t N, int64_t H, int64_t ld, int64_t stride, int64_t R,
+               bool interleaved, DType type);
+  /// y[n] = sum over k of weight[n,k] * x[index[n,k]] (+ y[n] if accumulate); a negative index counts nothing. index, weight (N,K).
+  void (*combine_rows)(void* y, const void* x, const int64_t* index, const float* weight, int64_t N, int64_t K, int64_t C, bool accumulate,
+                       DType type);
   /// y = exp(x - max) / sum, per row. float32; y may be x.
   void (*softmax)(float* y, const float* x, int64_t N, int64_t C);
   /// dx = y * (dy - sum(dy * y)). dx may be dy.
@@ -124,6 +157,10 @@ struct Kernels {
   // --- elements: n of them; y may be an input -----------------------------------------------------------------------------------
   void (*activation)(void* y, const void* x, int64_t n, Activation act, DType type);
   void (*activation_backward)(float* dx, const float* dy, const float* x, int64_t n, Activation act);
+  /// y (N,F) = act(gate) * up, rows of gate and up ld apart.
+  void (*gated)(void* y, const void* gate, const void* up, int64_t ld, int64_t N, int64_t F, Activation act, DType type);
+  /// Gradients of y = act(gate) * up. float32.
+  void (*gated_backward)(float* dgate, float* dup, const float* dy, const float* gate, const float* up, int64_t n, Activation act);
   void (*add)(void* y, const void* a, const void* b, int64_t n, DType type);
   void (*mul)(float* y, const float* a, const float* b, int64_t n);
   /// y = a * x + b * y; b == 0 does not read y. float32.

@@ -15,8 +15,23 @@ struct AttentionOptions {
   int64_t heads = 1, kv_heads = 0;            // 0 = as many as heads
   float scale = 0;                            // 0 = 1 / sqrt(D)
   bool causal = false;                        // the last query sees the last key
+  int64_t window = 0;                         // with causal: how many keys a query sees, itself among them; 0 = all
+  float softcap = 0;                          // scores become softcap * tanh(score / softcap)
   std::span<const int64_t> q_start, k_start;  // (B+1): where each sequence's rows begin; the last is their number
   const float* key_bias = nullptr;            // (Nk) added to every score of a key
+  Tensor distance_bias = {};                  // (H, distances) float32: added by how far key s lies from the query's own place t among
+  int64_t distance_zero = 0;                  // the keys, at [s - t + distance_zero]
+};
+
+/// Keys and values in the pages of a cache.
+struct PagedKeys {
+  std::span<const void* const> pages;     // of all sequences, one after another
+  std::span<const int64_t> page_start;    // (B+1)
+  int64_t page_rows = 0;                  // keys in a page, a power of two, 16 or more
+  int64_t k_offset = 0, v_offset = 0;     // bytes from a page's beginning
+  int64_t ld_k = 0, ld_v = 0;             // elements between rows
+  int64_t key_width = 0, value_width = 0;  // of one head
+  DType dtype = DType::F32;
 };
 
 namespace detail {
@@ -29,7 +44,22 @@ inline void check_starts(std::span<const int64_t> start, int64_t rows, std::stri
         "attention", what, ": expected rising row numbers from 0 to ", rows);
 }
 
-inline AttentionCall attention_call(const AttentionOptions& o, int64_t Nq, int64_t Nk, int64_t D, DType type) {
+inline void set_distance_bias(AttentionCall& c, const AttentionOptions& o) {
+  const Tensor& bias = o.distance_bias;
+  check(bias.rank() == 2 && bias.size(0) == c.H && bias.dtype() == DType::F32, ErrorCode::Shape, "attention",
+        "distance_bias: expected float32 (", c.H, ", distances), got ", bias.describe());
+  for (int64_t b = 0; b < c.B; ++b) {
+    const int64_t T = o.q_start[b + 1] - o.q_start[b], S = o.k_start[b + 1] - o.k_start[b];
+    if (T == 0 || S == 0) continue;
+    check(o.distance_zero >= S - 1 && S - 1 - (S - T) + o.distance_zero < bias.size(1), ErrorCode::Limit, "attention",
+          "distance_bias: expected distances from ", 1 - S, " to ", T - 1, ", got ", -o.distance_zero, " to ",
+          bias.size(1) - 1 - o.distance_zero);
+  }
+  c.distance_bias = bias.data<float>();
+  c.ld_distance = bias.size(1), c.distance_zero = o.distance_zero;
+}
+
+inline AttentionCall attention_call(const AttentionOptions& o, int64_t Nq, int64_t Nk, int64_t D, int64_t Dv, DType type) {
   check_starts(o.q_start, Nq, "q_start");
   check_starts(o.k_start, Nk, "k_start");
   check(o.q_start.size() == o.k_start.size(), ErrorCode::Shape, "attention", "q_start and k_start: expected one length, got ",
@@ -40,9 +70,13 @@ inline AttentionCall attention_call(const AttentionOptions& o, int64_t Nq, int64
   c.type = type;
   c.B = static_cast<int64_t>(o.q_start.size()) - 1;
   c.H = o.heads, c.Hkv = o.kv_heads ? o.kv_heads : o.heads;
-  c.D = D, c.Nq = Nq;
+  c.D = D, c.Dv = Dv, c.Nq = Nq;
   c.scale = o.scale != 0 ? o.scale : 1.0f / std::sqrt(static_cast<float>(D));
   c.causal = o.causal;
+  check(o.window >= 0 && (o.window == 0 || o.causal), ErrorCode::Limit, "attention", "window: expected 0 or more, and causal, got ", o.window);
+  check(o.softcap >= 0, ErrorCode::Limit, "attention", "softcap: expected 0 or more, got ", o.softcap);
+  c.window = o.window, c.softcap = o.softcap;
+  if (o.distance_bias.defined()) set_distance_bias(c, o);
   return c;
 }
 
@@ -114,7 +148,7 @@ inline std::vector<Tensor> attention_backward(Context& ctx, AttentionCall c, con
 }  // namespace detail
 
 /// out = softmax(scale * q k^T + key_bias) v, sequence by sequence and head by head, without ever holding T x S scores.
-/// Shapes: q (Nq, H*D), k, v (Nk, Hkv*D) f32|bf16 of one dtype -> (Nq, H*D). A sequence without keys gives zeros.
+/// Shapes: q (Nq, H*D), k (Nk, Hkv*D), v (Nk, Hkv*Dv) f32|bf16 of one dtype -> (Nq, H*Dv). A sequence without keys gives zeros.
 /// Errors: Error(Shape) if widths, heads or starts do not fit; Error(Type).
 /// Source: Dao 2023, "FlashAttention-2"; torch.nn.functional.scaled_dot_product_attention.
 inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
@@ -124,17 +158,19 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
           ", got ", t->describe());
   }
   const int64_t D = detail::head_width(options, q.size(1));
-  AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, q.dtype());
-  check(k.shape() == v.shape() && k.size(1) == c.Hkv * D, ErrorCode::Shape, "attention", "k and v: expected (", k.size(0), ", ", c.Hkv * D,
-        "), got ", k.shape(), " and ", v.shape());
-  Tensor out = ctx.empty(q.shape(), q.dtype()), lse;
+  const int64_t Hkv = options.kv_heads ? options.kv_heads : options.heads;
+  check(k.size(0) == v.size(0) && k.size(1) == Hkv * D && v.size(1) > 0 && v.size(1) % Hkv == 0, ErrorCode::Shape, "attention",
+        "k and v: expected (", k.size(0), ", ", Hkv * D, ") and as many rows of a multiple of ", Hkv, ", got ", k.shape(), " and ", v.shape());
+  AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, v.size(1) / Hkv, q.dtype());
+  Tensor out = ctx.empty({q.size(0), c.H * c.Dv}, q.dtype()), lse;
   const bool record = recording(ctx, "attention", q, k, v);
   if (record) {
+    check(c.softcap == 0 && !c.distance_bias, ErrorCode::Type, "attention", "gradient: there is none with softcap or distance_bias");
     lse = ctx.empty({c.H, c.Nq}, DType::F32);
     c.lse = lse.data<float>();
   }
   c.out = out.raw(), c.q = q.raw(), c.k = k.raw(), c.v = v.raw();
-  c.ld_q = c.ld_out = q.size(1), c.ld_k = c.ld_v = k.size(1);
+  c.ld_q = q.size(1), c.ld_out = out.size(1), c.ld_k = k.size(1), c.ld_v = v.size(1);
   detail::run_attention(ctx, c);
   if (record) {
     std::vector<int64_t> q_start(options.q_start.begin(), options.q_start.end()), k_start(options.k_start.begin(), options.k_start.end());
@@ -166,7 +202,7 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
   detail::head_width(options, options.heads * D);
   detail::check_index(queries, qkv.size(0), "attention", "query");
   const int64_t Nq = queries.empty() ? qkv.size(0) : static_cast<int64_t>(queries.size());
-  AttentionCall c = detail::attention_call(options, Nq, qkv.size(0), D, qkv.dtype());
+  AttentionCall c = detail::attention_call(options, Nq, qkv.size(0), D, D, qkv.dtype());
   Tensor out = ctx.empty({Nq, options.heads * D}, qkv.dtype());
   const auto* base = static_cast<const char*>(qkv.raw());
   const auto item = static_cast<int64_t>(size_of(qkv.dtype()));
@@ -183,6 +219,32 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
   return out;
 }
 
+/// The same over keys and values in a cache. Inference only.
+/// Shapes: q (Nq, H*D) of the cache's dtype -> (Nq, H*Dv). options.k_start counts the keys of each sequence.
+/// Errors: as attention; Error(Limit) if a sequence has fewer pages than its keys need.
+inline Tensor attention_paged(Context& ctx, const Tensor& q, const PagedKeys& kv, const AttentionOptions& options) {
+  detail::check_f32_or_bf16(q, "attention", "q");
+  no_gradient(ctx, "attention_paged", q);
+  check(q.rank() == 2 && q.dtype() == kv.dtype && q.size(1) == options.heads * kv.key_width, ErrorCode::Shape, "attention", "q: expected (N, ",
+        options.heads * kv.key_width, ") ", name_of(kv.dtype), ", got ", q.describe());
+  check(kv.page_rows >= 16 && (kv.page_rows & (kv.page_rows - 1)) == 0, ErrorCode::Shape, "attention",
+        "page_rows: expected a power of two from 16 on, got ", kv.page_rows);
+  check(options.k_start.size() == kv.page_start.size() && !options.k_start.empty(), ErrorCode::Shape, "attention", "page_start: expected ",
+        options.k_start.size(), " entries, got ", kv.page_start.size());
+  AttentionCall c = detail::attention_call(options, q.size(0), options.k_start.back(), kv.key_width, kv.value_width, q.dtype());
+  for (int64_t b = 0; b < c.B; ++b)
+    check((options.k_start[b + 1] - options.k_start[b] + kv.page_rows - 1) / kv.page_rows <= kv.page_start[b + 1] - kv.page_start[b] &&
+              kv.page_start[b + 1] <= static_cast<int64_t>(kv.pages.size()),
+          ErrorCode::Limit, "attention", "pages of sequence ", b, ": too few for its ", options.k_start[b + 1] - options.k_start[b], " keys");
+  Tensor out = ctx.empty({q.size(0), c.H * c.Dv}, q.dtype());
+  c.out = out.raw(), c.q = q.raw();
+  c.pages = kv.pages.data(), c.page_start = kv.page_start.data(), c.page_rows = kv.page_rows;
+  c.k_offset = kv.k_offset, c.v_offset = kv.v_offset;
+  c.ld_q = q.size(1), c.ld_out = out.size(1), c.ld_k = kv.ld_k, c.ld_v = kv.ld_v;
+  detail::run_attention(ctx, c);
+  return out;
+}
+
 /// The probabilities that attention weighs v with, for output_attentions.
 /// Shapes: q (Nq, H*D), k (Nk, Hkv*D) -> (B,H,T,S) float32, zero beyond a sequence's own length.
 /// Errors: as attention; Error(Limit) if a sequence is longer than T or S.
@@ -192,7 +254,8 @@ inline Tensor attention_probs(Context& ctx, const Tensor& q, const Tensor& k, co
   detail::check_f32_or_bf16(k, "attention", "k");
   check(q.rank() == 2 && k.rank() == 2, ErrorCode::Shape, "attention", "q, k: expected matrices, got ", q.shape(), " and ", k.shape());
   const int64_t D = detail::head_width(options, q.size(1));
-  const AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, q.dtype());
+  const AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, D, q.dtype());
+  check(c.softcap == 0 && !c.distance_bias, ErrorCode::Type, "attention", "probabilities: not with softcap or distance_bias");
   check(k.size(1) == c.Hkv * D, ErrorCode::Shape, "attention", "k: expected (Nk, ", c.Hkv * D, "), got ", k.shape());
   const Tensor qf = q.to(DType::F32), kf = k.to(DType::F32);
   Tensor probs = ctx.zeros({c.B, c.H, T, S}, DType::F32);
@@ -208,7 +271,9 @@ inline Tensor attention_probs(Context& ctx, const Tensor& q, const Tensor& k, co
         const int64_t seen = c.causal ? std::clamp<int64_t>(t + keys - rows + 1, 0, keys) : keys;
         float* row = to + (i * T + t) * S;
         bool any = false;  // a key that no bias shuts out
-        for (int64_t s = 0; s < seen; ++s) {
+        const int64_t first = c.window > 0 ? std::clamp<int64_t>(t + keys - rows + 1 - c.window, 0, seen) : 0;
+        std::fill_n(row, first, -std::numeric_limits<float>::infinity());
+        for (int64_t s = first; s < seen; ++s) {
           const float *x = q0 + (c.q_start[b] + t) * q.size(1) + h * D, *y = k0 + (c.k_start[b] + s) * k.size(1) + h / (c.H / c.Hkv) * D;
           float sum = 0;
           for (int64_t d = 0; d < D; ++d) sum += x[d] * y[d];

@@ -27,6 +27,10 @@ void fill_linear(Kernels&);     // linear.cpp
 void fill_avx2(Kernels& k) {
   k.layer_norm = cpu::avx2::layer_norm;
   k.layer_norm_backward = cpu::avx2::layer_norm_backward;
+  k.rms_norm = cpu::avx2::rms_norm;
+  k.rms_norm_backward = cpu::avx2::rms_norm_backward;
+  k.rope = cpu::avx2::rope;
+  k.combine_rows = cpu::avx2::combine_rows;
   k.softmax = cpu::avx2::softmax;
   k.softmax_backward = cpu::avx2::softmax_backward;
   k.cross_entropy = cpu::avx2::cross_entropy;
@@ -37,6 +41,8 @@ void fill_avx2(Kernels& k) {
   k.quantize_rows = cpu::avx2::quantize_rows;
   k.activation = cpu::avx2::activation;
   k.activation_backward = cpu::avx2::activation_backward;
+  k.gated = cpu::avx2::gated;
+  k.gated_backward = cpu::avx2::gated_backward;
   k.add = cpu::avx2::add;
   k.mul = cpu::avx2::mul;
   k.axpby = cpu::avx2::axpby;

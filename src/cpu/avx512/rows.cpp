@@ -27,6 +27,10 @@ void fill_linear(Kernels&);     // linear.cpp
 void fill_avx512(Kernels& k) {
   k.layer_norm = cpu::avx512::layer_norm;
   k.layer_norm_backward = cpu::avx512::layer_norm_backward;
+  k.rms_norm = cpu::avx512::rms_norm;
+  k.rms_norm_backward = cpu::avx512::rms_norm_backward;
+  k.rope = cpu::avx512::rope;
+  k.combine_rows = cpu::avx512::combine_rows;
   k.softmax = cpu::avx512::softmax;
   k.softmax_backward = cpu::avx512::softmax_backward;
   k.cross_entropy = cpu::avx512::cross_entropy;
@@ -37,6 +41,8 @@ void fill_avx512(Kernels& k) {
   k.quantize_rows = cpu::avx512::quantize_rows;
   k.activation = cpu::avx512::activation;
   k.activation_backward = cpu::avx512::activation_backward;
+  k.gated = cpu::avx512::gated;
+  k.gated_backward = cpu::avx512::gated_backward;
   k.add = cpu::avx512::add;
   k.mul = cpu::avx512::mul;
   k.axpby = cpu::avx512::axpby;

@@ -57,7 +57,7 @@ struct Bf16Operands {
 
 size_t attention_scratch(const AttentionCall& c, int64_t T, int64_t S) {
   if (c.type != DType::BF16) return avx512::attention_scratch(c, T, S);
-  return Workspace(nullptr, c.D, S, Bf16Operands::kPer).bytes;
+  return Workspace(nullptr, c.D, c.Dv, S, Bf16Operands::kPer).bytes;
 }
 
 void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {

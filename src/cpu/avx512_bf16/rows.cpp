@@ -23,8 +23,12 @@ void fill_rows(Kernels&);
 // Not cast: the instruction flushes subnormals, which a conversion of weights must not.
 void fill_rows(Kernels& k) {
   k.layer_norm = layer_norm;
+  k.rms_norm = rms_norm;
+  k.rope = rope;
+  k.combine_rows = combine_rows;
   k.gather_rows = gather_rows;
   k.activation = activation;
+  k.gated = gated;
   k.add = add;
 }
 

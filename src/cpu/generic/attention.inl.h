@@ -29,11 +29,29 @@ struct FloatOperands {
   static void store_weights(float* row, int64_t i, vf p) { store(row + i, p, Full{}); }
 };
 
+/// Rows that lie ld apart, in one piece or in the pages of a cache.
+template <class E>
+struct RowSource {
+  const E* base = nullptr;  // without pages
+  int64_t ld = 0;
+  const void* const* pages = nullptr;
+  int64_t page_rows = 1, offset = 0, column = 0;  // offset in bytes, column in elements
+
+  const E* row(int64_t s) const {
+    if (!pages) return base + s * ld;
+    const char* page = static_cast<const char*>(pages[s / page_rows]) + offset;
+    return reinterpret_cast<const E*>(page) + s % page_rows * ld + column;
+  }
+  /// How many rows from s on follow each other, at most n.
+  int64_t run(int64_t s, int64_t n) const { return pages ? least(n, page_rows - s % page_rows) : n; }
+};
+
 /// Rows of one head of one sequence.
 template <class E>
 struct HeadRows {
   int64_t T, S, first_query, k_row;
-  const E *q, *k, *v;
+  const E* q;
+  RowSource<E> k, v;
   E* out;
 
   HeadRows(const AttentionCall& c, int64_t b, int64_t h) : first_query(c.q_start[b]), k_row(c.k_start[b]) {
@@ -41,24 +59,33 @@ struct HeadRows {
     S = c.k_start[b + 1] - k_row;
     const int64_t hkv = h / (c.H / c.Hkv);
     q = static_cast<const E*>(c.q) + first_query * c.ld_q + h * c.D;
-    k = static_cast<const E*>(c.k) + k_row * c.ld_k + hkv * c.D;
-    v = static_cast<const E*>(c.v) + k_row * c.ld_v + hkv * c.D;
-    out = static_cast<E*>(c.out) + first_query * c.ld_out + h * c.D;
+    out = static_cast<E*>(c.out) + first_query * c.ld_out + h * c.Dv;
+    k.ld = c.ld_k, v.ld = c.ld_v;
+    if (c.pages) {
+      k.pages = v.pages = c.pages + c.page_start[b];
+      k.page_rows = v.page_rows = c.page_rows;
+      k.offset = c.k_offset, v.offset = c.v_offset;
+      k.column = hkv * c.D, v.column = hkv * c.Dv;
+    } else {
+      k.base = static_cast<const E*>(c.k) + k_row * c.ld_k + hkv * c.D;
+      v.base = static_cast<const E*>(c.v) + k_row * c.ld_v + hkv * c.Dv;
+    }
   }
-  /// How many keys query t sees.
+  /// Query t sees the keys [first, seen).
   int64_t seen(const AttentionCall& c, int64_t t) const { return c.causal ? least(most(t + S - T + 1, 0), S) : S; }
+  int64_t first(const AttentionCall& c, int64_t t) const { return c.window > 0 ? most(t + S - T + 1 - c.window, 0) : 0; }
 };
 
 /// The scratch of a call, carved in this order; every part starts at a cache line.
 struct Workspace {
   float *keys = nullptr, *values = nullptr, *bias = nullptr, *queries = nullptr, *scores = nullptr, *sums = nullptr;
-  int64_t units, width, ld_scores;  // units of a key row; D padded to vectors
+  int64_t units, width, ld_scores;  // units of a key row; Dv padded to vectors
   size_t bytes = 0;
 
   /// per: elements in a unit. A null scratch only adds up the bytes.
-  Workspace(void* scratch, int64_t D, int64_t S, int64_t per) {
+  Workspace(void* scratch, int64_t D, int64_t Dv, int64_t S, int64_t per) {
     units = (D + per - 1) / per;
-    width = round_up(D, kLanes);
+    width = round_up(Dv, kLanes);
     ld_scores = least(round_up(S, kPanel), kKeyBlock) + kLanes;  // the odd vector keeps rows off the same cache sets
     const auto take = [&](int64_t floats) {
       float* p = scratch ? reinterpret_cast<float*>(static_cast<char*>(scratch) + bytes) : nullptr;
@@ -75,12 +102,12 @@ struct Workspace {
 };
 
 template <class Operands>
-inline void pack_keys(float* packed, const typename Operands::Element* k, int64_t ld, int64_t S, int64_t D, int64_t units) {
-  for (int64_t s = 0; s < S; s += kLanes) {
+inline void pack_keys(float* packed, const RowSource<typename Operands::Element>& k, int64_t begin, int64_t S, int64_t D, int64_t units) {
+  for (int64_t s = begin; s < S; s += kLanes) {
     float* panel = packed + s / kPanel * kPanel * units + s % kPanel;
     for (int64_t u = 0; u < units; u += kLanes) {
       vf r[kLanes];
-      for (int64_t i = 0; i < kLanes; ++i) r[i] = s + i < S ? Operands::load_units(k + (s + i) * ld, u, D) : zero();
+      for (int64_t i = 0; i < kLanes; ++i) r[i] = s + i < S ? Operands::load_units(k.row(s + i), u, D) : zero();
       transpose(r);
       for (int64_t i = 0; i < least(kLanes, units - u); ++i) store(panel + (u + i) * kPanel, r[i], Full{});
     }
@@ -88,11 +115,12 @@ inline void pack_keys(float* packed, const typename Operands::Element* k, int64_
 }
 
 template <class Operands>
-inline void pack_values(float* packed, const typename Operands::Element* v, int64_t ld, int64_t S, int64_t D, int64_t width) {
-  for (int64_t s = 0; s < S; s += Operands::kPer, packed += width)
-    for_lanes(D, [&](int64_t d, auto part) {
-      store(packed + d, Operands::load_value_units(v + s * ld, s + 1 < S ? v + (s + 1) * ld : nullptr, d, part), Full{});
-    });
+inline void pack_values(float* packed, const RowSource<typename Operands::Element>& v, int64_t begin, int64_t S, int64_t D, int64_t width) {
+  for (int64_t s = begin; s < S; s += Operands::kPer) {
+    const auto *row = v.row(s), *next = s + 1 < S ? v.row(s + 1) : nullptr;
+    float* to = packed + s / Operands::kPer * width;
+    for_lanes(D, [&](int64_t d, auto part) { store(to + d, Operands::load_value_units(row, next, d, part), Full{}); });
+  }
 }
 
 /// The query's factor on scores and the bias, both times log2 e: weights are powers of two.
@@ -161,10 +189,31 @@ inline void finish_row(E* out, float* lse, const float* sums, const RowState& st
   if (lse) *lse = state.sum == 0 ? -__builtin_inff() : state.maximum * kLn2 + __builtin_logf(state.sum);
 }
 
-/// Queries t .. t + rows of a head against keys [key, key + keys) of it, all packed.
+/// Whether scores pass through shape() before they are weighed.
+inline bool shaped(const AttentionCall& c) { return c.softcap > 0 || c.distance_bias; }
+inline float factor_of(const AttentionCall& c) { return shaped(c) ? kLog2E : c.scale * kLog2E; }
+
+/// Scores of query t of head h with n keys from `key` on: scaled, capped, with the bias of their distance.
+template <class E>
+inline void shape(float* scores, int64_t n, const AttentionCall& c, const HeadRows<E>& head, int64_t h, int64_t t, int64_t key) {
+  const float* bias = c.distance_bias ? c.distance_bias + h * c.ld_distance + c.distance_zero + key - (t + head.S - head.T) : nullptr;
+  const vf cap = set1(c.softcap), slope = set1(c.softcap > 0 ? c.scale / c.softcap : c.scale);
+  for_lanes(n, [&](int64_t i, auto part) {
+    vf s = load(scores + i, part) * slope;
+    if (c.softcap > 0) s = cap * tanh(s);
+    store(scores + i, bias ? s + load(bias + i, part) : s, part);
+  });
+}
+
+/// Shuts out the first n scores.
+inline void hide(float* scores, int64_t n) {
+  for_lanes(n, [&](int64_t i, auto part) { store(scores + i, bits1(0xff800000u), part); });
+}
+
+/// Queries t .. t + rows of head h against keys [key, key + keys) of it, all packed. is_first: nothing was summed before.
 template <class Operands, class E>
-inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadRows<E>& head, int64_t t, int64_t rows, int64_t key,
-                         int64_t keys, Scaling scaling, RowState* states) {
+inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadRows<E>& head, int64_t h, int64_t t, int64_t rows,
+                         int64_t key, int64_t keys, bool is_first, Scaling scaling, RowState* states) {
   using Multiply = typename Operands::Multiply;
   const int64_t tiles = tile_count(rows), ld_queries = round_up(w.units, kLanes), ld = w.ld_scores;
   // Keys of this block that the last row of a tile sees: its others see no more.
@@ -182,32 +231,34 @@ inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadR
     if (seen == 0) continue;
     const int64_t padded = round_up(seen, kLanes);
     for (int64_t r = row; r < end; ++r) {
-      const float worth =
-          weigh<Operands>(w.scores + r * ld, reach(r), padded, {scaling.factor, scaling.bias ? scaling.bias + key : nullptr}, states[r]);
-      if (key == 0 || worth == 1) continue;
+      float* scores = w.scores + r * ld;
+      if (shaped(c)) shape(scores, reach(r), c, head, h, t + r, key);
+      if (const int64_t hidden = least(head.first(c, t + r) - key, reach(r)); hidden > 0) hide(scores, hidden);
+      const float worth = weigh<Operands>(scores, reach(r), padded, {scaling.factor, scaling.bias ? scaling.bias + key : nullptr}, states[r]);
+      if (is_first || worth == 1) continue;
       float* sums = w.sums + r * w.width;
       for_lanes(w.width, [&](int64_t d, auto) { store(sums + d, load(sums + d, Full{}) * set1(worth), Full{}); });
     }
   }
   product<Multiply>(
       w.sums, w.width, rows, w.width, w.scores, ld, 1, w.values + key / Operands::kPer * w.width, w.width,
-      [&](int64_t last_row) { return (reach(last_row) + Operands::kPer - 1) / Operands::kPer; }, key > 0);
+      [&](int64_t last_row) { return (reach(last_row) + Operands::kPer - 1) / Operands::kPer; }, !is_first);
 }
 
 template <class Operands>
 inline void attend_packed(const AttentionCall& c, const HeadRows<typename Operands::Element>& head, int64_t h, int64_t begin, int64_t end,
                           void* scratch) {
-  const Workspace w(scratch, c.D, head.S, Operands::kPer);
-  const int64_t S = head.seen(c, end - 1), ld_queries = round_up(w.units, kLanes);
-  pack_keys<Operands>(w.keys, head.k, c.ld_k, S, c.D, w.units);
-  pack_values<Operands>(w.values, head.v, c.ld_v, S, c.D, w.width);
+  const Workspace w(scratch, c.D, c.Dv, head.S, Operands::kPer);
+  const int64_t S = head.seen(c, end - 1), ld_queries = round_up(w.units, kLanes), lowest = head.first(c, begin) / kKeyBlock * kKeyBlock;
+  pack_keys<Operands>(w.keys, head.k, lowest, S, c.D, w.units);
+  pack_values<Operands>(w.values, head.v, lowest, S, c.Dv, w.width);
   // A factor of 0 or below would turn the maximum around: then the scores are scaled first, as with a bias.
-  const bool scale_first = c.key_bias || !(c.scale > 0);
+  const bool scale_first = c.key_bias || !(factor_of(c) > 0);
   if (c.key_bias)
     scale_bias(w.bias, c.key_bias + head.k_row, S);
   else if (scale_first)
     for_lanes(S, [&](int64_t i, auto part) { store(w.bias + i, zero(), part); });
-  const Scaling scaling{c.scale * kLog2E, scale_first ? w.bias : nullptr};
+  const Scaling scaling{factor_of(c), scale_first ? w.bias : nullptr};
   for (int64_t t = begin; t < end; t += kQueryBlock) {
     const int64_t rows = least(kQueryBlock, end - t), seen = head.seen(c, t + rows - 1);
     for (int64_t r = 0; r < rows; ++r)
@@ -215,51 +266,56 @@ inline void attend_packed(const AttentionCall& c, const HeadRows<typename Operan
         store(w.queries + r * ld_queries + u, Operands::load_units(head.q + (t + r) * c.ld_q, u, c.D), Full{});
     RowState states[kQueryBlock];
     for (int64_t r = 0; r < rows; ++r) states[r] = {-__builtin_inff(), 0};
-    for (int64_t key = 0; key < seen; key += kKeyBlock)
-      attend_block<Operands>(w, c, head, t, rows, key, least(kKeyBlock, seen - key), scaling, states);
+    const int64_t start = head.first(c, t) / kKeyBlock * kKeyBlock;  // so that a row's blocks are the same in any split
+    for (int64_t key = start; key < seen; key += kKeyBlock)
+      attend_block<Operands>(w, c, head, h, t, rows, key, least(kKeyBlock, seen - key), key == start, scaling, states);
     for (int64_t r = 0; r < rows; ++r)
       finish_row(head.out + (t + r) * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t + r : nullptr, w.sums + r * w.width,
-                 states[r], c.D);
+                 states[r], c.Dv);
   }
 }
 
 /// A few queries, each over the keys and values where they lie: decoding, and the last rows of a sequence.
 template <class E>
 inline void attend_few(const AttentionCall& c, const HeadRows<E>& head, int64_t h, int64_t begin, int64_t end, const Workspace& w) {
-  const bool scale_first = c.key_bias || !(c.scale > 0);
+  const bool scale_first = c.key_bias || !(factor_of(c) > 0);
   for (int64_t t = begin; t < end; ++t) {
     const int64_t seen = head.seen(c, t);
     float* query = w.queries;
     for_lanes(c.D, [&](int64_t d, auto part) { store(query + d, load(head.q + t * c.ld_q + d, part), Full{}); });
     for_lanes(w.width, [&](int64_t d, auto part) { store(w.sums + d, zero(), part); });
     RowState state{-__builtin_inff(), 0};
-    for (int64_t key = 0; key < seen; key += kKeyBlock) {
+    for (int64_t key = head.first(c, t); key < seen; key += kKeyBlock) {
       const int64_t keys = least(kKeyBlock, seen - key);
       for (int64_t s = 0; s < keys; ++s) {
-        const E* k = head.k + (key + s) * c.ld_k;
+        const E* k = head.k.row(key + s);
         w.scores[s] = sum_lanes(c.D, [&](int64_t d, auto part) { return load(query + d, Full{}) * load(k + d, part); });
       }
+      if (shaped(c)) shape(w.scores, keys, c, head, h, t, key);
       if (c.key_bias)
         scale_bias(w.bias, c.key_bias + head.k_row + key, keys);
       else if (scale_first)
         for_lanes(keys, [&](int64_t i, auto part) { store(w.bias + i, zero(), part); });
-      const float worth = weigh<FloatOperands<E>>(w.scores, keys, keys, {c.scale * kLog2E, scale_first ? w.bias : nullptr}, state);
-      for (int64_t d = 0; d < c.D; d += 4 * kLanes) {
+      const float worth = weigh<FloatOperands<E>>(w.scores, keys, keys, {factor_of(c), scale_first ? w.bias : nullptr}, state);
+      for (int64_t d = 0; d < c.Dv; d += 4 * kLanes) {
         vf sum[4];
         for (int i = 0; i < 4; ++i) sum[i] = d + i * kLanes < w.width ? load(w.sums + d + i * kLanes, Full{}) * set1(worth) : zero();
-        const E* v = head.v + key * c.ld_v + d;
-        if (c.D - d >= 4 * kLanes)
-          for (int64_t s = 0; s < keys; ++s, v += c.ld_v)
-            for (int i = 0; i < 4; ++i) sum[i] = fma(set1(w.scores[s]), load(v + i * kLanes, Full{}), sum[i]);
-        else
-          for (int64_t s = 0; s < keys; ++s, v += c.ld_v)
-            for (int i = 0; i < 4; ++i)
-              if (const int64_t left = c.D - d - i * kLanes; left > 0)
-                sum[i] = fma(set1(w.scores[s]), load(v + i * kLanes, Part(left)), sum[i]);
+        for (int64_t s = 0, run; s < keys; s += run) {
+          run = head.v.run(key + s, keys - s);
+          const E* v = head.v.row(key + s) + d;
+          if (c.Dv - d >= 4 * kLanes)
+            for (int64_t j = s; j < s + run; ++j, v += c.ld_v)
+              for (int i = 0; i < 4; ++i) sum[i] = fma(set1(w.scores[j]), load(v + i * kLanes, Full{}), sum[i]);
+          else
+            for (int64_t j = s; j < s + run; ++j, v += c.ld_v)
+              for (int i = 0; i < 4; ++i)
+                if (const int64_t left = c.Dv - d - i * kLanes; left > 0)
+                  sum[i] = fma(set1(w.scores[j]), load(v + i * kLanes, Part(left)), sum[i]);
+        }
         for (int i = 0; i < 4 && d + i * kLanes < w.width; ++i) store(w.sums + d + i * kLanes, sum[i], Full{});
       }
     }
-    finish_row(head.out + t * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t : nullptr, w.sums, state, c.D);
+    finish_row(head.out + t * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t : nullptr, w.sums, state, c.Dv);
   }
 }
 
@@ -269,5 +325,5 @@ inline void attend(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, 
   if (end - begin > kFewQueries)
     attend_packed<Operands>(c, head, h, begin, end, scratch);
   else
-    attend_few(c, head, h, begin, end, Workspace(scratch, c.D, head.S, Operands::kPer));
+    attend_few(c, head, h, begin, end, Workspace(scratch, c.D, c.Dv, head.S, Operands::kPer));
 }

@@ -11,12 +11,13 @@ struct BackwardWorkspace {
   float *key_rows = nullptr, *dk = nullptr, *dv = nullptr;                     // (S, width)
   float *bias = nullptr, *queries = nullptr, *d_out = nullptr, *dq = nullptr;  // of a query block: (kQueryBlock, width)
   float *weights = nullptr, *d_scores = nullptr;                               // (kQueryBlock, ld_scores)
-  int64_t width, ld_scores;
+  int64_t width, width_v, ld_scores;  // D and Dv padded to vectors
   size_t bytes = 0;
 
   /// A null scratch only adds up the bytes.
-  BackwardWorkspace(void* scratch, int64_t D, int64_t S) {
+  BackwardWorkspace(void* scratch, int64_t D, int64_t Dv, int64_t S) {
     width = round_up(D, kLanes);
+    width_v = round_up(Dv, kLanes);
     ld_scores = least(round_up(S, kPanel), kKeyBlock) + kLanes;
     const auto take = [&](int64_t floats) {
       float* p = scratch ? reinterpret_cast<float*>(static_cast<char*>(scratch) + bytes) : nullptr;
@@ -24,13 +25,13 @@ struct BackwardWorkspace {
       return p;
     };
     keys = take(round_up(S, kPanel) * D);
-    values = take(round_up(S, kPanel) * D);
+    values = take(round_up(S, kPanel) * Dv);
     key_rows = take(S * width);
     dk = take(S * width);
-    dv = take(S * width);
+    dv = take(S * width_v);
     bias = take(round_up(S, kLanes));
     queries = take(kQueryBlock * width);
-    d_out = take(kQueryBlock * width);
+    d_out = take(kQueryBlock * width_v);
     dq = take(kQueryBlock * width);
     weights = take(kQueryBlock * ld_scores);
     d_scores = take(kQueryBlock * ld_scores);
@@ -63,9 +64,9 @@ inline void multiply_packed(float* c, int64_t ldc, int64_t rows, const float* a,
     }
 }
 
-/// Of one row: scores to weights, products do v^T to gradients of the scaled scores. Both 0 from n up to `padded`.
-inline void score_gradients(float* weights, float* d_scores, int64_t n, int64_t padded, const float* bias, float factor, float lse,
-                            float delta, float scale) {
+/// Of one row: scores to weights, products do v^T to gradients of the scaled scores. Both 0 below `hidden` and from n up to `padded`.
+inline void score_gradients(float* weights, float* d_scores, int64_t hidden, int64_t n, int64_t padded, const float* bias, float factor,
+                            float lse, float delta, float scale) {
   // A row that saw nothing has weights of 0.
   const vf shift = set1(lse == -__builtin_inff() ? lse : -lse * kLog2E), vfactor = set1(factor), vdelta = set1(delta), vscale = set1(scale);
   for (int64_t i = 0; i < padded; i += kLanes) {
@@ -77,32 +78,33 @@ inline void score_gradients(float* weights, float* d_scores, int64_t n, int64_t 
     store(weights + i, p, Full{});
     store(d_scores + i, keep(p * (load(d_scores + i, part) - vdelta) * vscale, part, zero()), Full{});
   }
+  if (hidden > 0) clear(weights, hidden), clear(d_scores, hidden);
 }
 
 inline void attend_backward_block(const BackwardWorkspace& w, const AttentionCall& c, const AttentionGrad& g, const HeadRows<float>& head,
                                   int64_t h, int64_t t, int64_t rows) {
-  const int64_t D = c.D, width = w.width, ld = w.ld_scores, seen = head.seen(c, t + rows - 1);
-  const int64_t out_at = (head.first_query + t) * c.ld_out + h * D;
+  const int64_t D = c.D, Dv = c.Dv, width = w.width, width_v = w.width_v, ld = w.ld_scores, seen = head.seen(c, t + rows - 1);
+  const int64_t out_at = (head.first_query + t) * c.ld_out + h * Dv;
   copy_rows(w.queries, head.q + t * c.ld_q, c.ld_q, rows, D, width);
-  copy_rows(w.d_out, g.d_out + out_at, c.ld_out, rows, D, width);
+  copy_rows(w.d_out, g.d_out + out_at, c.ld_out, rows, Dv, width_v);
   clear(w.dq, rows * width);
   float delta[kQueryBlock];
   for (int64_t r = 0; r < rows; ++r) {
     const float *out = head.out + (t + r) * c.ld_out, *d_out = g.d_out + out_at + r * c.ld_out;
-    delta[r] = sum_lanes(D, [&](int64_t d, auto part) { return load(out + d, part) * load(d_out + d, part); });
+    delta[r] = sum_lanes(Dv, [&](int64_t d, auto part) { return load(out + d, part) * load(d_out + d, part); });
   }
-  for (int64_t key = 0; key < seen; key += kKeyBlock) {
+  for (int64_t key = head.first(c, t) / kKeyBlock * kKeyBlock; key < seen; key += kKeyBlock) {
     const int64_t keys = least(kKeyBlock, seen - key), padded = round_up(keys, kLanes);
     multiply_packed(w.weights, ld, rows, w.queries, width, w.keys + key * D, keys, D);
-    multiply_packed(w.d_scores, ld, rows, w.d_out, width, w.values + key * D, keys, D);
+    multiply_packed(w.d_scores, ld, rows, w.d_out, width_v, w.values + key * Dv, keys, Dv);
     for (int64_t r = 0; r < rows; ++r)
-      score_gradients(w.weights + r * ld, w.d_scores + r * ld, least(keys, most(0, head.seen(c, t + r) - key)), padded,
+      score_gradients(w.weights + r * ld, w.d_scores + r * ld, least(keys, head.first(c, t + r) - key), least(keys, most(0, head.seen(c, t + r) - key)), padded,
                       c.key_bias ? w.bias + key : nullptr, c.scale * kLog2E, c.lse[h * c.Nq + head.first_query + t + r], delta[r], c.scale);
     const auto all_keys = [&](int64_t) { return keys; };
     const auto all_rows = [&](int64_t) { return rows; };
     product<MultiplyF32>(w.dq, width, rows, width, w.d_scores, ld, 1, w.key_rows + key * width, width, all_keys, true);
     product<MultiplyF32>(w.dk + key * width, width, keys, width, w.d_scores, 1, ld, w.queries, width, all_rows, true);
-    product<MultiplyF32>(w.dv + key * width, width, keys, width, w.weights, 1, ld, w.d_out, width, all_rows, true);
+    product<MultiplyF32>(w.dv + key * width_v, width_v, keys, width_v, w.weights, 1, ld, w.d_out, width_v, all_rows, true);
   }
   add_rows(g.dq + (head.first_query + t) * c.ld_q + h * D, c.ld_q, w.dq, rows, D, width);
 }
@@ -110,17 +112,17 @@ inline void attend_backward_block(const BackwardWorkspace& w, const AttentionCal
 inline void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t b, int64_t hkv, void* scratch) {
   const int64_t group = c.H / c.Hkv;
   const HeadRows<float> first(c, b, hkv * group);
-  const BackwardWorkspace w(scratch, c.D, first.S);
-  pack_keys<FloatOperands<float>>(w.keys, first.k, c.ld_k, first.S, c.D, c.D);
-  pack_keys<FloatOperands<float>>(w.values, first.v, c.ld_v, first.S, c.D, c.D);
-  copy_rows(w.key_rows, first.k, c.ld_k, first.S, c.D, w.width);
+  const BackwardWorkspace w(scratch, c.D, c.Dv, first.S);
+  pack_keys<FloatOperands<float>>(w.keys, first.k, 0, first.S, c.D, c.D);
+  pack_keys<FloatOperands<float>>(w.values, first.v, 0, first.S, c.Dv, c.Dv);
+  copy_rows(w.key_rows, first.k.base, c.ld_k, first.S, c.D, w.width);
   clear(w.dk, first.S * w.width);
-  clear(w.dv, first.S * w.width);
+  clear(w.dv, first.S * w.width_v);
   if (c.key_bias) scale_bias(w.bias, c.key_bias + first.k_row, first.S);
   for (int64_t h = hkv * group; h < (hkv + 1) * group; ++h) {
     const HeadRows<float> head(c, b, h);
     for (int64_t t = 0; t < head.T; t += kQueryBlock) attend_backward_block(w, c, g, head, h, t, least(kQueryBlock, head.T - t));
   }
   add_rows(g.dk + first.k_row * c.ld_k + hkv * c.D, c.ld_k, w.dk, first.S, c.D, w.width);
-  add_rows(g.dv + first.k_row * c.ld_v + hkv * c.D, c.ld_v, w.dv, first.S, c.D, w.width);
+  add_rows(g.dv + first.k_row * c.ld_v + hkv * c.Dv, c.ld_v, w.dv, first.S, c.Dv, w.width_v);
 }

@@ -5,32 +5,6 @@ inline void map_lanes(void* y, const void* x, int64_t n, F&& f) {
   for_lanes(n, [&](int64_t i, auto part) { store(static_cast<E*>(y) + i, f(load(static_cast<const E*>(x) + i, part)), part); });
 }
 
-template <class E>
-inline void activate(void* y, const void* x, int64_t n, Activation act) {
-  switch (act) {
-    case Activation::None:
-      return map_lanes<E>(y, x, n, [](vf v) { return v; });
-    case Activation::Gelu:
-      return map_lanes<E>(y, x, n, [](vf v) { return gelu(v); });
-    case Activation::GeluTanh:
-      return map_lanes<E>(y, x, n, [](vf v) { return gelu_tanh(v); });
-    case Activation::QuickGelu:
-      return map_lanes<E>(y, x, n, [](vf v) { return quick_gelu(v); });
-    case Activation::Relu:
-      return map_lanes<E>(y, x, n, [](vf v) { return relu(v); });
-    case Activation::Tanh:
-      return map_lanes<E>(y, x, n, [](vf v) { return tanh(v); });
-    case Activation::Silu:
-      return map_lanes<E>(y, x, n, [](vf v) { return silu(v); });
-    case Activation::Sigmoid:
-      return map_lanes<E>(y, x, n, [](vf v) { return sigmoid(v); });
-  }
-}
-
-inline void activation(void* y, const void* x, int64_t n, Activation act, DType type) {
-  with_activation_type(type, [&](auto* e) { activate<pointee<decltype(e)>>(y, x, n, act); });
-}
-
 /// Slope of x sigmoid(u(x)) given u and its slope.
 inline vf gated_slope(vf x, vf u, vf du) {
   const vf s = sigmoid(u);
@@ -49,34 +23,92 @@ inline vf gelu_tanh_slope(vf x) {
   return gated_slope(x, gelu_tanh_argument(x), set1(kTwiceSqrt2OverPi) * fma(x * x, set1(3 * kGeluCubic), set1(1.0f)));
 }
 
-inline void activation_backward(float* dx, const float* dy, const float* x, int64_t n, Activation act) {
-  const auto apply = [&](auto&& slope) {
-    for_lanes(n, [&](int64_t i, auto part) { store(dx + i, load(dy + i, part) * slope(load(x + i, part)), part); });
-  };
+/// body(f) with f(v), the activation of a vector.
+template <class Body>
+inline void with_activation(Activation act, Body&& body) {
   switch (act) {
     case Activation::None:
-      return apply([](vf) { return set1(1.0f); });
+      return body([](vf v) { return v; });
     case Activation::Gelu:
-      return apply([](vf v) { return gelu_slope(v); });
+      return body([](vf v) { return gelu(v); });
     case Activation::GeluTanh:
-      return apply([](vf v) { return gelu_tanh_slope(v); });
+      return body([](vf v) { return gelu_tanh(v); });
     case Activation::QuickGelu:
-      return apply([](vf v) { return gated_slope(v, v * set1(kQuickGelu), set1(kQuickGelu)); });
+      return body([](vf v) { return quick_gelu(v); });
     case Activation::Relu:
-      return apply([](vf v) { return select(less(zero(), v), set1(1.0f), zero()); });
+      return body([](vf v) { return relu(v); });
     case Activation::Tanh:
-      return apply([](vf v) {
+      return body([](vf v) { return tanh(v); });
+    case Activation::Silu:
+      return body([](vf v) { return silu(v); });
+    case Activation::Sigmoid:
+      return body([](vf v) { return sigmoid(v); });
+  }
+}
+
+/// body(slope) with slope(v), the derivative of the activation.
+template <class Body>
+inline void with_slope(Activation act, Body&& body) {
+  switch (act) {
+    case Activation::None:
+      return body([](vf) { return set1(1.0f); });
+    case Activation::Gelu:
+      return body([](vf v) { return gelu_slope(v); });
+    case Activation::GeluTanh:
+      return body([](vf v) { return gelu_tanh_slope(v); });
+    case Activation::QuickGelu:
+      return body([](vf v) { return gated_slope(v, v * set1(kQuickGelu), set1(kQuickGelu)); });
+    case Activation::Relu:
+      return body([](vf v) { return select(less(zero(), v), set1(1.0f), zero()); });
+    case Activation::Tanh:
+      return body([](vf v) {
         const vf t = tanh(v);
         return fnma(t, t, set1(1.0f));
       });
     case Activation::Silu:
-      return apply([](vf v) { return gated_slope(v, v, set1(1.0f)); });
+      return body([](vf v) { return gated_slope(v, v, set1(1.0f)); });
     case Activation::Sigmoid:
-      return apply([](vf v) {
+      return body([](vf v) {
         const vf s = sigmoid(v);
         return s * (set1(1.0f) - s);
       });
   }
+}
+
+inline void activation(void* y, const void* x, int64_t n, Activation act, DType type) {
+  with_activation_type(type, [&](auto* e) {
+    with_activation(act, [&](auto f) { map_lanes<pointee<decltype(e)>>(y, x, n, f); });
+  });
+}
+
+inline void activation_backward(float* dx, const float* dy, const float* x, int64_t n, Activation act) {
+  with_slope(act, [&](auto slope) {
+    for_lanes(n, [&](int64_t i, auto part) { store(dx + i, load(dy + i, part) * slope(load(x + i, part)), part); });
+  });
+}
+
+inline void gated(void* y, const void* gate, const void* up, int64_t ld, int64_t N, int64_t F, Activation act, DType type) {
+  with_activation_type(type, [&](auto* e) {
+    using E = pointee<decltype(e)>;
+    with_activation(act, [&](auto f) {
+      for (int64_t n = 0; n < N; ++n) {
+        const E *g = static_cast<const E*>(gate) + n * ld, *u = static_cast<const E*>(up) + n * ld;
+        for_lanes(F, [&](int64_t i, auto part) { store(static_cast<E*>(y) + n * F + i, f(load(g + i, part)) * load(u + i, part), part); });
+      }
+    });
+  });
+}
+
+inline void gated_backward(float* dgate, float* dup, const float* dy, const float* gate, const float* up, int64_t n, Activation act) {
+  with_slope(act, [&](auto slope) {
+    with_activation(act, [&](auto f) {
+      for_lanes(n, [&](int64_t i, auto part) {
+        const vf g = load(gate + i, part), d = load(dy + i, part), u = load(up + i, part);
+        store(dgate + i, d * u * slope(g), part);
+        store(dup + i, d * f(g), part);
+      });
+    });
+  });
 }
 
 inline void add(void* y, const void* a, const void* b, int64_t n, DType type) {

@@ -192,11 +192,12 @@ vf activate(vf x) {
 
 /// Rows [row, row + rows) of columns [column, column + width) of y, from their sums.
 template <class Format, Activation kAct>
-void finish(const LinearCall& call, const RowsView& x, const char* sums, int64_t row, int rows, int64_t column, int width) {
+void finish(const LinearCall& call, const RowsView& x, const float* w_scale, const char* sums, int64_t row, int rows, int64_t column,
+            int width) {
   for (int j = 0; j < width; j += kLanes) {
     const int64_t left = call.N - column - j;
     const vf bias = call.bias ? load(call.bias + column + j, Part(left)) : zero();
-    const vf scale = Format::kScaled ? load(call.w_scale + column + j, Part(left)) : zero();
+    const vf scale = Format::kScaled ? load(w_scale + column + j, Part(left)) : zero();
     for (int r = 0; r < rows; ++r) {
       vf v = activate<Format, kAct>(Format::value(Format::load_sum(sums + (r * kPanel + j) * 4), scale, bias, x, row + r));
       const int64_t at = (row + r) * call.N + column + j;
@@ -206,7 +207,7 @@ void finish(const LinearCall& call, const RowsView& x, const char* sums, int64_t
   }
 }
 
-using Finish = void (*)(const LinearCall&, const RowsView&, const char*, int64_t, int, int64_t, int);
+using Finish = void (*)(const LinearCall&, const RowsView&, const float*, const char*, int64_t, int, int64_t, int);
 
 template <class Format>
 Finish finish_of(Activation act) {
@@ -243,14 +244,21 @@ struct Job {
   alignas(64) int64_t next = 0;
 
   int64_t width(int64_t p) const { return min_of(columns - p * kPanel, kPanel); }
-  const char* weights(int64_t p, int64_t u) const {
-    return static_cast<const char*>(call.w) + (p * kPanel * depth + u * width(p)) * Format::kWeightBytes;
+  /// From unit u of panel p on, in the weight of a piece.
+  const char* weights(const LinearBlock& block, int64_t p, int64_t u) const {
+    return static_cast<const char*>(block.w) + (p * kPanel * depth + u * width(p)) * Format::kWeightBytes;
+  }
+  /// The rows of a piece. Those of a grouped call may be more than a chunk.
+  LinearBlock block(int64_t piece) const {
+    const int64_t i = piece / panels;
+    return call.blocks ? call.blocks[i] : LinearBlock{i * chunk, min_of((i + 1) * chunk, call.M), call.w, call.w_scale};
   }
 };
 
-/// One panel times the rows [begin, end). While it computes one go it prefetches the next: of this panel, then of the next.
+/// One panel times the rows [begin, end) of a block. While it computes one go it prefetches the next: of this panel, then of the next
+/// piece (none if negative).
 template <class Format>
-void multiply(const Job<Format>& job, int64_t p, int64_t begin, int64_t end, int64_t next_panel) {
+void multiply(const Job<Format>& job, const LinearBlock& block, int64_t p, int64_t begin, int64_t end, int64_t next_piece) {
   alignas(64) char sums[kDeepRows * kPanel * 4];
   const int width = static_cast<int>(job.width(p));
   const Tile whole = tile_of<Format>(kRowBlock, width / kLanes);
@@ -258,8 +266,9 @@ void multiply(const Job<Format>& job, int64_t p, int64_t begin, int64_t end, int
     const int64_t depth = min_of(job.go, job.depth - u), next_u = u + depth;
     const bool last = next_u == job.depth;
     Ahead ahead;
-    if (const int64_t q = last ? next_panel : p; q >= 0) {
-      ahead.line = job.weights(q, last ? 0 : next_u);
+    if (!last || next_piece >= 0) {
+      const int64_t q = last ? next_piece % job.panels : p;
+      ahead.line = job.weights(last ? job.block(next_piece) : block, q, last ? 0 : next_u);
       ahead.end = ahead.line + min_of(job.go, last ? job.depth : job.depth - next_u) * job.width(q) * Format::kWeightBytes;
       ahead.per_step = div_up(div_up(ahead.end - ahead.line, 64), depth / kStep * div_up(end - begin, kRowBlock));
     }
@@ -267,8 +276,8 @@ void multiply(const Job<Format>& job, int64_t p, int64_t begin, int64_t end, int
       const int rows = static_cast<int>(min_of(kRowBlock, end - m));
       char* at = job.go < job.depth ? sums + (m - begin) * kPanel * 4 : sums;
       const Tile multiply_rows = rows == kRowBlock ? whole : tile_of<Format>(rows, width / kLanes);
-      multiply_rows(at, job.x.data + m * job.x.stride + u * 4, job.x.stride, job.weights(p, u), depth, u > 0, ahead);
-      if (last) job.finish(job.call, job.x, at, m, rows, p * kPanel, width);
+      multiply_rows(at, job.x.data + m * job.x.stride + u * 4, job.x.stride, job.weights(block, p, u), depth, u > 0, ahead);
+      if (last) job.finish(job.call, job.x, block.w_scale, at, m, rows, p * kPanel, width);
     }
   }
 }
@@ -279,8 +288,11 @@ void work(void* state, int64_t, int64_t) {
   const int64_t pieces = job.panels * job.chunks;
   for (int64_t piece = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED); piece < pieces;) {
     const int64_t next = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED);
-    const int64_t begin = piece / job.panels * job.chunk;
-    multiply(job, piece % job.panels, begin, min_of(begin + job.chunk, job.call.M), next < pieces ? next % job.panels : -1);
+    const LinearBlock block = job.block(piece);
+    for (int64_t begin = block.begin; begin < block.end; begin += job.chunk) {
+      const int64_t end = min_of(begin + job.chunk, block.end);
+      multiply(job, block, piece % job.panels, begin, end, end == block.end && next < pieces ? next : -1);
+    }
     piece = next;
   }
 }
@@ -322,6 +334,7 @@ RowsView rows_of(const LinearCall& call) {
 template <class Format>
 int64_t chunk_rows(const Job<Format>& job, int threads) {
   const int64_t most = job.go < job.depth ? kDeepRows : kChunkBytes / job.x.stride;
+  if (job.call.blocks) return most < kRowBlock ? kRowBlock : most / kRowBlock * kRowBlock;
   const int64_t chunks = div_up(4 * threads, job.panels);  // for four pieces a thread
   const int64_t rows = min_of(most, div_up(job.call.M, chunks));
   return rows < kRowBlock ? kRowBlock : rows / kRowBlock * kRowBlock;
@@ -338,7 +351,7 @@ void linear(const LinearCall& call) {
   job.go = round_up(div_up(job.depth, div_up(job.depth, kDepth)), kStep);
   job.panels = div_up(call.N, kPanel);
   job.chunk = chunk_rows(job, threads);
-  job.chunks = div_up(call.M, job.chunk);
+  job.chunks = call.blocks ? call.num_blocks : div_up(call.M, job.chunk);
   if (!in_place<Format>(call)) detail::parallel_for(call.M * call.K < kSerialPrepare ? 1 : threads, call.M, 1, prepare<Format>, &job);
   detail::parallel_for(threads, threads, 1, work<Format>, &job);
 }

@@ -49,6 +49,95 @@ inline void layer_norm_backward(float* dx, float* dw, float* db, const float* dy
   }
 }
 
+inline void rms_norm(void* y, const void* x, const float* w, float* rstd, int64_t N, int64_t C, float eps, DType type) {
+  with_activation_type(type, [&](auto* e) {
+    using E = pointee<decltype(e)>;
+    for (int64_t n = 0; n < N; ++n) {
+      const E* from = static_cast<const E*>(x) + n * C;
+      E* to = static_cast<E*>(y) + n * C;
+      const float squares = sum_lanes(C, [&](int64_t i, auto part) {
+        const vf v = load(from + i, part);
+        return v * v;
+      });
+      const float r = 1.0f / __builtin_sqrtf(squares / static_cast<float>(C) + eps);
+      for_lanes(C, [&](int64_t i, auto part) { store(to + i, load(from + i, part) * set1(r) * load(w + i, part), part); });
+      if (rstd) rstd[n] = r;
+    }
+  });
+}
+
+inline void rms_norm_backward(float* dx, float* dw, const float* dy, const float* x, const float* w, const float* rstd, int64_t N,
+                              int64_t C) {
+  for (int64_t n = 0; n < N; ++n, dx += C, dy += C, x += C) {
+    const vf r = set1(rstd[n]);
+    vf sum = zero();
+    for_lanes(C, [&](int64_t i, auto part) {
+      const vf d = load(dy + i, part), xhat = load(x + i, part) * r;
+      sum = fma(d * load(w + i, part), xhat, sum);
+      store(dw + i, fma(d, xhat, load(dw + i, part)), part);
+    });
+    const vf mean = set1(reduce_add(sum) / static_cast<float>(C));
+    for_lanes(C, [&](int64_t i, auto part) {
+      store(dx + i, r * fnma(load(x + i, part) * r, mean, load(dy + i, part) * load(w + i, part)), part);
+    });
+  }
+}
+
+/// Neighbours as pairs, turned one by one: the sets have no common way to part even from odd lanes.
+template <class E>
+inline void rope_interleaved(E* y, const E* x, const float* cos, const float* sin, int64_t half) {
+  for_lanes(2 * half, [&](int64_t i, auto part) {
+    float pair[kLanes];
+    store(pair, load(x + i, part), Full{});
+    for (int64_t j = 0; j < kLanes && i + j < 2 * half; j += 2) {
+      const float a = pair[j], b = pair[j + 1], c = cos[(i + j) / 2], s = sin[(i + j) / 2];
+      pair[j] = a * c - b * s;
+      pair[j + 1] = b * c + a * s;
+    }
+    store(y + i, load(pair, Full{}), part);
+  });
+}
+
+template <class E>
+inline void rope_halves(E* y, const E* x, const float* cos, const float* sin, int64_t half) {
+  for_lanes(half, [&](int64_t i, auto part) {
+    const vf a = load(x + i, part), b = load(x + half + i, part), c = load(cos + i, part), s = load(sin + i, part);
+    store(y + i, fnma(b, s, a * c), part);
+    store(y + half + i, fma(a, s, b * c), part);
+  });
+}
+
+inline void rope(void* y, const void* x, const float* cos, const float* sin, int64_t N, int64_t H, int64_t ld, int64_t stride, int64_t R,
+                 bool interleaved, DType type) {
+  with_activation_type(type, [&](auto* e) {
+    using E = pointee<decltype(e)>;
+    const int64_t half = R / 2;
+    for (int64_t n = 0; n < N; ++n, cos += half, sin += half)
+      for (int64_t h = 0; h < H; ++h) {
+        const int64_t at = n * ld + h * stride;
+        if (interleaved)
+          rope_interleaved(static_cast<E*>(y) + at, static_cast<const E*>(x) + at, cos, sin, half);
+        else
+          rope_halves(static_cast<E*>(y) + at, static_cast<const E*>(x) + at, cos, sin, half);
+      }
+  });
+}
+
+inline void combine_rows(void* y, const void* x, const int64_t* index, const float* weight, int64_t N, int64_t K, int64_t C,
+                         bool accumulate, DType type) {
+  with_activation_type(type, [&](auto* e) {
+    using E = pointee<decltype(e)>;
+    for (int64_t n = 0; n < N; ++n, index += K, weight += K)
+      for_lanes(C, [&](int64_t i, auto part) {
+        E* to = static_cast<E*>(y) + n * C + i;
+        vf sum = accumulate ? load(to, part) : zero();
+        for (int64_t k = 0; k < K; ++k)
+          if (index[k] >= 0) sum = fma(set1(weight[k]), load(static_cast<const E*>(x) + index[k] * C + i, part), sum);
+        store(to, sum, part);
+      });
+  });
+}
+
 inline void softmax(float* y, const float* x, int64_t N, int64_t C) {
   for (int64_t n = 0; n < N; ++n, x += C, y += C) {
     const vf largest = set1(max_lanes(C, [&](int64_t i, auto part) { return load(x + i, part); }));

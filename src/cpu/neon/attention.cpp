@@ -18,7 +18,7 @@ namespace {
 
 size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) {
   // Only a pass that keeps lse has a backward, which needs more.
-  const size_t forward = Workspace(nullptr, c.D, S, 1).bytes, backward = c.lse ? BackwardWorkspace(nullptr, c.D, S).bytes : 0;
+  const size_t forward = Workspace(nullptr, c.D, c.Dv, S, 1).bytes, backward = c.lse ? BackwardWorkspace(nullptr, c.D, c.Dv, S).bytes : 0;
   return forward > backward ? forward : backward;
 }
 

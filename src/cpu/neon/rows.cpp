@@ -27,6 +27,10 @@ void fill_linear(Kernels&);     // linear.cpp
 void fill_neon(Kernels& k) {
   k.layer_norm = cpu::neon::layer_norm;
   k.layer_norm_backward = cpu::neon::layer_norm_backward;
+  k.rms_norm = cpu::neon::rms_norm;
+  k.rms_norm_backward = cpu::neon::rms_norm_backward;
+  k.rope = cpu::neon::rope;
+  k.combine_rows = cpu::neon::combine_rows;
   k.softmax = cpu::neon::softmax;
   k.softmax_backward = cpu::neon::softmax_backward;
   k.cross_entropy = cpu::neon::cross_entropy;
@@ -37,6 +41,8 @@ void fill_neon(Kernels& k) {
   k.quantize_rows = cpu::neon::quantize_rows;
   k.activation = cpu::neon::activation;
   k.activation_backward = cpu::neon::activation_backward;
+  k.gated = cpu::neon::gated;
+  k.gated_backward = cpu::neon::gated_backward;
   k.add = cpu::neon::add;
   k.mul = cpu::neon::mul;
   k.axpby = cpu::neon::axpby;
