@@ -20,6 +20,24 @@ void read_vocab(element vocab, std::string_view where, ModelData& data) {
   }
 }
 
+// Unigram: pairs of token and score, ids by position.
+void read_scored_vocab(element vocab, std::string_view where, ModelData& data) {
+  simdjson::dom::array array;
+  check(vocab.get(array) == simdjson::SUCCESS, ErrorCode::Type, where, "model.vocab: expected an array of tokens and scores");
+  data.vocab.reserve(array.size());
+  data.scores.reserve(array.size());
+  for (element entry : array) {
+    simdjson::dom::array pair;
+    std::string_view token;
+    double score = 0;
+    const bool is_pair = entry.get(pair) == simdjson::SUCCESS && pair.size() == 2 && pair.at(0).get(token) == simdjson::SUCCESS &&
+                         pair.at(1).get(score) == simdjson::SUCCESS;
+    check(is_pair, ErrorCode::Format, where, "model.vocab: expected [token, score] for id ", data.vocab.size());
+    data.vocab.emplace_back(token, static_cast<int64_t>(data.vocab.size()));
+    data.scores.push_back(score);
+  }
+}
+
 // "a b", or ["a", "b"] where tokens may hold spaces.
 void read_merges(element merges, std::string_view where, ModelData& data) {
   simdjson::dom::array array;
@@ -43,10 +61,10 @@ void read_merges(element merges, std::string_view where, ModelData& data) {
 }
 
 // Files older than the field "type" are told apart by their other fields.
-std::string guess_type(const Json& model, const ModelData& data) {
+std::string guess_type(const Json& model, const ModelData& data, bool is_scored) {
+  if (is_scored) return "Unigram";
   if (!data.merges.empty() || model.find("end_of_word_suffix")) return "BPE";
   if (model.find("max_input_chars_per_word")) return "WordPiece";
-  if (model.find("unk_id")) return "Unigram";
   return "WordLevel";
 }
 
@@ -66,17 +84,18 @@ void read_model(element model, std::string_view where, TokenizerSpec& spec) {
       fields.object().emplace_back(std::string(key), dom_value(value, 1));
     }
   }
+  const bool is_scored = has_vocab && vocab.type() == simdjson::dom::element_type::ARRAY;
   const bool is_guessed = !fields.has("type");
   if (is_guessed) {
-    Json::Object typed{{"type", Json(guess_type(fields, spec.data))}};
+    Json::Object typed{{"type", Json(guess_type(fields, spec.data, is_scored))}};
     for (auto& field : fields.object()) typed.push_back(std::move(field));
     fields = Json(std::move(typed));
   }
   spec.model = std::move(fields);
-  // the vocabulary of a type that is unknown may have another form; make_model() says which type it is
-  const bool is_array = has_vocab && vocab.type() == simdjson::dom::element_type::ARRAY;
-  if (is_array) make_model(spec.model, {});
   check(has_vocab, ErrorCode::Format, where, "model.vocab: expected one, got none");
+  if (spec.model.value("type", "") == "Unigram") return read_scored_vocab(vocab, where, spec.data);
+  // the vocabulary of a type that is unknown may have another form; make_model() says which type it is
+  if (is_scored) make_model(spec.model, {});
   read_vocab(vocab, where, spec.data);
 }
 

@@ -32,10 +32,16 @@ std::string Tokenizer::to_json() const {
   const Vocab& vocab = model_->vocab();
   Json::Object tokens;
   tokens.reserve(vocab.size());
-  for (int64_t id = 0; id < vocab.id_limit(); ++id)
-    if (vocab.has(id)) tokens.emplace_back(std::string(vocab.token(id)), Json(id));
+  Json::Array scored;
+  const std::span<const double> scores = model_->scores();
+  for (int64_t id = 0; id < vocab.id_limit(); ++id) {
+    if (!scores.empty())
+      scored.push_back(Json::Array{Json(std::string(vocab.token(id))), Json(scores[static_cast<size_t>(id)])});
+    else if (vocab.has(id))
+      tokens.emplace_back(std::string(vocab.token(id)), Json(id));
+  }
   Json model = spec_.model;
-  model.object().emplace_back("vocab", std::move(tokens));
+  model.object().emplace_back("vocab", scores.empty() ? Json(std::move(tokens)) : Json(std::move(scored)));
   if (model.value("type", "") == "BPE") {
     Json::Array merges;
     for (const auto& [left, right] : model_->merges())

@@ -7,11 +7,13 @@
 #include "tenon/text/decoders/simple.h"
 #include "tenon/text/decoders/word_piece.h"
 #include "tenon/text/models/bpe.h"
+#include "tenon/text/models/unigram.h"
 #include "tenon/text/models/word_level.h"
 #include "tenon/text/models/word_piece.h"
 #include "tenon/text/normalizers/bert.h"
 #include "tenon/text/normalizers/byte_level.h"
 #include "tenon/text/normalizers/lowercase.h"
+#include "tenon/text/normalizers/precompiled.h"
 #include "tenon/text/normalizers/replace.h"
 #include "tenon/text/normalizers/sequence.h"
 #include "tenon/text/normalizers/strip.h"
@@ -25,6 +27,7 @@
 #include "tenon/text/pre_tokenizers/punctuation.h"
 #include "tenon/text/pre_tokenizers/sequence.h"
 #include "tenon/text/pre_tokenizers/split.h"
+#include "tenon/text/pre_tokenizers/unicode_scripts.h"
 #include "tenon/text/pre_tokenizers/whitespace.h"
 
 namespace tenon::text {
@@ -50,6 +53,7 @@ constexpr Row<Normalizer> kNormalizers[] = {
     {"NFKC", make<Normalizer, UnicodeForm<NormalForm::NFKC>>},
     {"NFKD", make<Normalizer, UnicodeForm<NormalForm::NFKD>>},
     {"Nmt", make<Normalizer, Nmt>},
+    {"Precompiled", make<Normalizer, Precompiled>},
     {"Prepend", make<Normalizer, Prepend>},
     {"Replace", make<Normalizer, Replace>},
     {"Sequence", make<Normalizer, NormalizerSequence>},
@@ -67,6 +71,7 @@ constexpr Row<PreTokenizer> kPreTokenizers[] = {
     {"Punctuation", make<PreTokenizer, Punctuation>},
     {"Sequence", make<PreTokenizer, PreTokenizerSequence>},
     {"Split", make<PreTokenizer, Split>},
+    {"UnicodeScripts", make<PreTokenizer, UnicodeScripts>},
     {"Whitespace", make<PreTokenizer, Whitespace>},
     {"WhitespaceSplit", make<PreTokenizer, WhitespaceSplit>},
 };
@@ -102,6 +107,7 @@ std::unique_ptr<Model> make_one_model(const Json& spec, const ModelData& data) {
 
 constexpr ModelRow kModels[] = {
     {"BPE", make_one_model<Bpe>},
+    {"Unigram", make_one_model<Unigram>},
     {"WordLevel", make_one_model<WordLevel>},
     {"WordPiece", make_one_model<WordPiece>},
 };

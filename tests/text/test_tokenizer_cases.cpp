@@ -59,7 +59,7 @@ TEST_CASE("recorded answers: folders") {
 }
 
 TEST_CASE("recorded answers: tokenizer.json alone") {
-  for (const char* name : {"all-MiniLM-L6-v2", "clip-vit-base-patch32", "deepseek-coder", "deepseek-v3", "llama-2-7b"}) {
+  for (const char* name : {"all-MiniLM-L6-v2", "clip-vit-base-patch32", "deepseek-coder", "deepseek-v3", "llama-2-7b", "t5-small"}) {
     CAPTURE(name);
     const auto folder = shared_dir() / "tokenizers" / name;
     if (is_present(folder)) check_cases(Tokenizer::from_file((folder / "tokenizer.json").string()), folder);
