@@ -1,4 +1,7 @@
 // Reading tokenizer.json, vocab.txt, vocab.json and merges.txt.
+#include <charconv>
+#include <cmath>
+
 #include "readers.h"
 #include "tenon/core/error.h"
 #include "tenon/text/unicode.h"
@@ -20,6 +23,32 @@ void read_vocab(element vocab, std::string_view where, ModelData& data) {
   }
 }
 
+// A score as the reference library reads it: digits as an integer, rounded, then scaled by a power of ten, rounded again. The last bit
+// of the result can differ from the number's own, and decides which of two cuts with the same score is taken.
+double twice_rounded(double score) {
+  char text[32];
+  const auto [stop, error] = std::to_chars(text, text + sizeof(text), std::abs(score), std::chars_format::scientific);
+  if (error != std::errc() || !std::isfinite(score)) return score;
+  uint64_t digits = 0;
+  int exponent = 0;
+  const char* p = text;
+  for (bool is_fraction = false; p != stop && *p != 'e'; ++p) {
+    if (*p == '.') {
+      is_fraction = true;
+      continue;
+    }
+    digits = digits * 10 + static_cast<uint64_t>(*p - '0');
+    exponent -= is_fraction;
+  }
+  int written = 0;
+  if (p != stop) std::from_chars(p[1] == '+' ? p + 2 : p + 1, stop, written);
+  exponent += written;
+  if (exponent < -300 || exponent > 300) return score;
+  const double power = std::pow(10.0, std::abs(exponent));
+  const double out = exponent < 0 ? static_cast<double>(digits) / power : static_cast<double>(digits) * power;
+  return score < 0 ? -out : out;
+}
+
 // Unigram: pairs of token and score, ids by position.
 void read_scored_vocab(element vocab, std::string_view where, ModelData& data) {
   simdjson::dom::array array;
@@ -34,7 +63,7 @@ void read_scored_vocab(element vocab, std::string_view where, ModelData& data) {
                          pair.at(1).get(score) == simdjson::SUCCESS;
     check(is_pair, ErrorCode::Format, where, "model.vocab: expected [token, score] for id ", data.vocab.size());
     data.vocab.emplace_back(token, static_cast<int64_t>(data.vocab.size()));
-    data.scores.push_back(score);
+    data.scores.push_back(twice_rounded(score));
   }
 }
 
