@@ -69,6 +69,8 @@ void pad_to(Encoding& e, size_t target, int32_t id, int32_t type_id, Side side) 
   for (Encoding& window : e.overflowing) pad_to(window, target, id, type_id, side);
   if (e.size() >= target) return;
   const size_t n = target - e.size();
+  if (side == Side::Left)
+    for (auto& [i, text] : e.texts) i += static_cast<uint32_t>(n);
   pad_vector(e.ids, n, id, side);
   pad_vector(e.type_ids, n, type_id, side);
   pad_vector(e.attention_mask, n, 0, side);
@@ -130,7 +132,7 @@ void Tokenizer::trim(const Part& part, const Token& token, bool is_first, uint32
   }
 }
 
-void Tokenizer::append(Encoding& encoding, const Part& part) const {
+void Tokenizer::append(Encoding& encoding, const Part& part, const Scratch& scratch, bool has_offsets) const {
   const size_t n = part.tokens.size();
   encoding.type_ids.insert(encoding.type_ids.end(), n, part.type_id);
   encoding.attention_mask.insert(encoding.attention_mask.end(), n, 1);
@@ -139,15 +141,18 @@ void Tokenizer::append(Encoding& encoding, const Part& part) const {
   bool is_first = true;
   for (const Token& token : part.tokens) {
     uint32_t begin = token.begin, end = token.end;
-    if (part.trims > 0) trim(part, token, is_first, begin, end);
+    if (part.trims > 0 && has_offsets) trim(part, token, is_first, begin, end);
     is_first = false;
+    if (token.text >= 0)
+      encoding.texts.emplace_back(static_cast<uint32_t>(encoding.ids.size()), scratch.texts[static_cast<size_t>(token.text)]);
     encoding.ids.push_back(token.id);
     encoding.offsets.emplace_back(begin, end);
     encoding.word_ids.push_back(token.word);
   }
 }
 
-Encoding Tokenizer::assemble(const EncodeOptions& options, const Limits& limits, bool is_pair, const Scratch& scratch) const {
+Encoding Tokenizer::assemble(const EncodeOptions& options, const Limits& limits, bool is_pair, const Scratch& scratch,
+                             bool has_offsets) const {
   const std::vector<Token>& first = scratch.tokens[0];
   const std::vector<Token>& second = scratch.tokens[1];
   Lengths lengths{first.size(), second.size()};
@@ -172,7 +177,7 @@ Encoding Tokenizer::assemble(const EncodeOptions& options, const Limits& limits,
     for (auto* v : {&out.ids, &out.type_ids, &out.attention_mask, &out.special_tokens_mask, &out.word_ids, &out.sequence_ids})
       v->reserve(n);
     out.offsets.reserve(n);
-    for (const Part& part : parts) append(out, part);
+    for (const Part& part : parts) append(out, part, scratch, has_offsets);
     return out;
   };
   Encoding out = build(firsts[0], seconds[0]);
@@ -206,6 +211,8 @@ void Tokenizer::pad(std::vector<Encoding>& encodings, const EncodeOptions& optio
   for (Encoding& e : encodings)
     pad_to(e, static_cast<size_t>(target), id, config_.pad_token_type_id, options.padding_side.value_or(config_.padding_side));
 }
+
+int Encoding::n_sequences() const { return std::find(sequence_ids.begin(), sequence_ids.end(), 1) == sequence_ids.end() ? 1 : 2; }
 
 int64_t Encoding::char_to_token(uint32_t position, int sequence) const {
   for (size_t i = 0; i < size(); ++i)

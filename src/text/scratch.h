@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,7 +16,17 @@ struct Tokenizer::Scratch {
   Pieces pieces;
   std::vector<ModelToken> model_tokens;
   std::unique_ptr<Model::Memory> memory;
-  std::vector<Token> tokens[2];  // of the first and the second text
+  std::vector<Token> tokens[2];    // of the first and the second text
+  std::vector<std::string> texts;  // of the tokens that are not written as the vocabulary has them
+
+  void clear() {
+    for (auto& list : tokens) list.clear();
+    texts.clear();
+  }
+  int32_t keep(std::string_view text) {
+    texts.emplace_back(text);
+    return static_cast<int32_t>(texts.size()) - 1;
+  }
 };
 
 struct Tokenizer::ScratchPool {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "families.h"
 #include "scratch.h"
 #include "tenon/core/error.h"
 #include "tenon/core/parallel.h"
@@ -102,6 +103,7 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
   }
   const size_t enough = is_cut && limits.side == Side::Right ? limits.max_tokens + 1 : std::numeric_limits<size_t>::max();
   OffsetConverter offset(text, options.byte_offsets, positions);
+  const int32_t verbatim = model_->verbatim_id();
   for (size_t i = first; i < list.size() && out.size() < enough; ++i) {
     const Piece& p = list[i];
     const int32_t word_id = word >= 0 ? word : static_cast<int32_t>(i);
@@ -109,6 +111,7 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
       const Span span = pieces.origin(p.begin, p.end);
       const uint32_t begin = offset(span.begin);
       out.push_back({p.id, begin, offset(span.end), word_id, p.lead, p.trail, true});
+      if (pieces.view(p) != added_.entry(p.id)->text) out.back().text = scratch.keep(pieces.view(p));
       continue;
     }
     found.clear();
@@ -118,6 +121,7 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
       if (t.begin >= t.end) span.begin = span.end;
       const uint32_t begin = offset(span.begin);
       out.push_back({t.id, begin, offset(span.end), word_id});
+      if (t.id == verbatim) out.back().text = scratch.keep(pieces.view(p).substr(t.begin, t.end - t.begin));
     }
   }
 }
@@ -127,7 +131,7 @@ Encoding Tokenizer::encode_one(const TextInput& input, const EncodeOptions& opti
   const bool is_truncated = limits.is_truncated;
   // which text of a pair loses tokens depends on how long both are, so neither may stop early
   if (input.pair && options.truncation == Truncation::LongestFirst) limits.is_truncated = false;
-  for (auto& tokens : scratch.tokens) tokens.clear();
+  scratch.clear();
   tokenize(input.text, options, limits, -1, scratch, scratch.tokens[0]);
   if (input.pair) tokenize(*input.pair, options, limits, -1, scratch, scratch.tokens[1]);
   limits.is_truncated = is_truncated;
@@ -138,7 +142,7 @@ Encoding Tokenizer::encode_one(const WordsInput& input, const EncodeOptions& opt
   Limits limits = resolve(options, input.pair.has_value());
   const bool is_truncated = limits.is_truncated;
   limits.is_truncated = false;  // each word is short; the whole is cut below
-  for (auto& tokens : scratch.tokens) tokens.clear();
+  scratch.clear();
   for (size_t i = 0; i < input.words.size(); ++i)
     tokenize(input.words[i], options, limits, static_cast<int32_t>(i), scratch, scratch.tokens[0]);
   if (input.pair)
@@ -146,6 +150,23 @@ Encoding Tokenizer::encode_one(const WordsInput& input, const EncodeOptions& opt
       tokenize((*input.pair)[i], options, limits, static_cast<int32_t>(i), scratch, scratch.tokens[1]);
   limits.is_truncated = is_truncated;
   return assemble(options, limits, input.pair.has_value(), scratch);
+}
+
+Encoding Tokenizer::prepare(std::span<const int32_t> ids, std::optional<std::span<const int32_t>> pair,
+                            const EncodeOptions& options) const {
+  const auto to_tokens = [](std::span<const int32_t> list, std::vector<Token>& out) {
+    for (const int32_t id : list) out.push_back({id, 0, 0, -1});
+  };
+  std::vector<Encoding> out(1);
+  {
+    const Lease scratch(*this);
+    (*scratch).clear();
+    to_tokens(ids, (*scratch).tokens[0]);
+    if (pair) to_tokens(*pair, (*scratch).tokens[1]);
+    out[0] = assemble(options, resolve(options, pair.has_value()), pair.has_value(), *scratch, false);
+  }
+  pad(out, options);
+  return std::move(out[0]);
 }
 
 template <class Input>
@@ -194,6 +215,14 @@ std::optional<std::string_view> Tokenizer::written(int32_t id, const DecodeOptio
   const std::string_view text = entry ? std::string_view(entry->text) : model_->vocab().token(id);
   if (options.skip_special_tokens && added_.is_special(text)) return std::nullopt;
   return text;
+}
+
+std::vector<std::string> Tokenizer::tokens(const Encoding& encoding) const {
+  std::vector<std::string> out;
+  out.reserve(encoding.size());
+  for (const int32_t id : encoding.ids) out.push_back(id_to_token(id));
+  for (const auto& [i, text] : encoding.texts) out[i] = text;
+  return out;
 }
 
 std::vector<std::string> Tokenizer::to_strings(std::span<const int32_t> ids, const DecodeOptions& options) const {
@@ -270,6 +299,38 @@ void Tokenizer::set_role(Role role, const AddedToken& token) {
         ": expected a token, got an empty text");
   add_tokens(std::span(&special, 1));
   config_.roles[static_cast<size_t>(role)] = special.content;
+}
+
+void Tokenizer::set_bos_eos(bool add_bos, bool add_eos) {
+  for (const auto& [is_wanted, wanted] : {std::pair(add_bos, Role::Bos), std::pair(add_eos, Role::Eos)})
+    check(!is_wanted || role_id(wanted) >= 0, ErrorCode::Limit, "tokenizer", "add_", kRoleNames[static_cast<size_t>(wanted)],
+          ": expected a tokenizer that has such a token");
+  Json options;
+  options.set("add_bos_token", add_bos);
+  options.set("add_eos_token", add_eos);
+  spec_.post_processor = describe_post_processor(FamilyKind::Other, options, *this);
+  post_processor_ = make_post_processor(spec_.post_processor);
+}
+
+namespace {
+
+void put_prefix_space(Json& stage, bool add_prefix_space) {
+  if (!stage.is_object()) return;
+  const std::string type = stage.value("type", "");
+  if (type == "ByteLevel") stage.set("add_prefix_space", add_prefix_space);
+  if (type == "Metaspace")
+    stage.set("prepend_scheme", !add_prefix_space ? "never" : stage.value("prepend_scheme", "") == "first" ? "first" : "always");
+  if (type != "Sequence") return;
+  for (auto& [key, value] : stage.object())
+    if (value.is_array())
+      for (Json& inner : value.array()) put_prefix_space(inner, add_prefix_space);
+}
+
+}  // namespace
+
+void Tokenizer::set_add_prefix_space(bool add_prefix_space) {
+  put_prefix_space(spec_.pre_tokenizer, add_prefix_space);
+  pre_tokenizer_ = make_pre_tokenizer(spec_.pre_tokenizer);
 }
 
 std::vector<int32_t> Tokenizer::special_ids() const {

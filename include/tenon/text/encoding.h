@@ -12,15 +12,18 @@ namespace tenon::text {
 /// Tokens of one text or pair. All vectors have the same length.
 struct Encoding {
   std::vector<int32_t> ids;
-  std::vector<int32_t> type_ids;                       // 0 for the first text, 1 for the second where the tokenizer tells them apart
-  std::vector<int32_t> attention_mask;                 // 0 for padding
-  std::vector<int32_t> special_tokens_mask;            // 1 for special tokens and padding
-  std::vector<std::pair<uint32_t, uint32_t>> offsets;  // [begin, end) in the text, in characters (or bytes); (0, 0) for added specials
-  std::vector<int32_t> word_ids;                       // which word of the text, -1 for added specials
-  std::vector<int32_t> sequence_ids;                   // 0 or 1: which text, -1 for added specials
-  std::vector<Encoding> overflowing;                   // the further windows of a truncated text, if asked for
+  std::vector<int32_t> type_ids;                        // 0 for the first text, 1 for the second where the tokenizer tells them apart
+  std::vector<int32_t> attention_mask;                  // 0 for padding
+  std::vector<int32_t> special_tokens_mask;             // 1 for special tokens and padding
+  std::vector<std::pair<uint32_t, uint32_t>> offsets;   // [begin, end) in the text, in characters (or bytes); (0, 0) for added specials
+  std::vector<int32_t> word_ids;                        // which word of the text, -1 for added specials
+  std::vector<int32_t> sequence_ids;                    // 0 or 1: which text, -1 for added specials
+  std::vector<std::pair<uint32_t, std::string>> texts;  // of tokens that are written otherwise than the vocabulary has them, by index
+  std::vector<Encoding> overflowing;                    // the further windows of a truncated text, if asked for
 
   size_t size() const { return ids.size(); }
+  /// 2 for a pair, else 1.
+  int n_sequences() const;
 
   /// The first token that covers the character `position` of text `sequence`, or -1.
   int64_t char_to_token(uint32_t position, int sequence = 0) const;

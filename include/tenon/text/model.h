@@ -24,7 +24,7 @@ struct ModelData {
   std::vector<std::pair<std::string_view, int64_t>> vocab;
   std::vector<double> scores;                                         // of the vocabulary's tokens; empty unless the model is Unigram
   std::vector<std::pair<std::string_view, std::string_view>> merges;  // in order of rank
-  std::vector<uint32_t> ranks;                                        // of the merges where several may share one; empty: 0, 1, 2, ...
+  std::string_view file;                                              // the bytes of a SentencePiece model
 };
 
 class Model {
@@ -40,6 +40,8 @@ class Model {
   virtual std::unique_ptr<Memory> make_memory() const { return nullptr; }
   /// The merges as pairs of ids in order of rank; empty if the model has none.
   virtual std::vector<std::pair<int32_t, int32_t>> merges() const { return {}; }
+  /// The id whose tokens are written as the text that they stand for, or -1.
+  virtual int32_t verbatim_id() const { return -1; }
   /// The log-probabilities of the tokens by id; empty if the model has none.
   virtual std::span<const double> scores() const { return {}; }
   const Vocab& vocab() const { return vocab_; }

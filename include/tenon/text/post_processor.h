@@ -17,6 +17,7 @@ struct Token {
   int32_t word;                  // -1 for none
   uint16_t lead = 0, trail = 0;  // whitespace that an added token took along
   bool is_added = false;
+  int32_t text = -1;  // which of the texts that the vocabulary does not have, -1: it is the vocabulary's
 };
 
 /// A run of tokens that will be written one behind the other; what belongs to all of them.

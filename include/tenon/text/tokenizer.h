@@ -92,6 +92,12 @@ class Tokenizer {
   /// On up to `threads` threads (0: tenon::get_num_threads()).
   std::vector<Encoding> encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options = {}, int threads = 0) const;
   std::vector<Encoding> encode_batch(std::span<const WordsInput> inputs, const EncodeOptions& options = {}, int threads = 0) const;
+  /// Ids instead of texts: special tokens, truncation and padding as the options say. Offsets are (0, 0), word ids -1.
+  Encoding prepare(std::span<const int32_t> ids, std::optional<std::span<const int32_t>> pair = std::nullopt,
+                   const EncodeOptions& options = {}) const;
+  /// The tokens of an encoding as strings: the vocabulary's, but an added token with the whitespace that it took along, and where
+  /// the model is Unigram unknown text as it was.
+  std::vector<std::string> tokens(const Encoding& encoding) const;
   /// Pads encodings to a common length as the options say.
   void pad(std::vector<Encoding>& encodings, const EncodeOptions& options) const;
 
@@ -112,6 +118,11 @@ class Tokenizer {
   size_t add_tokens(std::span<const AddedToken> tokens);
   /// Gives the role to a token, which becomes a special token.
   void set_role(Role role, const AddedToken& token);
+  /// Replaces the post-processor by one that puts the bos_token before each text, the eos_token behind it, or none of them.
+  /// Errors: Error(Limit) if such a token is asked for and there is none.
+  void set_bos_eos(bool add_bos, bool add_eos);
+  /// Whether ByteLevel and Metaspace put a space before the text; other pre-tokenizers stay as they are.
+  void set_add_prefix_space(bool add_prefix_space);
   const AddedTokens& added_tokens() const { return added_; }
   /// The token of a role (empty for none) and its id (-1 for none).
   const std::string& role(Role role) const { return config_.roles[static_cast<size_t>(role)]; }
@@ -142,8 +153,9 @@ class Tokenizer {
   Encoding encode_one(const WordsInput& input, const EncodeOptions& options, Scratch& scratch) const;
   template <class Input>
   std::vector<Encoding> encode_all(std::span<const Input> inputs, const EncodeOptions& options, int threads) const;
-  Encoding assemble(const EncodeOptions& options, const Limits& limits, bool is_pair, const Scratch& scratch) const;
-  void append(Encoding& encoding, const Part& part) const;
+  Encoding assemble(const EncodeOptions& options, const Limits& limits, bool is_pair, const Scratch& scratch,
+                    bool has_offsets = true) const;
+  void append(Encoding& encoding, const Part& part, const Scratch& scratch, bool has_offsets) const;
   void trim(const Part& part, const Token& token, bool is_first, uint32_t& begin, uint32_t& end) const;
   // What decode() starts from for an id; nothing for one that the options skip.
   std::optional<std::string_view> written(int32_t id, const DecodeOptions& options) const;

@@ -60,6 +60,7 @@ class Unigram : public Model {
   void tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const override;
   std::unique_ptr<Memory> make_memory() const override;
   std::span<const double> scores() const override { return scores_; }
+  int32_t verbatim_id() const override { return unk_id_; }
 
  private:
   struct UnigramMemory;
