@@ -6,6 +6,7 @@
 #include "tenon/core/error.h"
 #include "tenon/text/unicode.h"
 #include "tenon/text/utf8.h"
+#include "tiktoken.h"
 
 namespace tenon::text {
 namespace {
@@ -218,6 +219,16 @@ Tokenizer Tokenizer::from_json(std::string_view json, std::string_view where) {
   return Tokenizer(spec);
 }
 
-Tokenizer Tokenizer::from_file(const std::string& path) { return from_json(read_file(path), path); }
+Tokenizer Tokenizer::from_file(const std::string& path) {
+  const std::string text = read_file(path);
+  if (!is_tiktoken(text)) return from_json(text, path);
+  TiktokenTexts texts;
+  TokenizerSpec spec;
+  read_tiktoken(text, path, texts, spec);
+  Tokenizer out(spec);
+  // as tiktoken does unless it is told which special tokens a text may have
+  out.config_.split_special_tokens = true;
+  return out;
+}
 
 }  // namespace tenon::text

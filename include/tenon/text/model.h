@@ -24,7 +24,6 @@ struct ModelData {
   std::vector<std::pair<std::string_view, int64_t>> vocab;
   std::vector<double> scores;                                         // of the vocabulary's tokens; empty unless the model is Unigram
   std::vector<std::pair<std::string_view, std::string_view>> merges;  // in order of rank
-  std::string_view file;                                              // the bytes of a SentencePiece model
 };
 
 class Model {

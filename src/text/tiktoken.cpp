@@ -1,0 +1,212 @@
+// Rank files of tiktoken: reading them, and the table of published encodings.
+#include "tiktoken.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "base64.h"
+#include "tenon/core/error.h"
+#include "tenon/text/byte_level.h"
+#include "tenon/text/byte_trie.h"
+#include "tenon/text/utf8.h"
+
+namespace tenon::text {
+namespace {
+
+constexpr const char* kCl100k =
+    R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+\z|\s*[\r\n]|\s+(?!\S)|\s)";
+constexpr const char* kO200k =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kLlama3 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kKimi =
+    R"([\p{Han}]+)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+// A special token; `count` > 1 stands for that many, numbered from `from` in the place of '#', with ids one after another.
+struct Special {
+  const char* content;
+  int32_t id;
+  int32_t from = 0, count = 1;
+};
+
+constexpr Special kGpt2Specials[] = {{"<|endoftext|>", 50256}};
+constexpr Special kCl100kSpecials[] = {{"<|endoftext|>", 100257},
+                                       {"<|fim_prefix|>", 100258},
+                                       {"<|fim_middle|>", 100259},
+                                       {"<|fim_suffix|>", 100260},
+                                       {"<|endofprompt|>", 100276}};
+constexpr Special kO200kSpecials[] = {{"<|endoftext|>", 199999}, {"<|endofprompt|>", 200018}};
+constexpr Special kLlama3Specials[] = {{"<|begin_of_text|>", 128000},
+                                       {"<|end_of_text|>", 128001},
+                                       {"<|reserved_special_token_#|>", 128002, 0, 4},
+                                       {"<|start_header_id|>", 128006},
+                                       {"<|end_header_id|>", 128007},
+                                       {"<|reserved_special_token_#|>", 128008, 4, 1},
+                                       {"<|eot_id|>", 128009},
+                                       {"<|reserved_special_token_#|>", 128010, 5, 246}};
+constexpr Special kQwenSpecials[] = {
+    {"<|endoftext|>", 151643}, {"<|im_start|>", 151644}, {"<|im_end|>", 151645}, {"<|extra_#|>", 151646, 0, 205}};
+
+// The published encodings; the number of ranks tells them apart whatever the file is called.
+struct PublishedEncoding {
+  size_t ranks;
+  const char* pattern;  // null: GPT-2's
+  bool is_nfc;
+  std::span<const Special> specials;
+};
+constexpr PublishedEncoding kEncodings[] = {
+    {50256, nullptr, false, kGpt2Specials},   // r50k_base, gpt2
+    {50280, nullptr, false, kGpt2Specials},   // p50k_base
+    {100256, kCl100k, false, kCl100kSpecials},
+    {199998, kO200k, false, kO200kSpecials},
+    {128000, kLlama3, false, kLlama3Specials},
+    {151643, kQwen, true, kQwenSpecials},
+    {163584, kKimi, false, {}},  // its tokenizer_config.json lists the special tokens
+};
+
+struct Ranked {
+  uint32_t begin, end;  // in TiktokenTexts::raw
+  int64_t rank;
+};
+
+bool is_base64(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/' || c == '=';
+}
+
+std::vector<Ranked> read_ranks(std::string_view text, std::string_view where, std::string& raw) {
+  std::vector<Ranked> out;
+  out.reserve(text.size() / 16);
+  raw.reserve(text.size() / 2);
+  for (size_t number = 1; !text.empty(); ++number) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
+    const size_t space = line.find(' ');
+    const auto token = decode_base64(line.substr(0, space));
+    int64_t rank = -1;
+    const char* const stop = line.data() + line.size();
+    const bool is_rank = space != std::string_view::npos && std::from_chars(line.data() + space + 1, stop, rank).ptr == stop && rank >= 0;
+    check(is_rank && token && !token->empty(), ErrorCode::Format, where, "line ", number, ": expected base64, a space and a rank");
+    out.push_back({static_cast<uint32_t>(raw.size()), static_cast<uint32_t>(raw.size() + token->size()), rank});
+    raw += *token;
+  }
+  std::sort(out.begin(), out.end(), [](const Ranked& a, const Ranked& b) { return a.rank < b.rank; });
+  return out;
+}
+
+const PublishedEncoding& find_encoding(size_t ranks, std::string_view where) {
+  std::string known;
+  for (const PublishedEncoding& encoding : kEncodings) {
+    if (encoding.ranks == ranks) return encoding;
+    known += (known.empty() ? "" : ", ") + std::to_string(encoding.ranks);
+  }
+  fail(ErrorCode::Format, where, "number of ranks: expected that of a published encoding (", known, "), got ", ranks);
+}
+
+Json split_stage(const char* pattern) {
+  Json regex, split;
+  regex.set("Regex", pattern);
+  split.set("type", "Split");
+  split.set("pattern", std::move(regex));
+  split.set("behavior", "Isolated");
+  split.set("invert", false);
+  return split;
+}
+
+void describe(const PublishedEncoding& encoding, TokenizerSpec& spec) {
+  constexpr const char* kBytes = R"({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": )";
+  Json bytes = Json::parse(std::string(kBytes) + (encoding.pattern ? "false}" : "true}"));
+  spec.decoder = Json::parse(R"({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})");
+  if (encoding.is_nfc) spec.normalizer = Json::parse(R"({"type": "NFC"})");
+  if (encoding.pattern) {
+    spec.pre_tokenizer = Json(Json::Object{{"type", "Sequence"}});
+    spec.pre_tokenizer.set("pretokenizers", Json::Array{split_stage(encoding.pattern), std::move(bytes)});
+  } else {
+    spec.pre_tokenizer = std::move(bytes);
+  }
+  // a word that is a token stays whole even if no merges lead to it
+  spec.model = Json::parse(R"({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+      "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": true})");
+}
+
+std::vector<std::pair<std::string, int32_t>> list_specials(std::span<const Special> specials) {
+  std::vector<std::pair<std::string, int32_t>> out;
+  for (const Special& special : specials)
+    for (int32_t i = 0; i < special.count; ++i) {
+      std::string content = special.content;
+      if (const size_t mark = content.find('#'); mark != std::string::npos) content.replace(mark, 1, std::to_string(special.from + i));
+      out.emplace_back(std::move(content), special.id + i);
+    }
+  return out;
+}
+
+// Every way to make a token of two others. Merging by rank reaches only one of them; the others do no harm, and finding out which costs more
+// than keeping them.
+void add_merges(const std::vector<Ranked>& ranks, const TiktokenTexts& texts, const std::vector<std::string_view>& tokens, ModelData& data) {
+  const auto bytes_of = [&](const Ranked& r) { return std::string_view(texts.raw).substr(r.begin, r.end - r.begin); };
+  std::vector<std::pair<std::string_view, int32_t>> forward;
+  Vocab whole;
+  whole.reserve(ranks.size(), texts.raw.size());
+  forward.reserve(ranks.size());
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    forward.emplace_back(bytes_of(ranks[i]), static_cast<int32_t>(i));
+    whole.add(bytes_of(ranks[i]), static_cast<int64_t>(i));
+  }
+  const ByteTrie trie(std::move(forward));
+  data.merges.reserve(5 * ranks.size() / 2);
+  for (const Ranked& r : ranks) {
+    const std::string_view bytes = bytes_of(r);
+    trie.for_each_prefix(bytes.data(), bytes.data() + bytes.size(), [&](size_t length, int32_t left) {
+      if (length == bytes.size()) return;
+      const int32_t right = whole.find(bytes.substr(length));
+      if (right >= 0) data.merges.emplace_back(tokens[static_cast<size_t>(left)], tokens[static_cast<size_t>(right)]);
+    });
+  }
+}
+
+}  // namespace
+
+bool is_tiktoken(std::string_view text) {
+  const std::string_view line = text.substr(0, std::min(text.find('\n'), text.size()));
+  const size_t space = line.find(' ');
+  if (space == 0 || space == std::string_view::npos || space > 4096) return false;
+  return std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(space), is_base64) && space + 1 < line.size() &&
+         line[space + 1] >= '0' && line[space + 1] <= '9';
+}
+
+void read_tiktoken(std::string_view text, std::string_view where, TiktokenTexts& texts, TokenizerSpec& spec) {
+  const std::vector<Ranked> ranks = read_ranks(text, where, texts.raw);
+  const PublishedEncoding& encoding = find_encoding(ranks.size(), where);
+  describe(encoding, spec);
+  std::vector<std::pair<size_t, size_t>> places;
+  texts.tokens.reserve(2 * texts.raw.size());
+  const auto place = [&](std::string_view bytes) {
+    const size_t begin = texts.tokens.size();
+    for (const char c : bytes) append(texts.tokens, kByteAlphabet.to_char[static_cast<unsigned char>(c)]);
+    places.emplace_back(begin, texts.tokens.size() - begin);
+  };
+  const auto specials = list_specials(encoding.specials);
+  for (const Ranked& r : ranks) place(std::string_view(texts.raw).substr(r.begin, r.end - r.begin));
+  for (const auto& [content, id] : specials) place(content);
+  std::vector<std::string_view> tokens;
+  for (const auto& [begin, length] : places) tokens.push_back(std::string_view(texts.tokens).substr(begin, length));
+  for (size_t i = 0; i < ranks.size(); ++i) spec.data.vocab.emplace_back(tokens[i], ranks[i].rank);
+  for (size_t i = 0; i < specials.size(); ++i) {
+    spec.data.vocab.emplace_back(tokens[ranks.size() + i], specials[i].second);
+    spec.added_tokens.push_back({specials[i].first, false, false, false, false, true});
+  }
+  add_merges(ranks, texts, tokens, spec.data);
+}
+
+}  // namespace tenon::text
