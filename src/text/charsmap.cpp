@@ -55,6 +55,18 @@ std::string_view Charsmap::replacement(uint32_t at) const {
   return {replacements_.data() + at, strnlen(replacements_.data() + at, replacements_.size() - at)};
 }
 
+bool Charsmap::has_path(std::string_view text) const {
+  if (empty()) return false;
+  size_t at = offset_of(units_[0]);
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    at ^= byte;
+    if (byte == 0 || at >= units_.size() || label_of(units_[at]) != byte) return false;
+    at ^= offset_of(units_[at]);
+  }
+  return true;
+}
+
 std::optional<std::string_view> Charsmap::shortest(std::string_view text) const {
   std::optional<std::string_view> out;
   if (empty()) return out;

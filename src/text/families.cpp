@@ -12,6 +12,8 @@ constexpr std::array<const char*, 7> kClipRoles = {"<|startoftext|>", "<|endofte
 constexpr std::array<const char*, 7> kGpt2Roles = {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", "", "", "", ""};
 constexpr std::array<const char*, 7> kQwen2Roles = {"", "<|endoftext|>", "<|endoftext|>", "", "<|endoftext|>", "", ""};
 constexpr std::array<const char*, 7> kLlamaRoles = {"<s>", "</s>", "<unk>", "", "", "", ""};
+constexpr std::array<const char*, 7> kGemmaRoles = {"<bos>", "<eos>", "<unk>", "", "<pad>", "", "<mask>"};
+constexpr std::array<const char*, 7> kT5Roles = {"", "</s>", "<unk>", "", "<pad>", "", ""};
 constexpr std::array<const char*, 7> kMpnetRoles = {"<s>", "</s>", "[UNK]", "</s>", "<pad>", "<s>", "<mask>"};
 
 constexpr Family kFamilies[] = {
@@ -21,11 +23,13 @@ constexpr Family kFamilies[] = {
     {"MobileBertTokenizer", " mobilebert ", FamilyKind::Bert, kBertRoles, true},
     {"MPNetTokenizer", " mpnet ", FamilyKind::Bert, kMpnetRoles, false},
     {"RobertaTokenizer", " roberta ", FamilyKind::Roberta, kRobertaRoles, false},
-    {"XLMRobertaTokenizer", " xlm-roberta ", FamilyKind::Other, kRobertaRoles, false},
+    {"XLMRobertaTokenizer", " xlm-roberta ", FamilyKind::XlmRoberta, kRobertaRoles, false},
     {"CLIPTokenizer", " clip clip_text_model ", FamilyKind::Clip, kClipRoles, false},
     {"GPT2Tokenizer", " gpt2 ", FamilyKind::Gpt2, kGpt2Roles, false},
     {"Qwen2Tokenizer", " qwen2 qwen2_moe qwen3 ", FamilyKind::Qwen2, kQwen2Roles, false},
-    {"LlamaTokenizer", " llama mistral mixtral ", FamilyKind::Other, kLlamaRoles, false},
+    {"LlamaTokenizer", " llama mistral mixtral ", FamilyKind::Llama, kLlamaRoles, false},
+    {"GemmaTokenizer", " gemma gemma2 gemma3 gemma3_text ", FamilyKind::Gemma, kGemmaRoles, false},
+    {"T5Tokenizer", " t5 mt5 umt5 ", FamilyKind::T5, kT5Roles, false},
 };
 
 constexpr const char* kBertStages = R"json({
@@ -130,9 +134,9 @@ Json bert_template(const Tokenizer& tokenizer) {
 }
 
 // [bos] A [eos], and for a pair [bos] A [eos] [bos] B [eos], as add_bos_token and add_eos_token ask.
-Json bos_eos_template(const Json& options, const Tokenizer& tokenizer) {
-  const bool has_bos = options.value("add_bos_token", false) && !tokenizer.role(Role::Bos).empty();
-  const bool has_eos = options.value("add_eos_token", false) && !tokenizer.role(Role::Eos).empty();
+Json bos_eos_template(const Json& options, const Tokenizer& tokenizer, bool adds_bos = false, bool adds_eos = false) {
+  const bool has_bos = options.value("add_bos_token", adds_bos) && !tokenizer.role(Role::Bos).empty();
+  const bool has_eos = options.value("add_eos_token", adds_eos) && !tokenizer.role(Role::Eos).empty();
   TemplateWriter writer;
   Json::Array single, pair;
   for (const int type : {0, 1}) {
@@ -141,6 +145,32 @@ Json bos_eos_template(const Json& options, const Tokenizer& tokenizer) {
     if (has_eos) writer.special(pair, tokenizer, Role::Eos, type);
     if (type == 0) single = pair;
   }
+  return writer.finish(std::move(single), std::move(pair));
+}
+
+// <s> A </s>, <s> A </s> </s> B </s>, all of type 0.
+Json xlm_roberta_template(const Tokenizer& tokenizer) {
+  TemplateWriter writer;
+  Json::Array single;
+  writer.special(single, tokenizer, Role::Cls, 0);
+  writer.text(single, "A", 0);
+  writer.special(single, tokenizer, Role::Sep, 0);
+  Json::Array pair = single;
+  writer.special(pair, tokenizer, Role::Sep, 0);
+  writer.text(pair, "B", 0);
+  writer.special(pair, tokenizer, Role::Sep, 0);
+  return writer.finish(std::move(single), std::move(pair));
+}
+
+// A </s>, A </s> B </s>, all of type 0.
+Json t5_template(const Tokenizer& tokenizer) {
+  TemplateWriter writer;
+  Json::Array single;
+  writer.text(single, "A", 0);
+  writer.special(single, tokenizer, Role::Eos, 0);
+  Json::Array pair = single;
+  writer.text(pair, "B", 0);
+  writer.special(pair, tokenizer, Role::Eos, 0);
   return writer.finish(std::move(single), std::move(pair));
 }
 
@@ -202,6 +232,15 @@ Json describe_post_processor(FamilyKind kind, const Json& options, const Tokeniz
     case FamilyKind::Clip:
       if (!has(Role::Bos) || !has(Role::Eos)) break;
       return roberta_processing(tokenizer, Role::Bos, Role::Eos, false, false);
+    case FamilyKind::Llama:
+    case FamilyKind::Gemma:
+      return bos_eos_template(options, tokenizer, true);
+    case FamilyKind::T5:
+      if (!has(Role::Eos)) break;
+      return t5_template(tokenizer);
+    case FamilyKind::XlmRoberta:
+      if (!has(Role::Cls) || !has(Role::Sep)) break;
+      return xlm_roberta_template(tokenizer);
     default:
       break;
   }

@@ -9,7 +9,7 @@
 
 namespace tenon::text {
 
-enum class FamilyKind { Bert, Gpt2, Roberta, Clip, Qwen2, Other };
+enum class FamilyKind { Bert, Gpt2, Roberta, Clip, Qwen2, Llama, Gemma, T5, XlmRoberta, Other };
 
 struct Family {
   const char* tokenizer_class;
@@ -24,7 +24,7 @@ const Family* find_family(std::string_view tokenizer_class);
 const Family* find_family_of_model(std::string_view model_type);
 std::span<const Family> all_families();
 
-/// The stages of a family that has vocab.txt (Bert) or vocab.json and merges.txt (the others). `options` is tokenizer_config.json.
+/// The stages of a family that has vocab.txt (Bert) or vocab.json and merges.txt (GPT-2 and its kin). `options` is tokenizer_config.json.
 /// The post-processor comes later: it needs the ids of the special tokens.
 void describe_stages(FamilyKind kind, const Json& options, TokenizerSpec& spec);
 /// Puts do_lower_case, strip_accents and tokenize_chinese_chars into a BertNormalizer; leaves others alone.

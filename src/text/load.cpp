@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "readers.h"
+#include "sentence_piece_stages.h"
 #include "tenon/core/error.h"
+#include "tenon/text/models/sentence_piece.h"
 #include "tenon/text/unicode.h"
 #include "tenon/text/utf8.h"
 #include "tiktoken.h"
@@ -219,8 +221,21 @@ Tokenizer Tokenizer::from_json(std::string_view json, std::string_view where) {
   return Tokenizer(spec);
 }
 
+namespace {
+
+// What the model's own library gives. What to_json() writes is the nearest that a tokenizer.json can say.
+Tokenizer from_sentence_piece(const SentencePieceFile& file) {
+  TokenizerSpec spec;
+  const bool has_stages = file.kind == SentencePieceFile::Kind::Unigram || file.kind == SentencePieceFile::Kind::Bpe;
+  if (has_stages) describe_sentence_piece(file, FamilyKind::Other, Json(Json::Object{}), spec);
+  return Tokenizer(spec, std::make_unique<SentencePiece>(file), std::make_unique<SentencePieceDecoder>(file));
+}
+
+}  // namespace
+
 Tokenizer Tokenizer::from_file(const std::string& path) {
   const std::string text = read_file(path);
+  if (SentencePieceFile::is_one(text)) return from_sentence_piece(SentencePieceFile(text, path));
   if (!is_tiktoken(text)) return from_json(text, path);
   TiktokenTexts texts;
   TokenizerSpec spec;

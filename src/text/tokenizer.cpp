@@ -51,13 +51,15 @@ class OffsetConverter {
 
 }  // namespace
 
-Tokenizer::Tokenizer(const TokenizerSpec& spec)
-    : normalizer_(make_normalizer(spec.normalizer)),
-      pre_tokenizer_(make_pre_tokenizer(spec.pre_tokenizer)),
-      model_(make_model(spec.model, spec.data)),
-      post_processor_(make_post_processor(spec.post_processor)),
-      decoder_(make_decoder(spec.decoder)),
-      pool_(std::make_shared<ScratchPool>()) {
+Tokenizer::Tokenizer(const TokenizerSpec& spec) : Tokenizer(spec, make_model(spec.model, spec.data), make_decoder(spec.decoder)) {
+  normalizer_ = make_normalizer(spec.normalizer);
+  pre_tokenizer_ = make_pre_tokenizer(spec.pre_tokenizer);
+  post_processor_ = make_post_processor(spec.post_processor);
+  added_.add(spec.added_tokens, model_->vocab(), normalizer_.get());
+}
+
+Tokenizer::Tokenizer(const TokenizerSpec& spec, std::unique_ptr<Model> model, std::unique_ptr<Decoder> decoder)
+    : model_(std::move(model)), decoder_(std::move(decoder)), pool_(std::make_shared<ScratchPool>()) {
   pool_->free.reserve(64);
   spec_.normalizer = spec.normalizer;
   spec_.pre_tokenizer = spec.pre_tokenizer;
@@ -66,7 +68,6 @@ Tokenizer::Tokenizer(const TokenizerSpec& spec)
   spec_.model = spec.model;
   spec_.truncation = spec.truncation;
   spec_.padding = spec.padding;
-  added_.add(spec.added_tokens, model_->vocab(), normalizer_.get());
 }
 
 void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
@@ -257,8 +258,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions&
 
 bool Tokenizer::cleans_up(const DecodeOptions& options) const {
   // as Transformers 5: old configurations ask for it where it would eat the text's own spaces
-  const bool is_bpe = spec_.model.value("type", "") == "BPE";
-  return options.clean_up.value_or(config_.clean_up_tokenization_spaces && !is_bpe);
+  return options.clean_up.value_or(config_.clean_up_tokenization_spaces && model_type() != "BPE");
 }
 
 int32_t Tokenizer::token_to_id(std::string_view token) const {

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <limits>
 
+#include "tenon/text/word_cache.h"
+
 namespace tenon::text {
 namespace {
 
@@ -20,16 +22,8 @@ ByteTrie make_trie(const Vocab& vocab) {
 
 }  // namespace
 
-// Words by their text: a direct-mapped table in which a newer word replaces an older one.
 struct Unigram::UnigramMemory : Model::Memory {
-  static constexpr size_t kWordBytes = 32, kWordTokens = 5, kSlots = 16384;
-  struct Entry {
-    uint8_t length = 0, count = 0;
-    std::array<uint8_t, kWordTokens> ends;
-    std::array<char, kWordBytes> word;
-    std::array<int32_t, kWordTokens> ids;
-  };
-  std::vector<Entry> entries = std::vector<Entry>(kSlots);
+  WordCache words;
   UnigramLattice<double> lattice;
 };
 
@@ -75,20 +69,10 @@ void Unigram::add_unknown(std::string_view word, uint32_t begin, uint32_t end, s
 }
 
 void Unigram::search(std::string_view word, std::vector<ModelToken>& out, UnigramMemory& memory) const {
-  auto& nodes = memory.lattice.nodes;
-  const double* scores = scores_.data();
-  memory.lattice.fill<double>(trie_, word, unk_score_, unk_id_,
-                              [scores](int32_t id, size_t) { return std::pair(true, scores[static_cast<size_t>(id)]); });
-  // from the last token back: each node learns where the token that starts there ends
-  auto end = static_cast<int32_t>(word.size());
-  int32_t next = -1;
-  for (int32_t at = end; at > 0;) {
-    const int32_t start = nodes[static_cast<size_t>(at)].start;
-    std::swap(nodes[static_cast<size_t>(at)].start, next);
-    next = at;
-    at = start;
-  }
-  nodes[0].start = next;
+  memory.lattice.fill(trie_, word, scores_.data(), unk_score_, unk_id_);
+  memory.lattice.reverse(word.size());
+  const auto& nodes = memory.lattice.nodes;
+  const auto end = static_cast<int32_t>(word.size());
   for (int32_t at = 0; at < end;) {
     int32_t stop = nodes[static_cast<size_t>(at)].start;
     const int32_t id = nodes[static_cast<size_t>(stop)].id;
@@ -108,31 +92,12 @@ void Unigram::tokenize(std::string_view word, std::vector<ModelToken>& out, Memo
   std::unique_ptr<Memory> own;
   if (!memory) memory = (own = make_memory()).get();
   auto& m = static_cast<UnigramMemory&>(*memory);
-  if (word.size() > UnigramMemory::kWordBytes) return search(word, out, m);
-  const uint64_t hash = Vocab::hash(Vocab::kSeed, word);
-  auto& entry = m.entries[static_cast<size_t>(hash * 0x9E3779B97F4A7C15u >> 40) % UnigramMemory::kSlots];
-  if (entry.length == word.size() && std::memcmp(entry.word.data(), word.data(), word.size()) == 0) {
-    uint32_t at = 0;
-    for (size_t i = 0; i < entry.count; ++i) {
-      out.push_back({entry.ids[i], at, entry.ends[i]});
-      at = entry.ends[i];
-    }
-    return;
-  }
+  WordCache::Entry* entry = m.words.place(word);
+  if (!entry) return search(word, out, m);
+  if (WordCache::recall(*entry, word, 0, out)) return;
   const size_t first = out.size();
   search(word, out, m);
-  const size_t count = out.size() - first;
-  if (count > UnigramMemory::kWordTokens) return;
-  // the bytes of one character have the same place and cannot be told from their ends
-  for (size_t i = first + 1; i < out.size(); ++i)
-    if (out[i].begin != out[i - 1].end) return;
-  entry.length = static_cast<uint8_t>(word.size());
-  entry.count = static_cast<uint8_t>(count);
-  std::memcpy(entry.word.data(), word.data(), word.size());
-  for (size_t i = 0; i < count; ++i) {
-    entry.ids[i] = out[first + i].id;
-    entry.ends[i] = static_cast<uint8_t>(out[first + i].end);
-  }
+  WordCache::keep(*entry, word, 0, out, first);
 }
 
 }  // namespace tenon::text

@@ -21,6 +21,8 @@ class Charsmap {
   std::optional<std::string_view> shortest(std::string_view text) const;
   /// The length of the longest such sequence (0 if there is none) and its replacement.
   std::pair<size_t, std::string_view> longest(std::string_view text) const;
+  /// Whether some sequence with a rule starts with `text`, or is it.
+  bool has_path(std::string_view text) const;
 
  private:
   // Calls found(length, place of the replacement) for each sequence that the text starts with until it returns false.

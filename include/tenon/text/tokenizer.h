@@ -71,7 +71,8 @@ struct TokenizerSpec {
 /// Const methods may be called from several threads at once. Texts are UTF-8; damaged parts count as U+FFFD.
 class Tokenizer {
  public:
-  /// Reads a tokenizer.json. Errors: Error(File); Error(Format) naming what is damaged or unknown; Error(Type); Error(Limit).
+  /// Reads a tokenizer.json, a SentencePiece model or a rank file of tiktoken; the content says which. The latter two give what those
+  /// libraries give: special tokens in a text are plain text, and none are added. Errors: Error(File); Error(Format) naming what is damaged or unknown; Error(Type); Error(Limit).
   static Tokenizer from_file(const std::string& path);
   static Tokenizer from_json(std::string_view json, std::string_view where = "tokenizer.json");
   /// Reads a checkpoint's folder: tokenizer.json, or vocab.txt, or vocab.json and merges.txt; with tokenizer_config.json,
@@ -79,6 +80,8 @@ class Tokenizer {
   /// Errors: as from_file(); Error(File) naming what was looked for.
   static Tokenizer from_folder(const std::string& path);
   explicit Tokenizer(const TokenizerSpec& spec);
+  /// A tokenizer whose model sees texts as they are, and the decoder that belongs to it; `spec` is what to_json() will write.
+  Tokenizer(const TokenizerSpec& spec, std::unique_ptr<Model> model, std::unique_ptr<Decoder> decoder);
 
   /// Errors: Error(Limit) for contradictory options: max_length below the specials, a stride that leaves nothing, padding without a
   /// pad token, only_second without a second text, a truncation that would remove a text.
@@ -130,6 +133,9 @@ class Tokenizer {
   /// Ids of the tokens that decode(skip_special_tokens) skips.
   std::vector<int32_t> special_ids() const;
   size_t num_special_tokens_to_add(bool is_pair = false) const { return post_processor_ ? post_processor_->added(is_pair) : 0; }
+
+  /// "WordPiece", "BPE", "Unigram" or "WordLevel".
+  std::string model_type() const { return spec_.model.value("type", ""); }
 
   const TokenizerConfig& config() const { return config_; }
   TokenizerConfig& config() { return config_; }

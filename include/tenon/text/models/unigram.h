@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,10 +23,9 @@ struct UnigramLattice {
   };
   std::vector<Node> nodes;
 
-  /// Fills the lattice. `score_of(id, length)` is a token's score; a character that is no token counts as `unk_id`.
-  /// Of equal sums the first one found stays. What that is in bits is part of the answer: sums are made in `Sum` and kept as `Score`.
-  template <class Sum, class ScoreOf>
-  void fill(const ByteTrie& trie, std::string_view text, Sum unk_score, int32_t unk_id, ScoreOf&& score_of) {
+  /// Fills the lattice; scores are those of the tokens by id, and a character that is no token counts as `unk_id`. Of equal sums the first
+  /// one found stays, so the type that they are rounded to is part of the answer.
+  void fill(const ByteTrie& trie, std::string_view text, const Score* scores, Score unk_score, int32_t unk_id) {
     if (nodes.size() < text.size() + 1) nodes.resize(text.size() + 1);
     for (size_t i = 1; i <= text.size(); ++i) nodes[i].start = -1;
     nodes[0].score = 0;
@@ -36,21 +34,31 @@ struct UnigramLattice {
       const Score here = nodes[at].score;
       const size_t length = char_length(text[at]);
       bool has_char = false;
-      auto offer = [&](size_t n, int32_t id, Sum score) {
+      const auto offer = [&](size_t n, int32_t id, Score score) {
         Node& target = nodes[at + n];
-        const Sum sum = score + static_cast<Sum>(here);
-        if (target.start >= 0 && !(sum > static_cast<Sum>(target.score))) return;
-        target = {static_cast<Score>(sum), static_cast<int32_t>(at), id};
+        const Score sum = score + here;
+        if (target.start >= 0 && !(sum > target.score)) return;
+        target = {sum, static_cast<int32_t>(at), id};
       };
       trie.for_each_prefix(text.data() + at, end, [&](size_t n, int32_t id) {
-        const auto [is_used, score] = score_of(id, n);
-        if (!is_used) return;
-        offer(n, id, score);
+        offer(n, id, scores[static_cast<size_t>(id)]);
         has_char = has_char || n == length;
       });
       if (!has_char) offer(length, unk_id, unk_score);
       at += length;
     }
+  }
+
+  /// Turns the way to the end around: from here on `start` of a node is the end of the token that starts there, -1 at the end.
+  void reverse(size_t size) {
+    int32_t next = -1;
+    for (auto at = static_cast<int32_t>(size); at > 0;) {
+      const int32_t start = nodes[static_cast<size_t>(at)].start;
+      nodes[static_cast<size_t>(at)].start = next;
+      next = at;
+      at = start;
+    }
+    nodes[0].start = next;
   }
 };
 
