@@ -16,6 +16,12 @@ bool ends_with(const std::string& s, const std::string& suffix) {
   return s.size() >= suffix.size() && s.compare(s.size() - suffix.size(), suffix.size(), suffix) == 0;
 }
 
+bool is_buffer(const std::string& name) {
+  for (const char* end : {"position_ids", ".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq"})
+    if (ends_with(name, end)) return true;
+  return false;
+}
+
 std::string list(std::vector<std::string> names, size_t most = 8) {
   std::string s;
   for (size_t i = 0; i < names.size() && i < most; ++i) s += (i ? ", " : "") + names[i];
@@ -62,11 +68,11 @@ class Loader final : public nn::Visitor {
     loaded_[name] = t;
   }
 
-  /// Names that no parameter asked for. Position indices that old versions stored are no weights.
+  /// Names that no parameter asked for, buffers that old versions stored apart: positions, masks, frequencies.
   void finish() {
     if (!checkpoint_) return;
     for (const std::string& name : checkpoint_->names())
-      if (!used_.count(name) && !ends_with(name, "position_ids")) report.unexpected.push_back(name);
+      if (!used_.count(name) && !is_buffer(name)) report.unexpected.push_back(name);
     check(report.missing.empty() || options_.allow_missing, ErrorCode::Format, "load", checkpoint_->folder(), ": ", report.missing.size(),
           " weights are missing: ", list(report.missing),
           report.unexpected.empty() ? "" : "; the checkpoint holds instead: ", list(report.unexpected));
@@ -189,7 +195,7 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
   const Json config = merged(checkpoint.config(), options.config_overrides);
   std::unique_ptr<Model> model = make(config, options.class_name);
-  Loader loader(&checkpoint, config, model->base_prefix(), options);
+  Loader loader(&checkpoint, model->config(), model->base_prefix(), options);
   model->visit(loader);
   loader.finish();
   if (report) *report = std::move(loader.report);
@@ -200,7 +206,7 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
 std::unique_ptr<Model> from_config(Context& ctx, const Json& config, const LoadOptions& options) {
   const Json full = merged(config, options.config_overrides);
   std::unique_ptr<Model> model = make(full, options.class_name);
-  Loader loader(nullptr, full, model->base_prefix(), options);
+  Loader loader(nullptr, model->config(), model->base_prefix(), options);
   model->visit(loader);
   if (options.pack) model->pack(ctx, precision_of(full, options));
   return model;

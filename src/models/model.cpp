@@ -27,6 +27,7 @@ class Packer final : public nn::Visitor {
   void fused(std::span<const std::string>, std::span<nn::Linear* const> layers, nn::FusedLinear& fused) override {
     fused.pack(ctx_, layers, format_);
   }
+  void packable(nn::Packable& part) override { part.pack(ctx_, format_); }
 
  private:
   Context& ctx_;
@@ -56,6 +57,7 @@ class Unpacker final : public nn::Visitor {
     fused.unpack();
     for (size_t i = 0; i < names.size(); ++i) linear(names[i], *layers[i]);
   }
+  void packable(nn::Packable& part) override { part.unpack(); }
 
  private:
   std::vector<std::pair<uint64_t, Tensor>> done_;

@@ -3,6 +3,7 @@
 
 #include "tenon/models/bert.h"
 #include "tenon/models/clip.h"
+#include "tenon/models/decoder.h"
 #include "tenon/models/vit.h"
 
 namespace tenon::models {
@@ -26,6 +27,18 @@ std::unique_ptr<Model> make_clip_tower(const char* name, const Json& config) {
   return std::make_unique<ClipTower<Tower>>(name, config, projection);
 }
 
+constexpr DecoderFamily kGpt2{DecoderKind::Gpt2, kGpt2Names}, kLlama{DecoderKind::Llama, kLlamaNames}, kMistral{DecoderKind::Mistral, kLlamaNames},
+    kQwen2{DecoderKind::Qwen2, kLlamaNames}, kQwen3{DecoderKind::Qwen3, kLlamaNames}, kMixtral{DecoderKind::Mixtral, kMixtralNames},
+    kOlmoe{DecoderKind::Olmoe, kLlamaNames}, kQwen2Moe{DecoderKind::Qwen2Moe, kQwen2MoeNames}, kQwen3Moe{DecoderKind::Qwen3Moe, kLlamaNames},
+    kDeepseek{DecoderKind::Deepseek, kLlamaNames}, kDeepseekV2{DecoderKind::DeepseekV2, kLlamaNames},
+    kDeepseekV3{DecoderKind::DeepseekV3, kLlamaNames};
+
+template <const DecoderFamily& family, Decoder::Head head>
+std::unique_ptr<Model> make_decoder(const char* name, const Json& config) {
+  return std::make_unique<Decoder>(name, family, config, head);
+}
+
+constexpr const char* kCausal = "AutoModelForCausalLM";
 constexpr const char* kSequence = "AutoModelForSequenceClassification";
 constexpr const char* kMasked = "AutoModelForMaskedLM";
 
@@ -42,6 +55,40 @@ constexpr Entry kTable[] = {
     {"xlm-roberta", "XLMRobertaModel", "AutoModel", make_bert<BertModel, kRoberta>},
     {"xlm-roberta", "XLMRobertaForSequenceClassification", kSequence, make_bert<BertForSequenceClassification, kRoberta>},
     {"xlm-roberta", "XLMRobertaForMaskedLM", kMasked, make_bert<BertForMaskedLM, kRoberta>},
+    {"gpt2", "GPT2Model", "AutoModel", make_decoder<kGpt2, Decoder::Head::None>},
+    {"gpt2", "GPT2LMHeadModel", kCausal, make_decoder<kGpt2, Decoder::Head::CausalLm>},
+    {"gpt2", "GPT2ForSequenceClassification", kSequence, make_decoder<kGpt2, Decoder::Head::Classifier>},
+    {"llama", "LlamaModel", "AutoModel", make_decoder<kLlama, Decoder::Head::None>},
+    {"llama", "LlamaForCausalLM", kCausal, make_decoder<kLlama, Decoder::Head::CausalLm>},
+    {"llama", "LlamaForSequenceClassification", kSequence, make_decoder<kLlama, Decoder::Head::Classifier>},
+    {"mistral", "MistralModel", "AutoModel", make_decoder<kMistral, Decoder::Head::None>},
+    {"mistral", "MistralForCausalLM", kCausal, make_decoder<kMistral, Decoder::Head::CausalLm>},
+    {"mistral", "MistralForSequenceClassification", kSequence, make_decoder<kMistral, Decoder::Head::Classifier>},
+    {"qwen2", "Qwen2Model", "AutoModel", make_decoder<kQwen2, Decoder::Head::None>},
+    {"qwen2", "Qwen2ForCausalLM", kCausal, make_decoder<kQwen2, Decoder::Head::CausalLm>},
+    {"qwen2", "Qwen2ForSequenceClassification", kSequence, make_decoder<kQwen2, Decoder::Head::Classifier>},
+    {"qwen3", "Qwen3Model", "AutoModel", make_decoder<kQwen3, Decoder::Head::None>},
+    {"qwen3", "Qwen3ForCausalLM", kCausal, make_decoder<kQwen3, Decoder::Head::CausalLm>},
+    {"qwen3", "Qwen3ForSequenceClassification", kSequence, make_decoder<kQwen3, Decoder::Head::Classifier>},
+    {"mixtral", "MixtralModel", "AutoModel", make_decoder<kMixtral, Decoder::Head::None>},
+    {"mixtral", "MixtralForCausalLM", kCausal, make_decoder<kMixtral, Decoder::Head::CausalLm>},
+    {"mixtral", "MixtralForSequenceClassification", kSequence, make_decoder<kMixtral, Decoder::Head::Classifier>},
+    {"olmoe", "OlmoeModel", "AutoModel", make_decoder<kOlmoe, Decoder::Head::None>},
+    {"olmoe", "OlmoeForCausalLM", kCausal, make_decoder<kOlmoe, Decoder::Head::CausalLm>},
+    {"qwen2_moe", "Qwen2MoeModel", "AutoModel", make_decoder<kQwen2Moe, Decoder::Head::None>},
+    {"qwen2_moe", "Qwen2MoeForCausalLM", kCausal, make_decoder<kQwen2Moe, Decoder::Head::CausalLm>},
+    {"qwen2_moe", "Qwen2MoeForSequenceClassification", kSequence, make_decoder<kQwen2Moe, Decoder::Head::Classifier>},
+    {"qwen3_moe", "Qwen3MoeModel", "AutoModel", make_decoder<kQwen3Moe, Decoder::Head::None>},
+    {"qwen3_moe", "Qwen3MoeForCausalLM", kCausal, make_decoder<kQwen3Moe, Decoder::Head::CausalLm>},
+    {"qwen3_moe", "Qwen3MoeForSequenceClassification", kSequence, make_decoder<kQwen3Moe, Decoder::Head::Classifier>},
+    {"deepseek", "DeepseekModel", "AutoModel", make_decoder<kDeepseek, Decoder::Head::None>},
+    {"deepseek", "DeepseekForCausalLM", kCausal, make_decoder<kDeepseek, Decoder::Head::CausalLm>},
+    {"deepseek_v2", "DeepseekV2Model", "AutoModel", make_decoder<kDeepseekV2, Decoder::Head::None>},
+    {"deepseek_v2", "DeepseekV2ForCausalLM", kCausal, make_decoder<kDeepseekV2, Decoder::Head::CausalLm>},
+    {"deepseek_v2", "DeepseekV2ForSequenceClassification", kSequence, make_decoder<kDeepseekV2, Decoder::Head::Classifier>},
+    {"deepseek_v3", "DeepseekV3Model", "AutoModel", make_decoder<kDeepseekV3, Decoder::Head::None>},
+    {"deepseek_v3", "DeepseekV3ForCausalLM", kCausal, make_decoder<kDeepseekV3, Decoder::Head::CausalLm>},
+    {"deepseek_v3", "DeepseekV3ForSequenceClassification", kSequence, make_decoder<kDeepseekV3, Decoder::Head::Classifier>},
     {"vit", "ViTModel", "AutoModel", make_vit<Vit::Head::Pooler>},
     {"vit", "ViTForImageClassification", "AutoModelForImageClassification", make_vit<Vit::Head::Classifier>},
     {"clip", "CLIPModel", "AutoModel", make_clip},

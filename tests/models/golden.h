@@ -56,7 +56,9 @@ inline double relative_error(const Tensor& a, const Tensor& b, const Tensor& mas
   const Tensor x = a.to(DType::F32), y = b.to(DType::F32);
   std::vector<int64_t> keep;
   int64_t rows = 0;
-  if (mask.defined() && a.rank() == 3 && a.size(0) == mask.size(0) && a.size(1) == mask.size(1)) {
+  const bool by_position = mask.defined() && ((a.rank() == 3 && a.size(0) == mask.size(0) && a.size(1) == mask.size(1)) ||
+                                              (a.rank() == 2 && a.size(0) == mask.numel()));
+  if (by_position) {
     const Tensor m = mask.to(DType::I64);
     keep.assign(m.data<int64_t>(), m.data<int64_t>() + m.numel());
     rows = mask.numel();

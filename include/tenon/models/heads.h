@@ -57,4 +57,16 @@ inline Tensor token_loss(Context& ctx, const Tensor& logits, const Tensor& label
   return ops::cross_entropy(ctx, ops::reshape(ctx, logits, {N, logits.size(2)}), read_ids(labels, "labels"));
 }
 
+/// Cross-entropy of a causal language model: position t is to predict label t + 1.
+/// Shapes: logits (B,T,V), labels (B,T), -100 is not counted -> scalar.
+inline Tensor next_token_loss(Context& ctx, const Tensor& logits, const Tensor& labels) {
+  const int64_t B = logits.size(0), T = logits.size(1), N = B * T;
+  check(labels.numel() == N, ErrorCode::Shape, "labels", "expected ", Shape{B, T}, ", got ", labels.shape());
+  const std::vector<int64_t> given = read_ids(labels, "labels");
+  std::vector<int64_t> next(given.size(), -100);
+  for (int64_t i = 0; i + 1 < N; ++i)
+    if (i % T + 1 < T) next[static_cast<size_t>(i)] = given[static_cast<size_t>(i) + 1];
+  return ops::cross_entropy(ctx, ops::reshape(ctx, logits, {N, logits.size(2)}), next);
+}
+
 }  // namespace tenon::models

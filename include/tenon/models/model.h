@@ -22,6 +22,7 @@ struct Inputs {
   bool output_attentions = false;
   bool interpolate_pos_encoding = false;  // ViT, CLIP vision: images of another size than the checkpoint's
   bool return_loss = false;               // CLIP: the contrastive loss
+  bool output_router_logits = false;      // mixtures of experts: router_logits and, where the family has one, aux_loss
 
   /// Calls f(name, tensor) for each tensor member.
   template <class F>
@@ -44,6 +45,8 @@ struct Outputs {
   Tensor pooler_output;      // (B,C)
   std::vector<Tensor> hidden_states;  // layers + 1 of (B,T,C)
   std::vector<Tensor> attentions;     // layers of (B,H,T,T) float32
+  Tensor aux_loss;                    // scalar: load balance of a mixture of experts
+  std::vector<Tensor> router_logits;  // layers with experts of (B*T,E) float32
 
   /// Calls f(name, tensor or vector of tensors) for each member in Transformers' order.
   template <class F>
@@ -51,6 +54,7 @@ struct Outputs {
     f("loss", loss), f("logits", logits), f("logits_per_image", logits_per_image), f("logits_per_text", logits_per_text);
     f("text_embeds", text_embeds), f("image_embeds", image_embeds), f("last_hidden_state", last_hidden_state);
     f("pooler_output", pooler_output), f("hidden_states", hidden_states), f("attentions", attentions);
+    f("aux_loss", aux_loss), f("router_logits", router_logits);
   }
 };
 

@@ -32,7 +32,7 @@ class Linear {
   /// Errors: Error(Shape) if x does not end in `in`.
   Tensor forward(Context& ctx, const Tensor& x, Activation act = Activation::None, const Tensor& residual = {}) const {
     if (packed.data.defined() && !ctx.recorder()) return ops::linear(ctx, x, packed, bias, act, residual);
-    return ops::linear(ctx, x, matrix(ctx), bias, act, residual);
+    return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
   }
 
   /// The weight has another shape on disk, with the same elements (a convolution whose stride is its kernel).
@@ -41,28 +41,42 @@ class Linear {
     return *this;
   }
 
+  /// The weight is (in, out) on disk and in memory, as GPT-2's Conv1D has it.
+  Linear& stored_in_out() {
+    in_out_ = true;
+    return stored_as({in_, out_});
+  }
+
   void visit(const std::string& name, Visitor& v) {
     v.parameter(name + ".weight", weight, stored_.rank() ? stored_ : Shape{out_, in_}, {.tied = tied_weight});
     if (has_bias_) v.parameter(name + ".bias", bias, {out_}, {.init = Init::Zeros});
   }
   /// Packs the weight for inference and lets go of the mapped pages it came from.
   void pack(Context& ctx, WeightFormat format) {
-    packed = quant::pack(ctx, weight.view({out_, in_}), format);
+    packed = quant::pack(ctx, in_out_ ? transposed() : weight.view({out_, in_}), format);
     io::release_pages(weight);
   }
   void unpack() { packed = {}; }
 
-  Tensor weight;               // (out, in)
+  Tensor weight;               // (out, in), or as stored
   Tensor bias;                 // (out) float32, or undefined
   quant::PackedWeight packed;  // set once packed
   std::string tied_weight;     // the parameter whose weight this layer shares ("" = its own)
 
  private:
-  Tensor matrix(Context& ctx) const { return weight.rank() == 2 ? weight : ops::reshape(ctx, weight, {out_, in_}); }
+  Tensor matrix(Context& ctx) const { return weight.rank() == 2 || in_out_ ? weight : ops::reshape(ctx, weight, {out_, in_}); }
+
+  Tensor transposed() const {
+    const Tensor from = weight.to(DType::F32);
+    Tensor to = Tensor::empty({out_, in_}, DType::F32);
+    for (int64_t i = 0; i < in_; ++i)
+      for (int64_t o = 0; o < out_; ++o) to.data<float>()[o * in_ + i] = std::as_const(from).data<float>()[i * out_ + o];
+    return to;
+  }
 
   int64_t in_ = 0, out_ = 0;
   Shape stored_;
-  bool has_bias_ = true, precise_ = false;
+  bool has_bias_ = true, precise_ = false, in_out_ = false;
 };
 
 /// Several Linears over the same input, packed as one wide matmul.

@@ -4,12 +4,26 @@
 #include <span>
 #include <string>
 
+#include "tenon/core/kernels.h"
 #include "tenon/core/tensor.h"
+
+namespace tenon {
+class Context;
+}
 
 namespace tenon::nn {
 
 class Linear;
 struct FusedLinear;
+
+/// A part of a model that makes packed weights of its own from parameters that it has listed: the experts of a mixture, the absorbed
+/// matrices of latent attention.
+class Packable {
+ public:
+  virtual ~Packable() = default;
+  virtual void pack(Context& ctx, WeightFormat format) = 0;
+  virtual void unpack() = 0;
+};
 
 /// How a parameter that no checkpoint holds starts.
 enum class Init : uint8_t { Normal, Zeros, Ones };
@@ -36,6 +50,8 @@ class Visitor {
   virtual void linear(const std::string& name, Linear& layer);
   /// Linears with the same input whose weights may be packed as one (query, key, value); by default each is visited.
   virtual void fused(std::span<const std::string> names, std::span<Linear* const> layers, FusedLinear& fused);
+  /// A part that packs weights itself, after its parameters were listed.
+  virtual void packable(Packable&) {}
 };
 
 }  // namespace tenon::nn

@@ -1,6 +1,7 @@
 // Sums, products and changes of type or shape.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -106,6 +107,26 @@ inline Tensor scale(Context& ctx, const Tensor& x, float factor) {
   if (recording(ctx, "scale", x))
     ctx.recorder()->record("scale", {y}, {x}, [factor](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
       return {detail::scaled(c, dy[0], factor)};
+    });
+  return y;
+}
+
+/// y = x where low <= x <= high, else the bound; its gradient is that of x inside and 0 outside.
+/// Shapes: x (...) f32|bf16 -> (...).
+/// Errors: Error(Type).
+inline Tensor clamp(Context& ctx, const Tensor& x, float low, float high) {
+  detail::check_f32_or_bf16(x, "clamp", "x");
+  const Tensor from = x.to(DType::F32);
+  Tensor y = from.clone();
+  for (float& v : std::span(y.data<float>(), static_cast<size_t>(y.numel()))) v = std::min(std::max(v, low), high);
+  y = y.to(x.dtype());
+  if (recording(ctx, "clamp", x))
+    ctx.recorder()->record("clamp", {y}, {x}, [x, low, high](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      Tensor dx = c.empty(x.shape(), DType::F32);
+      const float *d = dy[0].data<float>(), *from0 = x.data<float>();
+      float* to = dx.data<float>();
+      for (int64_t i = 0; i < x.numel(); ++i) to[i] = from0[i] >= low && from0[i] <= high ? d[i] : 0;
+      return {dx};
     });
   return y;
 }

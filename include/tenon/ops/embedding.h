@@ -1,6 +1,7 @@
 // Rows picked from a table, and rows put into place.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "tenon/ops/checks.h"
@@ -21,25 +22,27 @@ inline Tensor picked(Context& ctx, const Tensor& table, std::span<const int64_t>
   return y;
 }
 
-/// Records that y = table[index], for a table of float32.
-inline void record_picked(Context& ctx, std::string_view op, const Tensor& y, const Tensor& table, std::span<const int64_t> index) {
+/// Records that y = table[index], for a table of float32. Row `padding` of the table gets no gradient.
+inline void record_picked(Context& ctx, std::string_view op, const Tensor& y, const Tensor& table, std::span<const int64_t> index,
+                          int64_t padding = -1) {
   ctx.recorder()->record(op, {y}, {table},
-                         [shape = table.shape(), index = std::vector<int64_t>(index.begin(), index.end())](
+                         [shape = table.shape(), index = std::vector<int64_t>(index.begin(), index.end()), padding](
                              Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                            Tensor d = c.zeros(shape, DType::F32);
                            c.kernels().scatter_add_rows(d.data<float>(), dy[0].data<float>(), index.data(),
                                                         static_cast<int64_t>(index.size()), shape[-1]);
+                           if (padding >= 0 && padding < shape[0]) std::fill_n(d.data<float>() + padding * shape[-1], shape[-1], 0.0f);
                            return {d};
                          });
 }
 
 }  // namespace detail
 
-/// y[i] = table[ids[i]].
+/// y[i] = table[ids[i]]. Row `padding`, if there is one, is never trained through this op.
 /// Shapes: table (V,C) f32|bf16|f16, n ids -> y (n,C) of type `out` (f32|bf16).
 /// Errors: Error(Limit) naming the first id outside [0, V), `what` says what it is ("token id"); Error(Shape), Error(Type).
 /// Source: torch.nn.functional.embedding.
-inline Tensor embedding(Context& ctx, const Tensor& table, std::span<const int64_t> ids, DType out, const char* what) {
+inline Tensor embedding(Context& ctx, const Tensor& table, std::span<const int64_t> ids, DType out, const char* what, int64_t padding = -1) {
   check(table.defined() && table.rank() == 2, ErrorCode::Shape, "embedding", "table: expected (V, C), got ", table.describe());
   check(table.dtype() == DType::F32 || table.dtype() == DType::BF16 || table.dtype() == DType::F16, ErrorCode::Type, "embedding",
         "table: expected float32, bfloat16 or float16, got ", table.describe());
@@ -48,7 +51,7 @@ inline Tensor embedding(Context& ctx, const Tensor& table, std::span<const int64
   Tensor y = detail::picked(ctx, table, ids, out);
   if (recording(ctx, "embedding", table)) {
     detail::check_f32(y, "embedding", "output with gradients");
-    detail::record_picked(ctx, "embedding", y, table, ids);
+    detail::record_picked(ctx, "embedding", y, table, ids, padding);
   }
   return y;
 }

@@ -25,7 +25,7 @@ inline void check_linear(const Tensor& x, int64_t N, int64_t K, const Tensor& bi
 }
 
 /// x w^T + bias as float32, the bias laid down first and the product added to it.
-inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, int64_t M, int64_t N, int64_t K) {
+inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, bool in_out, int64_t M, int64_t N, int64_t K) {
   Tensor y = ctx.empty(with_last(x.shape(), N), DType::F32);
   if (y.numel() == 0) return y;
   float* to = y.data<float>();
@@ -45,7 +45,7 @@ inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const T
                           .b = w.raw(),
                           .type = x.dtype(),
                           .c_type = DType::F32,
-                          .trans_b = true,
+                          .trans_b = !in_out,
                           .accumulate = filled,
                           .M = M,
                           .N = N,
@@ -58,13 +58,14 @@ inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const T
 
 /// y = act(x w^T + bias) + residual on a weight as it lies in the checkpoint. When something wants a gradient, it is recorded as a
 /// linear layer, an activation and a sum.
-/// Shapes: x (...,K) f32|bf16, w (N,K) f32|bf16|f16 (used in x's type), bias (N) f32 or {}, residual (...,N) as x or {} -> (...,N) as x.
+/// Shapes: x (...,K) f32|bf16, w (N,K), or (K,N) if in_out, f32|bf16|f16 (used in x's type), bias (N) f32 or {}, residual (...,N) as x or
+/// {} -> (...,N) as x.
 /// Errors: Error(Shape), Error(Type), also for a gradient with anything but float32.
 /// Source: torch.nn.functional.linear.
 inline Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Activation act = Activation::None,
-                     const Tensor& residual = {}) {
-  check(w.defined() && w.rank() == 2, ErrorCode::Shape, "linear", "weight: expected (N, K), got ", w.describe());
-  const int64_t N = w.size(0), K = w.size(1);
+                     const Tensor& residual = {}, bool in_out = false) {
+  check(w.defined() && w.rank() == 2, ErrorCode::Shape, "linear", "weight: expected a matrix, got ", w.describe());
+  const int64_t N = w.size(in_out ? 1 : 0), K = w.size(in_out ? 0 : 1);
   detail::check_linear(x, N, K, bias, residual);
   const int64_t M = detail::matrix_of(x, "linear", "x").N;
   const bool record = recording(ctx, "linear", x, w, bias);
@@ -72,14 +73,15 @@ inline Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tenso
     detail::check_f32(x, "linear", "x with gradients");
     detail::check_f32(w, "linear", "weight with gradients");
   }
-  Tensor y = detail::linear_f32(ctx, x, cast(ctx, w, x.dtype()), bias, M, N, K);
+  Tensor y = detail::linear_f32(ctx, x, cast(ctx, w, x.dtype()), bias, in_out, M, N, K);
   if (record)
     ctx.recorder()->record("linear", {y}, {x, w, bias},
                            [=, want_x = ctx.wants(x), want_w = ctx.wants(w), want_b = ctx.wants(bias)](
                                Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                              Tensor dx, dw, db;
-                             if (want_x) dx = detail::product_of(c, dy[0], w, false, false, M, K, N).view(x.shape());
-                             if (want_w) dw = detail::product_of(c, dy[0], x, true, false, N, K, M);
+                             if (want_x) dx = detail::product_of(c, dy[0], w, false, in_out, M, K, N).view(x.shape());
+                             if (want_w && in_out) dw = detail::product_of(c, x, dy[0], true, false, K, N, M);
+                             if (want_w && !in_out) dw = detail::product_of(c, dy[0], x, true, false, N, K, M);
                              if (want_b) db = detail::column_sums(c, dy[0], M, N);
                              return {dx, dw, db};
                            });

@@ -1,0 +1,313 @@
+// Decoders: GPT-2, Llama, Mistral, Qwen, Mixtral, OLMoE and DeepSeek are one model whose configuration says what it is made of.
+#pragma once
+
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tenon/models/decoder_config.h"
+#include "tenon/models/heads.h"
+#include "tenon/nn/packed_rows.h"
+#include "tenon/ops/router_loss.h"
+
+namespace tenon::models {
+
+class DecoderLayer {
+ public:
+  DecoderLayer(const DecoderConfig& c, int64_t index)
+      : norm1_(c.hidden_size, c.norm_eps, c.layer_norm), norm2_(c.hidden_size, c.norm_eps, c.layer_norm), index_(index) {
+    if (c.latent) {
+      latent_.emplace(c.mla);
+    } else {
+      nn::GqaConfig g = c.gqa;
+      g.window = c.windows[static_cast<size_t>(index)];
+      grouped_.emplace(g);
+    }
+    if (c.sparse[static_cast<size_t>(index)]) {
+      moe_.emplace(c.moe);
+    } else {
+      mlp_.emplace(c.hidden_size, c.intermediate_size, c.act, c.gated_mlp, c.mlp_bias);
+      if (c.in_out) mlp_->up.stored_in_out(), mlp_->down.stored_in_out();
+    }
+  }
+
+  bool sparse() const { return moe_.has_value(); }
+  /// Shapes: x (N,C) -> (N,C). routing, if not null, gets what the router of a mixture decided.
+  Tensor forward(Context& ctx, const Tensor& x, const nn::DecoderRows& rows, ops::Routing* routing) const {
+    const Tensor normed = norm1_.forward(ctx, x);
+    const Tensor h = latent_ ? latent_->forward(ctx, normed, rows, index_, x) : grouped_->forward(ctx, normed, rows, index_, x);
+    const Tensor inner = norm2_.forward(ctx, h);
+    return moe_ ? moe_->forward(ctx, inner, h, routing) : mlp_->forward(ctx, inner, h);
+  }
+  void visit(const std::string& prefix, const DecoderNames& n, nn::Visitor& v) {
+    norm1_.visit(nn::join(prefix, n.norm1), v);
+    const std::string attention = nn::join(prefix, n.attention), mlp = nn::join(prefix, n.mlp);
+    latent_ ? latent_->visit(attention, v) : grouped_->visit(attention, n.gqa, v);
+    norm2_.visit(nn::join(prefix, n.norm2), v);
+    moe_ ? moe_->visit(mlp, n.moe, v) : mlp_->visit(mlp, n.dense, v);
+  }
+  nn::CacheLayout cache_layout() const {
+    if (latent_) return {.k_width = latent_->cache_width(), .v_width = 0};
+    return {.k_width = grouped_->cache_width(), .v_width = grouped_->cache_width()};
+  }
+
+ private:
+  nn::AnyNorm norm1_, norm2_;
+  std::optional<nn::GroupedQueryAttention> grouped_;
+  std::optional<nn::LatentAttention> latent_;
+  std::optional<nn::Mlp> mlp_;
+  std::optional<nn::MoeLayer> moe_;
+  int64_t index_;
+};
+
+/// The class of one checkpoint: without a head, with a language model's, or with a classifier's.
+class Decoder final : public Model {
+ public:
+  enum class Head : uint8_t { None, CausalLm, Classifier };
+
+  Decoder(const char* class_name, const DecoderFamily& family, const Json& json, Head head)
+      : Model(json), class_name_(class_name), names_(family.names), config_(family.kind, json), head_(head), rope_(make_rope(config_)),
+        norm_(config_.hidden_size, config_.norm_eps, config_.layer_norm) {
+    config().set("tie_word_embeddings", config_.tie_word_embeddings);
+    for (int64_t i = 0; i < config_.num_layers; ++i) layers_.emplace_back(config_, i);
+    if (head == Head::CausalLm) {
+      top_ = nn::Linear(config_.hidden_size, config_.vocab_size, false);
+      top_.tied_weight = nn::join(nn::join(names_.prefix, names_.embedding), "weight");
+    } else if (head == Head::Classifier) {
+      top_ = nn::Linear(nn::Linear(config_.hidden_size, read_num_labels(json), false).keep_precise());
+    }
+  }
+  std::string class_name() const override { return class_name_; }
+  std::string base_prefix() const override { return names_.prefix; }
+  const DecoderConfig& decoder_config() const { return config_; }
+
+  /// Outputs: last_hidden_state (B,T,C), logits (B,T,V) or logits (B,L); hidden_states; router_logits and aux_loss of mixtures.
+  Outputs forward(Context& ctx, const Inputs& in) const override {
+    check(!in.output_attentions, ErrorCode::Type, class_name_, "output_attentions: decoders do not keep their attention");
+    const nn::PackedRows packed = pack(in);
+    nn::DecoderRows rows{.q_start = packed.start, .k_start = packed.start, .key_bias = packed.key_bias, .angles = {}, .cache = nullptr};
+    Pass pass{.hidden_states = in.output_hidden_states, .routings = wants_routing(in), .states = {}, .routing = {}};
+    const Tensor h = run(ctx, embed(ctx, in, packed), position_ids(in, packed), rows, pass, &packed);
+    Outputs out;
+    out.hidden_states = std::move(pass.states);
+    if (head_ == Head::None) out.last_hidden_state = nn::restore(ctx, h, packed);
+    if (head_ == Head::CausalLm) {
+      out.logits = nn::restore(ctx, logits(ctx, h), packed);
+      if (in.labels.defined()) out.loss = next_token_loss(ctx, out.logits, in.labels);
+    }
+    if (head_ == Head::Classifier) {
+      out.logits = top_.forward(ctx, ops::cast(ctx, ops::gather_rows(ctx, h, last_rows(in, packed)), DType::F32));
+      if (in.labels.defined()) out.loss = classification_loss(ctx, out.logits, in.labels, config());
+    }
+    if (pass.routings) add_routing(ctx, in, packed, pass, out);
+    return out;
+  }
+
+  std::unique_ptr<DecodingSession> start(Context& ctx, const Inputs& in) const override;
+
+  void visit(nn::Visitor& v) override {
+    const std::string prefix = head_ == Head::None ? "" : names_.prefix;
+    v.parameter(nn::join(nn::join(prefix, names_.embedding), "weight"), embedding_, {config_.vocab_size, config_.hidden_size}, {.in_place = true});
+    if (config_.learned_positions)
+      v.parameter(nn::join(nn::join(prefix, names_.positions), "weight"), positions_, {config_.max_position_embeddings, config_.hidden_size},
+                  {.in_place = true});
+    for (size_t i = 0; i < layers_.size(); ++i) layers_[i].visit(nn::join(nn::join(prefix, names_.layers), std::to_string(i)), names_, v);
+    norm_.visit(nn::join(prefix, names_.final_norm), v);
+    if (head_ == Head::CausalLm) v.linear("lm_head", top_);
+    if (head_ == Head::Classifier) v.linear("score", top_);
+  }
+
+ private:
+  friend class DecoderSession;
+
+  /// What to keep on the way through the layers.
+  struct Pass {
+    bool hidden_states = false, routings = false;
+    std::vector<Tensor> states;
+    std::vector<ops::Routing> routing;
+  };
+
+  static nn::Rope make_rope(const DecoderConfig& c) { return c.learned_positions ? nn::Rope() : nn::Rope(c.rope); }
+  bool wants_routing(const Inputs& in) const {
+    return config_.has_experts() && (in.output_router_logits || config().value("output_router_logits", false));
+  }
+
+  /// x (N,C) through all layers and the last norm. `packed` brings hidden states back to their places.
+  Tensor run(Context& ctx, Tensor x, const std::vector<int64_t>& positions, nn::DecoderRows& rows, Pass& pass, const nn::PackedRows* packed) const {
+    for (const int64_t p : positions)
+      check(p >= 0 && (!config_.learned_positions || p < config_.max_position_embeddings), ErrorCode::Limit, class_name_, "position ", p,
+            " lies outside max_position_embeddings ", config_.max_position_embeddings);
+    if (config_.learned_positions) {
+      x = ops::add(ctx, x, ops::embedding(ctx, positions_, positions, DType::F32, "position"));
+    } else {
+      rows.angles = rope_.angles(ctx, positions);
+    }
+    x = ops::cast(ctx, x, activations());
+    for (const DecoderLayer& layer : layers_) {
+      if (pass.hidden_states) pass.states.push_back(nn::restore(ctx, x, *packed));
+      ops::Routing routing;
+      const bool keep = pass.routings && layer.sparse();
+      x = layer.forward(ctx, x, rows, keep ? &routing : nullptr);
+      if (keep) pass.routing.push_back(std::move(routing));
+    }
+    x = norm_.forward(ctx, x);
+    if (pass.hidden_states) pass.states.push_back(nn::restore(ctx, x, *packed));
+    return x;
+  }
+  /// Float32 logits of rows. Shapes: (n,C) -> (n,V).
+  Tensor logits(Context& ctx, const Tensor& h) const { return top_.forward(ctx, ops::cast(ctx, h, DType::F32)); }
+
+  Tensor embed(Context& ctx, const Inputs& in, const nn::PackedRows& packed) const {
+    if (in.inputs_embeds.defined()) return nn::select(ctx, in.inputs_embeds.dtype() == DType::F32 ? in.inputs_embeds : in.inputs_embeds.to(DType::F32), packed);
+    const std::vector<int64_t> all = read_ids(in.input_ids, "input_ids");
+    std::vector<int64_t> ids;
+    ids.reserve(packed.source.size());
+    for (const int64_t i : packed.source) ids.push_back(all[static_cast<size_t>(i)]);
+    return ops::embedding(ctx, embedding_, ids, DType::F32, "input_ids", config_.learned_positions ? -1 : config().value("pad_token_id", -1));
+  }
+
+  /// The rows to compute: those of the mask; of a sequence where a label follows a padded position, all, with the padding hidden.
+  nn::PackedRows pack(const Inputs& in) const {
+    const auto [B, T] = batch_of(in, config_.hidden_size, class_name_);
+    const std::vector<uint8_t> keep = nn::read_mask(in.attention_mask, B, T);
+    std::vector<uint8_t> whole(static_cast<size_t>(B));
+    if (in.labels.defined() && head_ == Head::CausalLm && in.labels.numel() == B * T) {
+      const std::vector<int64_t> labels = read_ids(in.labels, "labels");
+      for (int64_t i = 0; i + 1 < B * T; ++i)
+        if (i % T + 1 < T && !keep[static_cast<size_t>(i)] && labels[static_cast<size_t>(i) + 1] != -100) whole[static_cast<size_t>(i / T)] = 1;
+    }
+    nn::PackedRows rows{.B = B, .T = T, .source = {}, .start = {0}, .key_bias = {}};
+    const bool biased = std::find(whole.begin(), whole.end(), 1) != whole.end();
+    for (int64_t b = 0; b < B; ++b) {
+      for (int64_t i = b * T; i < (b + 1) * T; ++i) {
+        const bool real = keep[static_cast<size_t>(i)];
+        if (!real && !whole[static_cast<size_t>(b)]) continue;
+        rows.source.push_back(i);
+        if (biased) rows.key_bias.push_back(real ? 0 : -std::numeric_limits<float>::infinity());
+      }
+      rows.start.push_back(rows.size());
+    }
+    return rows;
+  }
+
+  std::vector<int64_t> position_ids(const Inputs& in, const nn::PackedRows& packed) const {
+    std::vector<int64_t> given, ids;
+    if (in.position_ids.defined()) {
+      given = read_ids(in.position_ids, "position_ids");
+      check(static_cast<int64_t>(given.size()) == packed.B * packed.T || static_cast<int64_t>(given.size()) == packed.T, ErrorCode::Shape,
+            "position_ids", "expected ", Shape{packed.B, packed.T}, ", got ", in.position_ids.shape());
+    }
+    ids.reserve(packed.source.size());
+    for (const int64_t i : packed.source)
+      ids.push_back(given.empty() ? i % packed.T : given[static_cast<size_t>(static_cast<int64_t>(given.size()) == packed.T ? i % packed.T : i)]);
+    for (const int64_t p : ids)
+      check(p >= 0 && p < config_.max_position_embeddings, ErrorCode::Limit, class_name_, "a sequence of ", packed.T, " tokens reaches position ",
+            p, ", but max_position_embeddings is ", config_.max_position_embeddings);
+    return ids;
+  }
+
+  /// Row of each sequence that a classifier reads: its last token that is not pad_token_id.
+  std::vector<int64_t> last_rows(const Inputs& in, const nn::PackedRows& packed) const {
+    std::vector<int64_t> rows;
+    const int64_t pad = config().value("pad_token_id", -1);
+    std::vector<int64_t> ids;
+    if (pad >= 0 && in.input_ids.defined()) ids = read_ids(in.input_ids, "input_ids");
+    check(pad >= 0 || packed.B <= 1, ErrorCode::Limit, class_name_, "pad_token_id is not set, so that a batch of ", packed.B,
+          " texts has no known last tokens");
+    for (int64_t b = 0; b < packed.B; ++b) {
+      int64_t last = packed.start[static_cast<size_t>(b) + 1] - 1;
+      check(last >= packed.start[static_cast<size_t>(b)], ErrorCode::Shape, class_name_, "expected at least one token per sequence, got none");
+      while (!ids.empty() && last > packed.start[static_cast<size_t>(b)] && ids[static_cast<size_t>(packed.source[static_cast<size_t>(last)])] == pad)
+        --last;
+      rows.push_back(last);
+    }
+    return rows;
+  }
+
+  void add_routing(Context& ctx, const Inputs& in, const nn::PackedRows& packed, const Pass& pass, Outputs& out) const {
+    for (const ops::Routing& r : pass.routing)
+      out.router_logits.push_back(ops::reshape(ctx, nn::restore(ctx, r.logits, packed), {packed.B * packed.T, r.E}));
+    if (!config_.balanced || pass.routing.empty() || head_ != Head::CausalLm) return;
+    std::vector<uint8_t> real;
+    if (!packed.key_bias.empty())
+      for (const float bias : packed.key_bias) real.push_back(bias == 0);
+    out.aux_loss = ops::load_balancing_loss(ctx, pass.routing, real);
+    if (out.loss.defined() && in.labels.defined()) out.loss = ops::add(ctx, out.loss, ops::scale(ctx, out.aux_loss, config_.aux_loss_coef));
+  }
+
+  const char* class_name_;
+  const DecoderNames& names_;
+  DecoderConfig config_;
+  Head head_;
+  nn::Rope rope_;
+  Tensor embedding_, positions_;  // (V,C), (P,C)
+  std::vector<DecoderLayer> layers_;
+  nn::AnyNorm norm_;
+  nn::Linear top_;  // the language model's or the classifier's
+};
+
+/// Sequences of one decoder over a paged cache.
+class DecoderSession final : public DecodingSession {
+ public:
+  DecoderSession(const Decoder& model, int64_t sequences, size_t max_bytes = SIZE_MAX) : model_(model), cache_(layout(model), max_bytes) {
+    for (int64_t i = 0; i < sequences; ++i) cache_.add();
+  }
+
+  int64_t vocab_size() const override { return model_.config_.vocab_size; }
+  int64_t max_length() const override { return model_.config_.max_position_embeddings; }
+  int64_t size() const override { return cache_.size(); }
+  int64_t length(int64_t i) const override { return cache_.length(i); }
+  const nn::KvCache& cache() const { return cache_; }
+  nn::KvCache& cache() { return cache_; }
+
+  Tensor feed(Context& ctx, std::span<const std::vector<int64_t>> tokens, bool all_positions) override {
+    check(static_cast<int64_t>(tokens.size()) == size(), ErrorCode::Shape, "feed", "expected tokens for ", size(), " sequences, got ", tokens.size());
+    std::vector<int64_t> ids, counts, wanted;
+    for (int64_t i = 0; i < size(); ++i) {
+      const std::vector<int64_t>& t = tokens[static_cast<size_t>(i)];
+      const auto n = static_cast<int64_t>(t.size());
+      check(length(i) + n <= max_length(), ErrorCode::Limit, model_.class_name(), "sequence ", i, " would have ", length(i) + n,
+            " tokens, but max_position_embeddings is ", max_length());
+      for (const int64_t id : t) {
+        ids.push_back(id);
+        if (all_positions) wanted.push_back(static_cast<int64_t>(ids.size()) - 1);
+      }
+      if (!all_positions && n) wanted.push_back(static_cast<int64_t>(ids.size()) - 1);
+      counts.push_back(n);
+    }
+    Tensor x = ops::embedding(ctx, model_.embedding_, ids, DType::F32, "token id");
+    if (ids.empty()) return ctx.empty({0, vocab_size()}, DType::F32);
+    nn::CacheStep step(cache_, counts);
+    nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step};
+    Decoder::Pass pass;
+    Tensor h = model_.run(ctx, std::move(x), step.positions(), rows, pass, nullptr);
+    if (wanted.size() < ids.size()) h = ops::gather_rows(ctx, h, wanted);
+    Tensor logits = model_.logits(ctx, h);
+    step.commit();
+    return logits;
+  }
+  void reorder(std::span<const int64_t> parents) override { cache_.reorder(parents); }
+  void truncate(int64_t i, int64_t length) override { cache_.truncate(i, length); }
+
+ private:
+  static nn::CacheLayout layout(const Decoder& model) {
+    nn::CacheLayout l = model.layers_.empty() ? nn::CacheLayout{.k_width = 1, .v_width = 1} : model.layers_.front().cache_layout();
+    l.layers = model.config_.num_layers;
+    l.dtype = model.activations();
+    return l;
+  }
+
+  const Decoder& model_;
+  nn::KvCache cache_;
+};
+
+inline std::unique_ptr<DecodingSession> Decoder::start(Context&, const Inputs& in) const {
+  check(head_ == Head::CausalLm, ErrorCode::Type, class_name_, "does not generate text; its ForCausalLM class does");
+  check(in.input_ids.defined() && in.input_ids.rank() == 2, ErrorCode::Shape, class_name_, "input_ids: expected (batch, length), got ",
+        in.input_ids.describe());
+  return std::make_unique<DecoderSession>(*this, in.input_ids.size(0));
+}
+
+}  // namespace tenon::models

@@ -1,0 +1,221 @@
+// The keys and values of sequences being generated, in pages that sequences with a common past share.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tenon/core/context.h"
+#include "tenon/core/error.h"
+#include "tenon/ops/attention.h"
+
+namespace tenon::nn {
+
+/// What a token leaves behind in every layer: a key of k_width and a value of v_width elements. v_width 0: the values are the first
+/// value_width elements of the keys (latent attention).
+struct CacheLayout {
+  int64_t layers = 0, k_width = 0, v_width = 0;
+  DType dtype = DType::F32;
+
+  size_t bytes_per_token() const { return static_cast<size_t>(layers * (k_width + v_width)) * size_of(dtype); }
+};
+
+/// A page holds kPageRows tokens of all layers: for each layer its keys, then its values.
+class KvCache {
+ public:
+  static constexpr int64_t kPageRows = 32;
+
+  explicit KvCache(const CacheLayout& layout, size_t max_bytes = SIZE_MAX) : layout_(layout), max_bytes_(max_bytes) {}
+
+  const CacheLayout& layout() const { return layout_; }
+  int64_t size() const { return static_cast<int64_t>(sequences_.size()); }
+  int64_t length(int64_t i) const { return sequences_[index(i)].length; }
+  /// Memory of the pages in use, each counted once.
+  size_t bytes() const { return *live_ * page_bytes(); }
+  /// Adds an empty sequence; returns its number.
+  int64_t add() {
+    sequences_.emplace_back();
+    return size() - 1;
+  }
+
+  /// Makes room for counts[i] more tokens of each sequence; nothing changes if that fails.
+  /// Errors: Error(Memory) if the limit would be exceeded.
+  void reserve(std::span<const int64_t> counts) {
+    std::vector<std::vector<std::shared_ptr<Page>>> grown(sequences_.size());
+    for (size_t i = 0; i < sequences_.size(); ++i) {
+      const Sequence& s = sequences_[i];
+      if (counts[i] == 0) continue;
+      grown[i] = s.pages;
+      const int64_t used = s.length % kPageRows;
+      if (used && grown[i][static_cast<size_t>(s.length / kPageRows)].use_count() > 2) {  // written to from now on: no longer shared
+        auto& page = grown[i][static_cast<size_t>(s.length / kPageRows)];
+        std::shared_ptr<Page> own = new_page();
+        std::memcpy(own->memory.raw(), page->memory.raw(), page_bytes());
+        page = std::move(own);
+      }
+      const auto pages = static_cast<size_t>((s.length + counts[i] + kPageRows - 1) / kPageRows);
+      while (grown[i].size() < pages) grown[i].push_back(new_page());
+    }
+    for (size_t i = 0; i < sequences_.size(); ++i)
+      if (counts[i]) sequences_[i].pages = std::move(grown[i]);
+  }
+  /// The tokens for which room was made now count.
+  void extend(std::span<const int64_t> counts) {
+    for (size_t i = 0; i < sequences_.size(); ++i) sequences_[i].length += counts[i];
+  }
+  /// Sequence i becomes a copy of what parents[i] was, sharing its pages. Errors: Error(Limit).
+  void reorder(std::span<const int64_t> parents) {
+    std::vector<Sequence> next;
+    for (const int64_t p : parents) next.push_back(sequences_[index(p)]);
+    sequences_ = std::move(next);
+  }
+  /// Errors: Error(Limit) if the sequence holds fewer tokens.
+  void truncate(int64_t i, int64_t length) {
+    Sequence& s = sequences_[index(i)];
+    check(length >= 0 && length <= s.length, ErrorCode::Limit, "cache", "truncate: expected 0 to ", s.length, " tokens, got ", length);
+    s.length = length;
+    s.pages.resize(static_cast<size_t>((length + kPageRows - 1) / kPageRows));
+  }
+
+  /// The row of a token's key or value, for which there is room.
+  char* key(int64_t i, int64_t token, int64_t layer) { return row(i, token, key_offset(layer), layout_.k_width); }
+  char* value(int64_t i, int64_t token, int64_t layer) { return row(i, token, value_offset(layer), layout_.v_width); }
+  int64_t key_offset(int64_t layer) const {
+    return layer * kPageRows * (layout_.k_width + layout_.v_width) * static_cast<int64_t>(size_of(layout_.dtype));
+  }
+  int64_t value_offset(int64_t layer) const {
+    return layout_.v_width ? key_offset(layer) + kPageRows * layout_.k_width * static_cast<int64_t>(size_of(layout_.dtype)) : key_offset(layer);
+  }
+  /// The pages of sequence i, as attention reads them.
+  void append_pages(int64_t i, std::vector<const void*>& pages) const {
+    for (const auto& page : sequences_[index(i)].pages) pages.push_back(std::as_const(page->memory).raw());
+  }
+
+ private:
+  /// Counts itself among the living.
+  struct Page {
+    Page(size_t bytes, std::shared_ptr<size_t> live) : memory(Tensor::empty({static_cast<int64_t>(bytes)}, DType::U8)), live_(std::move(live)) {
+      ++*live_;
+    }
+    ~Page() { --*live_; }
+    Page(const Page&) = delete;
+    Page& operator=(const Page&) = delete;
+    Tensor memory;
+
+   private:
+    std::shared_ptr<size_t> live_;
+  };
+  struct Sequence {
+    std::vector<std::shared_ptr<Page>> pages;
+    int64_t length = 0;
+  };
+
+  size_t page_bytes() const { return static_cast<size_t>(kPageRows) * layout_.bytes_per_token(); }
+  std::shared_ptr<Page> new_page() {
+    check(page_bytes() <= max_bytes_ && bytes() <= max_bytes_ - page_bytes(), ErrorCode::Memory, "cache",
+          "keys and values need more than the ", max_bytes_, " bytes given to the cache");
+    return std::make_shared<Page>(page_bytes(), live_);
+  }
+  size_t index(int64_t i) const {
+    check(i >= 0 && i < size(), ErrorCode::Limit, "cache", "sequence: expected 0 to ", size() - 1, ", got ", i);
+    return static_cast<size_t>(i);
+  }
+  char* row(int64_t i, int64_t token, int64_t offset, int64_t width) {
+    Page& page = *sequences_[static_cast<size_t>(i)].pages[static_cast<size_t>(token / kPageRows)];
+    return static_cast<char*>(page.memory.raw()) + offset + token % kPageRows * width * static_cast<int64_t>(size_of(layout_.dtype));
+  }
+
+  CacheLayout layout_;
+  size_t max_bytes_;
+  std::shared_ptr<size_t> live_ = std::make_shared<size_t>(0);
+  std::vector<Sequence> sequences_;
+};
+
+/// One step of a batch over a cache: which sequences get how many tokens, as every layer sees it.
+class CacheStep {
+ public:
+  /// Makes room for counts[i] tokens of sequence i. Errors: Error(Memory).
+  CacheStep(KvCache& cache, std::vector<int64_t> counts) : cache_(cache), counts_(std::move(counts)) {
+    cache_.reserve(counts_);
+    for (int64_t i = 0; i < cache_.size(); ++i) {
+      const int64_t n = counts_[static_cast<size_t>(i)];
+      if (n == 0) continue;
+      for (int64_t t = 0; t < n; ++t) rows_.push_back({i, cache_.length(i) + t});
+      q_start.push_back(q_start.back() + n);
+      k_start.push_back(k_start.back() + cache_.length(i) + n);
+      longest_ = std::max(longest_, n);
+      cache_.append_pages(i, pages_);
+      page_start_.push_back(static_cast<int64_t>(pages_.size()));
+    }
+  }
+  /// The tokens now belong to their sequences.
+  void commit() { cache_.extend(counts_); }
+
+  int64_t longest() const { return longest_; }
+  const CacheLayout& layout() const { return cache_.layout(); }
+  /// Positions of the new tokens, counted from each sequence's beginning.
+  std::vector<int64_t> positions() const {
+    std::vector<int64_t> p;
+    for (const Row& r : rows_) p.push_back(r.token);
+    return p;
+  }
+
+  /// Stores the keys and, where the layout has them, the values of the new tokens.
+  void write(int64_t layer, const Tensor& k, const Tensor& v) {
+    store(k, cache_.layout().k_width, [&](const Row& r) { return cache_.key(r.sequence, r.token, layer); });
+    if (cache_.layout().v_width) store(v, cache_.layout().v_width, [&](const Row& r) { return cache_.value(r.sequence, r.token, layer); });
+  }
+  /// All keys of the batch's sequences as rows. Shapes: -> (k_start.back(), k_width).
+  Tensor gather_keys(Context& ctx, int64_t layer) const {
+    const int64_t width = cache_.layout().k_width;
+    const size_t row = static_cast<size_t>(width) * size_of(cache_.layout().dtype);
+    Tensor all = ctx.empty({k_start.back(), width}, cache_.layout().dtype);
+    auto* to = static_cast<char*>(all.raw());
+    for (size_t b = 0; b + 1 < k_start.size(); ++b)
+      for (int64_t s = 0, n = k_start[b + 1] - k_start[b]; s < n; s += KvCache::kPageRows) {
+        const auto* page = static_cast<const char*>(pages_[static_cast<size_t>(page_start_[b] + s / KvCache::kPageRows)]);
+        std::memcpy(to + static_cast<size_t>(k_start[b] + s) * row, page + cache_.key_offset(layer),
+                    static_cast<size_t>(std::min(KvCache::kPageRows, n - s)) * row);
+      }
+    return all;
+  }
+  ops::PagedKeys paged(int64_t layer, int64_t key_width, int64_t value_width) const {
+    const CacheLayout& l = cache_.layout();
+    return {.pages = pages_,
+            .page_start = page_start_,
+            .page_rows = KvCache::kPageRows,
+            .k_offset = cache_.key_offset(layer),
+            .v_offset = cache_.value_offset(layer),
+            .ld_k = l.k_width,
+            .ld_v = l.v_width ? l.v_width : l.k_width,
+            .key_width = key_width,
+            .value_width = value_width,
+            .dtype = l.dtype};
+  }
+
+  std::vector<int64_t> q_start = {0}, k_start = {0};
+
+ private:
+  struct Row {
+    int64_t sequence, token;
+  };
+
+  template <class Place>
+  void store(const Tensor& x, int64_t width, Place&& place) {
+    check(x.shape() == Shape{static_cast<int64_t>(rows_.size()), width} && x.dtype() == cache_.layout().dtype, ErrorCode::Shape, "cache",
+          "rows: expected ", Shape{static_cast<int64_t>(rows_.size()), width}, " ", name_of(cache_.layout().dtype), ", got ", x.describe());
+    const size_t bytes = static_cast<size_t>(width) * size_of(x.dtype());
+    const auto* from = static_cast<const char*>(x.raw());
+    for (size_t i = 0; i < rows_.size(); ++i) std::memcpy(place(rows_[i]), from + i * bytes, bytes);
+  }
+
+  KvCache& cache_;
+  std::vector<int64_t> counts_;
+  std::vector<Row> rows_;
+  std::vector<const void*> pages_;
+  std::vector<int64_t> page_start_ = {0};
+  int64_t longest_ = 0;
+};
+
+}  // namespace tenon::nn

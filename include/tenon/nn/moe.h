@@ -1,0 +1,176 @@
+// A mixture of experts: a router, a bank of experts, and the layer that joins them with shared experts.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tenon/nn/mlp.h"
+#include "tenon/ops/embedding.h"
+#include "tenon/ops/experts.h"
+#include "tenon/ops/router.h"
+
+namespace tenon::nn {
+
+/// Chooses experts for each token from float32 logits, whatever the precision of the model.
+class Router {
+ public:
+  Router() = default;
+  Router(int64_t width, int64_t experts, ops::RouterOptions options, bool has_correction_bias = false)
+      : gate(Linear(width, experts, false).keep_precise()), options(options), has_correction_bias_(has_correction_bias) {}
+
+  /// Shapes: x (N,C) f32|bf16 -> Routing of N tokens.
+  ops::Routing forward(Context& ctx, const Tensor& x) const {
+    return ops::route(ctx, gate.forward(ctx, ops::cast(ctx, x, DType::F32)), has_correction_bias_ ? correction_bias : Tensor(), options);
+  }
+  void visit(const std::string& prefix, Visitor& v) {
+    v.linear(prefix, gate);
+    if (has_correction_bias_)
+      v.parameter(join(prefix, "e_score_correction_bias"), correction_bias, {gate.out_features()}, {.init = Init::Zeros});
+  }
+
+  Linear gate;  // (E,C)
+  ops::RouterOptions options;
+  Tensor correction_bias;  // (E) float32: takes part in the choice, not in the weights (DeepSeek-V3)
+
+ private:
+  bool has_correction_bias_ = false;
+};
+
+/// E gated feed-forward parts. Once packed, all experts of a call are two grouped matmuls.
+class ExpertBank final : public Packable {
+ public:
+  ExpertBank() = default;
+  ExpertBank(int64_t experts, int64_t width, int64_t inner, Activation act) : width_(width), inner_(inner), act_(act) {
+    for (int64_t e = 0; e < experts; ++e) {
+      gate.emplace_back(width, inner, false);
+      up.emplace_back(width, inner, false);
+      down.emplace_back(inner, width, false);
+    }
+  }
+
+  int64_t size() const { return static_cast<int64_t>(gate.size()); }
+  /// Sum over the chosen experts of weight * expert(x), + residual.
+  /// Shapes: x (N,C), residual (N,C) or {} -> (N,C).
+  Tensor forward(Context& ctx, const Tensor& x, const ops::Routing& routing, const Tensor& residual) const {
+    const ops::ExpertRows rows(routing);
+    if (gate_up_.empty() || ctx.recorder()) return forward_plain(ctx, x, routing, rows, residual);
+    const Tensor mine = ops::gather_rows(ctx, x, rows.token);
+    const Tensor h = ops::gated_pair(ctx, ops::grouped_linear(ctx, mine, gate_up_, rows.start), act_);
+    return ops::combine_experts(ctx, ops::grouped_linear(ctx, h, down_, rows.start), rows, routing, residual);
+  }
+  void visit(const std::string& prefix, const MlpNames& n, Visitor& v) {
+    for (size_t e = 0; e < gate.size(); ++e) {
+      const std::string name = join(prefix, std::to_string(e));
+      gate[e].visit(join(name, n.gate), v);
+      up[e].visit(join(name, n.up), v);
+      down[e].visit(join(name, n.down), v);
+    }
+    v.packable(*this);
+  }
+  void pack(Context& ctx, WeightFormat format) override {
+    unpack();
+    for (size_t e = 0; e < gate.size(); ++e) {
+      const std::array<Tensor, 2> both{gate[e].weight, up[e].weight};
+      gate_up_.push_back(quant::pack_rows_concat(ctx, both, format));
+      down_.push_back(quant::pack(ctx, down[e].weight, format));
+      for (Linear* l : {&gate[e], &up[e], &down[e]}) io::release_pages(l->weight);
+    }
+  }
+  void unpack() override {
+    gate_up_.clear();
+    down_.clear();
+  }
+
+  std::vector<Linear> gate, up, down;
+
+ private:
+  Tensor forward_plain(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows, const Tensor& residual) const {
+    std::vector<Tensor> z(gate.size());
+    const Tensor from = ops::cast(ctx, x, DType::F32);
+    for (size_t e = 0; e < gate.size(); ++e) {
+      if (rows.start[e] == rows.start[e + 1]) continue;
+      const auto tokens = std::span(rows.token).subspan(static_cast<size_t>(rows.start[e]), static_cast<size_t>(rows.start[e + 1] - rows.start[e]));
+      const Tensor mine = ops::gather_rows(ctx, from, tokens);
+      z[e] = down[e].forward(ctx, ops::gated(ctx, gate[e].forward(ctx, mine), up[e].forward(ctx, mine), act_));
+    }
+    const Tensor y = ops::cast(ctx, ops::combine_experts(ctx, z, rows, routing, width_), x.dtype());
+    return residual.defined() ? ops::add(ctx, y, residual) : y;
+  }
+
+  int64_t width_ = 0, inner_ = 0;
+  Activation act_ = Activation::Silu;
+  std::vector<quant::PackedWeight> gate_up_, down_;  // one for each expert, once packed
+};
+
+/// The sizes of a mixture; the defaults are the article's: 16 experts, 2 of them active.
+struct MoeConfig {
+  int64_t hidden_size = 0, intermediate_size = 0;  // of the model and of one expert
+  int64_t num_experts = 16;
+  ops::RouterOptions router = {.top_k = 2, .normalize = true};
+  Activation act = Activation::Silu;
+  int64_t shared_intermediate_size = 0;  // one MLP that every token passes; 0 = none
+  bool shared_gate = false;              // weighed by sigmoid of a linear of the token (Qwen2-MoE)
+  bool correction_bias = false;          // DeepSeek-V3
+
+  /// Errors: Error(Format), Error(Limit).
+  void validate() const {
+    check(hidden_size > 0 && intermediate_size > 0 && num_experts > 0, ErrorCode::Format, "moe",
+          "expected positive sizes, got hidden_size ", hidden_size, ", intermediate_size ", intermediate_size, ", num_experts ", num_experts);
+    ops::detail::check_router(router, num_experts);
+  }
+};
+
+struct MoeNames {
+  const char *router, *experts;
+  MlpNames expert;
+  const char *shared, *shared_gate;
+};
+
+/// y = sum of weight * expert(x) over the chosen + shared(x) + residual. A layer of its own, for any host's model.
+/// Source: Shazeer et al. 2017; Dai et al. 2024, "DeepSeekMoE".
+class MoeLayer {
+ public:
+  MoeLayer() = default;
+  explicit MoeLayer(const MoeConfig& c)
+      : router(c.hidden_size, c.num_experts, c.router, c.correction_bias),
+        experts(c.num_experts, c.hidden_size, c.intermediate_size, c.act),
+        has_shared_(c.shared_intermediate_size > 0),
+        has_gate_(c.shared_gate) {
+    c.validate();
+    if (has_shared_) shared = Mlp(c.hidden_size, c.shared_intermediate_size, c.act, true, false);
+    if (has_gate_) shared_gate = Linear(Linear(c.hidden_size, 1, false).keep_precise());
+  }
+
+  /// Shapes: x, residual (N,C) or {} -> (N,C). routing, if not null, gets what the router decided.
+  Tensor forward(Context& ctx, const Tensor& x, const Tensor& residual = {}, ops::Routing* routing = nullptr) const {
+    const ops::Routing chosen = router.forward(ctx, x);
+    Tensor base = residual;
+    if (has_shared_) base = has_gate_ ? gated_shared(ctx, x, residual) : shared.forward(ctx, x, residual);
+    Tensor y = experts.forward(ctx, x, chosen, base);
+    if (routing) *routing = chosen;
+    return y;
+  }
+  void visit(const std::string& prefix, const MoeNames& n, Visitor& v) {
+    router.visit(join(prefix, n.router), v);
+    experts.visit(join(prefix, n.experts), n.expert, v);
+    if (has_shared_) shared.visit(join(prefix, n.shared), kGatedMlp, v);
+    if (has_gate_) v.linear(join(prefix, n.shared_gate), shared_gate);
+  }
+
+  Router router;
+  ExpertBank experts;
+  Mlp shared;
+  Linear shared_gate;
+
+ private:
+  Tensor gated_shared(Context& ctx, const Tensor& x, const Tensor& residual) const {
+    const Tensor gate = shared_gate.forward(ctx, ops::cast(ctx, x, DType::F32), Activation::Sigmoid);
+    const Tensor y = ops::scale_rows(ctx, shared.forward(ctx, x, {}), gate);
+    return residual.defined() ? ops::add(ctx, y, residual) : y;
+  }
+
+  bool has_shared_ = false, has_gate_ = false;
+};
+
+}  // namespace tenon::nn
