@@ -1,0 +1,132 @@
+// generate(): checks, lengths, and which search it is.
+#include "tenon/tasks/generation/generate.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "guided_session.h"
+#include "job.h"
+#include "prompt.h"
+
+namespace tenon {
+namespace generation {
+namespace {
+
+constexpr const char* kWhere = "generate";
+
+int64_t length_limit(const GenerationConfig& c, int64_t prompt_length) {
+  constexpr int64_t kDefaultNewTokens = 20;
+  if (!c.max_new_tokens && c.max_length) {
+    check(*c.max_length > prompt_length, ErrorCode::Limit, kWhere, "max_length: expected more than the ", prompt_length,
+          " tokens of the prompt, got ", *c.max_length, "; max_new_tokens counts without the prompt");
+    return *c.max_length;
+  }
+  return prompt_length + std::min(c.max_new_tokens.value_or(kDefaultNewTokens), std::numeric_limits<int64_t>::max() - prompt_length);
+}
+
+/// For each prompt, the length at which the context is full: one token more than it holds, since the last is not read again.
+Ids context_limits(const models::DecodingSession& session, const Prompt& prompt) {
+  Ids limits;
+  const int64_t most = session.max_length();
+  for (size_t i = 0; i < prompt.tokens.size(); ++i) {
+    const int64_t length = static_cast<int64_t>(prompt.tokens[i].size()),
+                  padding = static_cast<int64_t>(prompt.sequences[i].size()) - length;
+    check(length > 0, ErrorCode::Limit, kWhere, "prompt ", i, " is empty");
+    check(length <= most, ErrorCode::Limit, kWhere, "prompt ", i, " has ", length, " tokens, but the model's context holds ", most);
+    limits.push_back(most >= std::numeric_limits<int64_t>::max() - padding - 1 ? most : most + padding + 1);
+  }
+  return limits;
+}
+
+/// How many tokens of padding stand before each row's prompt, for the rules that skip them; none if no prompt is padded.
+Ids padding_of(const Prompt& prompt, int64_t width) {
+  Ids padding;
+  bool any = false;
+  for (size_t i = 0; i < prompt.tokens.size(); ++i) {
+    const int64_t n = static_cast<int64_t>(prompt.sequences[i].size() - prompt.tokens[i].size());
+    any = any || n > 0;
+    padding.insert(padding.end(), static_cast<size_t>(width), n);
+  }
+  return any ? padding : Ids{};
+}
+
+void check_speculation(const Prompt& prompt, const GenerationConfig& c, bool assisted) {
+  const char* name = assisted ? "an assistant" : "prompt_lookup_num_tokens";
+  check(prompt.sequences.size() == 1, ErrorCode::Limit, kWhere, name, " works on one prompt at a time, got ", prompt.sequences.size());
+  check(!c.do_sample && c.num_beams == 1 && c.num_return_sequences == 1, ErrorCode::Limit, kWhere, name,
+        " speeds up greedy search only: unset do_sample and num_beams");
+}
+
+}  // namespace
+
+GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Prompt& prompt, const GenerationConfig& config,
+                        const GenerateHooks& hooks, models::DecodingSession* draft) {
+  config.check();
+  check(!prompt.sequences.empty() && session.size() == static_cast<int64_t>(prompt.sequences.size()), ErrorCode::Shape, kWhere,
+        "expected a prompt for each of the ", session.size(), " sequences, got ", prompt.sequences.size());
+  const bool beams = config.num_beams > 1;
+  check(!beams || !hooks.on_tokens, ErrorCode::Limit, kWhere, "a streamer cannot be used with num_beams > 1: beams change after the fact");
+  const int64_t width = std::max(config.num_beams, config.num_return_sequences);
+  const int64_t prompt_length = static_cast<int64_t>(prompt.sequences.front().size());
+  const int64_t max_length = length_limit(config, prompt_length);
+  const Processors processors = make_processors(config, {.prompt_length = prompt_length,
+                                                         .max_length = max_length,
+                                                         .vocab_size = session.vocab_size(),
+                                                         .width = width,
+                                                         .padding = padding_of(prompt, width),
+                                                         .encoder_ids = prompt.encoder_ids,
+                                                         .prefix_allowed_tokens = hooks.prefix_allowed_tokens_fn,
+                                                         .user = hooks.logits_processors});
+  Job job{ctx,        session,    prompt,
+          config,     hooks,      width,
+          max_length, processors, Stopping(config, hooks, max_length, context_limits(session, prompt))};
+  const bool speculative = draft || config.prompt_lookup_num_tokens;
+  if (speculative) check_speculation(prompt, config, draft != nullptr);
+  GenerateOutput output = speculative ? speculate(job, draft) : beams ? beam_search(job) : search(job);
+  output.prompt_length = prompt_length;
+  output.cancelled = job.stopping.cancelled();
+  return output;
+}
+
+}  // namespace generation
+
+namespace {
+
+/// The prompts that guidance leads away from: those given, or the last token of each prompt.
+std::vector<generation::Ids> negative_prompts(const generation::Prompt& prompt, const GenerateHooks& hooks) {
+  if (hooks.negative_prompt_ids.defined()) {
+    auto rows = generation::unpadded(hooks.negative_prompt_ids, hooks.negative_prompt_attention_mask, "negative_prompt_ids");
+    check(rows.size() == prompt.sequences.size(), ErrorCode::Shape, "generate", "negative_prompt_ids: expected ", prompt.sequences.size(),
+          " rows, got ", rows.size());
+    return rows;
+  }
+  std::vector<generation::Ids> last;
+  for (const generation::Ids& tokens : prompt.tokens) last.push_back({tokens.back()});
+  return last;
+}
+
+std::unique_ptr<models::DecodingSession> start_draft(Context& ctx, const models::Model& assistant, const models::Inputs& inputs,
+                                                     int64_t vocab_size) {
+  std::unique_ptr<models::DecodingSession> draft = assistant.start(ctx, inputs);
+  check(draft->vocab_size() == vocab_size, ErrorCode::Limit, "generate", "assistant: expected the model's vocabulary of ", vocab_size,
+        " tokens, got ", draft->vocab_size());
+  return draft;
+}
+
+}  // namespace
+
+GenerateOutput generate(Context& ctx, const models::Model& model, const models::Inputs& inputs, const GenerationConfig& config,
+                        const GenerateHooks& hooks) {
+  config.check();
+  const generation::Prompt prompt = generation::make_prompt(model.config(), inputs, config, hooks);
+  models::Inputs start = inputs;
+  if (!start.input_ids.defined()) start.input_ids = generation::to_tensor(prompt.sequences, 0);
+  std::unique_ptr<models::DecodingSession> session = model.start(ctx, start), draft;
+  if (config.guidance_scale.value_or(1) != 1)
+    session = std::make_unique<generation::GuidedSession>(std::move(session), model.start(ctx, start), negative_prompts(prompt, hooks),
+                                                          *config.guidance_scale);
+  if (hooks.assistant) draft = start_draft(ctx, *hooks.assistant, start, session->vocab_size());
+  return generation::generate(ctx, *session, prompt, config, hooks, draft.get());
+}
+
+}  // namespace tenon

@@ -1,0 +1,45 @@
+// One call of generate(): what all ways of searching share.
+#pragma once
+
+#include "stopping.h"
+#include "tenon/tasks/generation/generate.h"
+
+namespace tenon::generation {
+
+struct Job {
+  Context& ctx;
+  models::DecodingSession& session;
+  const Prompt& prompt;
+  const GenerationConfig& config;
+  const GenerateHooks& hooks;
+  int64_t width;       // rows per text
+  int64_t max_length;  // of a sequence, padding included
+  Processors processors;
+  Stopping stopping;
+
+  int64_t texts() const { return static_cast<int64_t>(prompt.sequences.size()); }
+  int64_t prompt_length() const { return static_cast<int64_t>(prompt.sequences.front().size()); }
+  bool records() const { return config.output_scores || config.output_logits; }
+  /// Whether finished rows may leave the batch: only if nobody looks at them.
+  bool drops() const { return !records() && hooks.logits_processors.empty() && hooks.stopping_criteria.empty(); }
+};
+
+/// Feeds the prompts and makes `width` rows of each. Shapes: -> (texts * width, V) logits.
+Tensor prefill(Job& job);
+/// Applies the rules in place. Errors: Error(Limit) if a score is NaN, unless remove_invalid_values.
+void process(Job& job, const std::vector<Ids>& sequences, std::span<const int64_t> rows, Tensor& scores);
+void check_numbers(const Job& job, const Tensor& logits);
+/// The likeliest token, the lower id among equals. Errors: Error(Limit) if all are forbidden.
+int64_t likeliest(std::span<const float> scores);
+/// A token drawn by softmax(scores); `row` and `step` choose the random number. Errors: Error(Limit) if all are forbidden.
+int64_t draw(std::span<const float> scores, uint64_t seed, int64_t row, int64_t step);
+/// Rows of different lengths as one tensor.
+Tensor to_tensor(const std::vector<Ids>& rows, int64_t fill);
+inline std::span<float> row_of(Tensor& t, int64_t i) { return {t.data<float>() + i * t.size(1), static_cast<size_t>(t.size(1))}; }
+
+GenerateOutput search(Job& job);
+GenerateOutput beam_search(Job& job);
+/// Greedy with drafts: from `draft`, or where it is nullptr from the text itself.
+GenerateOutput speculate(Job& job, models::DecodingSession* draft);
+
+}  // namespace tenon::generation
