@@ -119,7 +119,7 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
     model_->tokenize(pieces.view(p), found, scratch.memory.get());
     for (const ModelToken& t : found) {
       Span span = pieces.origin(p.begin + (t.begin < t.end ? t.begin : 0), p.begin + std::max(t.end, 1u));
-      if (t.begin >= t.end) span.begin = span.end;
+      if (t.begin >= t.end) span = t.end == 0 ? Span{span.begin, span.begin} : Span{span.end, span.end};
       const uint32_t begin = offset(span.begin);
       out.push_back({t.id, begin, offset(span.end), word_id});
       if (t.id == verbatim) out.back().text = scratch.keep(pieces.view(p).substr(t.begin, t.end - t.begin));
