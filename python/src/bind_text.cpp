@@ -5,7 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "bindings.h"
+#include "encoding.h"
+#include "tenon/text/decode_stream.h"
 #include "tenon/text/tokenizer.h"
 
 namespace tenon::python {
@@ -22,10 +23,12 @@ using text::TokenizerConfig;
 /// the tokenizer repairs.
 class Texts {
  public:
+  Texts() = default;
   explicit Texts(const py::list& strings) {
     views_.reserve(strings.size());
     for (const py::handle s : strings) views_.push_back(view(s));
   }
+  std::string_view add(py::handle s) { return view(s); }
   std::string_view operator[](size_t i) const { return views_[i]; }
   size_t size() const { return views_.size(); }
   const std::vector<std::string_view>& all() const { return views_; }
@@ -46,52 +49,55 @@ class Texts {
   std::vector<py::object> kept_;
 };
 
-std::vector<Encoding> encode_batch(const Tokenizer& tokenizer, const py::list& texts, const std::optional<py::list>& pairs,
-                                   const EncodeOptions& options) {
-  const Texts first(texts), second(pairs.value_or(py::list()));
-  check(!pairs || second.size() == first.size(), ErrorCode::Shape, "tokenizer", "expected as many second texts as texts, got ", second.size(),
-        " and ", first.size());
+using Optional = std::optional<py::list>;
+
+std::vector<HeldEncoding> held(std::vector<Encoding> encodings, const std::shared_ptr<Tokenizer>& tokenizer) {
+  std::vector<HeldEncoding> out;
+  out.reserve(encodings.size());
+  for (Encoding& e : encodings) out.emplace_back(std::move(e), tokenizer);
+  return out;
+}
+
+void check_count(size_t texts, const Optional& pairs) {
+  check(!pairs || pairs->size() == texts, ErrorCode::Shape, "tokenizer", "expected as many second texts as texts, got ",
+        pairs ? pairs->size() : 0, " and ", texts);
+}
+
+// A second text may be None.
+std::vector<HeldEncoding> encode_batch(const std::shared_ptr<Tokenizer>& tokenizer, const py::list& texts, const Optional& pairs,
+                                       const EncodeOptions& options) {
+  check_count(texts.size(), pairs);
+  const Texts first(texts);
+  Texts second;
   std::vector<text::TextInput> inputs(first.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     inputs[i].text = first[i];
-    if (pairs) inputs[i].pair = second[i];
+    if (pairs && !(*pairs)[i].is_none()) inputs[i].pair = second.add((*pairs)[i]);
   }
-  py::gil_scoped_release release;
-  return tokenizer.encode_batch(std::span<const text::TextInput>(inputs), options);
+  std::vector<Encoding> encodings;
+  {
+    py::gil_scoped_release release;
+    encodings = tokenizer->encode_batch(std::span<const text::TextInput>(inputs), options);
+  }
+  return held(std::move(encodings), tokenizer);
 }
 
-std::vector<Encoding> encode_words(const Tokenizer& tokenizer, const std::vector<py::list>& texts,
-                                   const std::optional<std::vector<py::list>>& pairs, const EncodeOptions& options) {
-  check(!pairs || pairs->size() == texts.size(), ErrorCode::Shape, "tokenizer", "expected as many second texts as texts, got ",
-        pairs ? pairs->size() : 0, " and ", texts.size());
+std::vector<HeldEncoding> encode_words(const std::shared_ptr<Tokenizer>& tokenizer, const std::vector<py::list>& texts,
+                                       const Optional& pairs, const EncodeOptions& options) {
+  check_count(texts.size(), pairs);
   std::vector<Texts> kept;
   kept.reserve(2 * texts.size());
   std::vector<text::WordsInput> inputs(texts.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     inputs[i].words = kept.emplace_back(texts[i]).all();
-    if (pairs) inputs[i].pair = kept.emplace_back((*pairs)[i]).all();
+    if (pairs && !(*pairs)[i].is_none()) inputs[i].pair = kept.emplace_back((*pairs)[i].cast<py::list>()).all();
   }
-  py::gil_scoped_release release;
-  return tokenizer.encode_batch(std::span<const text::WordsInput>(inputs), options);
-}
-
-/// One field of encodings of one length as a tensor. Shapes: -> (B,T) int64. Errors: Error(Shape) if the lengths differ.
-Tensor stack(const std::vector<const Encoding*>& encodings, std::vector<int32_t> Encoding::*field) {
-  const auto B = static_cast<int64_t>(encodings.size()), T = B ? static_cast<int64_t>(encodings[0]->size()) : 0;
-  Tensor t = Tensor::empty({B, T}, DType::I64);
-  int64_t* to = t.data<int64_t>();
-  for (const Encoding* e : encodings) {
-    check(static_cast<int64_t>(e->size()) == T, ErrorCode::Shape, "tokenizer", "expected texts of one length for a tensor, got ", T, " and ",
-          e->size(), " tokens (padding=True makes them equal)");
-    for (const int32_t v : e->*field) *to++ = v;
+  std::vector<Encoding> encodings;
+  {
+    py::gil_scoped_release release;
+    encodings = tokenizer->encode_batch(std::span<const text::WordsInput>(inputs), options);
   }
-  return t;
-}
-
-py::list optional_ids(const std::vector<int32_t>& ids) {
-  py::list list(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) list[i] = ids[i] < 0 ? py::object(py::none()) : py::object(py::int_(ids[i]));
-  return list;
+  return held(std::move(encodings), tokenizer);
 }
 
 void bind_options(py::module_& m) {
@@ -121,27 +127,6 @@ void bind_options(py::module_& m) {
       .def_readwrite("split_special_tokens", &EncodeOptions::split_special_tokens);
 }
 
-void bind_encoding(py::module_& m) {
-  py::class_<Encoding>(m, "Encoding", "The tokens of one text or pair.")
-      .def_readonly("ids", &Encoding::ids)
-      .def_readonly("type_ids", &Encoding::type_ids)
-      .def_readonly("attention_mask", &Encoding::attention_mask)
-      .def_readonly("special_tokens_mask", &Encoding::special_tokens_mask)
-      .def_readonly("offsets", &Encoding::offsets)
-      .def_readonly("overflowing", &Encoding::overflowing)
-      .def_property_readonly("word_ids", [](const Encoding& e) { return optional_ids(e.word_ids); })
-      .def_property_readonly("sequence_ids", [](const Encoding& e) { return optional_ids(e.sequence_ids); })
-      .def("__len__", &Encoding::size)
-      .def("char_to_token", &Encoding::char_to_token, py::arg("position"), py::arg("sequence") = 0)
-      .def("char_to_word", &Encoding::char_to_word, py::arg("position"), py::arg("sequence") = 0)
-      .def("word_to_tokens", &Encoding::word_to_tokens, py::arg("word"), py::arg("sequence") = 0)
-      .def("word_to_chars", &Encoding::word_to_chars, py::arg("word"), py::arg("sequence") = 0);
-  m.def("stack_ids", [](const std::vector<const Encoding*>& e) { return stack(e, &Encoding::ids); });
-  m.def("stack_type_ids", [](const std::vector<const Encoding*>& e) { return stack(e, &Encoding::type_ids); });
-  m.def("stack_attention_mask", [](const std::vector<const Encoding*>& e) { return stack(e, &Encoding::attention_mask); });
-  m.def("stack_special_tokens_mask", [](const std::vector<const Encoding*>& e) { return stack(e, &Encoding::special_tokens_mask); });
-}
-
 void bind_added_token(py::module_& m) {
   py::class_<AddedToken>(m, "AddedToken", "A text with an id of its own, found before the other stages see the text.")
       .def(py::init([](std::string content, bool single_word, bool lstrip, bool rstrip, std::optional<bool> normalized, bool special) {
@@ -156,8 +141,14 @@ void bind_added_token(py::module_& m) {
       .def_readwrite("normalized", &AddedToken::normalized)
       .def_readwrite("special", &AddedToken::special)
       .def("__str__", [](const AddedToken& t) { return t.content; })
-      .def("__repr__", [](const AddedToken& t) { return "AddedToken(" + py::repr(py::str(t.content)).cast<std::string>() + ")"; })
-      .def("__eq__", [](const AddedToken& a, const AddedToken& b) { return a == b; }, py::is_operator())
+      .def("__repr__",
+           [](const AddedToken& t) {
+             const auto flag = [](const char* name, bool on) { return std::string(", ") + name + (on ? "=True" : "=False"); };
+             return "AddedToken(" + Json(t.content).dump() + flag("rstrip", t.rstrip) + flag("lstrip", t.lstrip) +
+                    flag("single_word", t.single_word) + flag("normalized", t.normalized) + flag("special", t.special) + ")";
+           })
+      .def(
+          "__eq__", [](const AddedToken& a, const AddedToken& b) { return a == b; }, py::is_operator())
       .def("__hash__", [](const AddedToken& t) { return py::hash(py::str(t.content)); });
 }
 
@@ -176,16 +167,45 @@ void bind_config(py::module_& m) {
       .def_property_readonly("file", [](const TokenizerConfig& c) { return to_python(c.file); });
 }
 
-py::str decode(const Tokenizer& tokenizer, const std::vector<int64_t>& ids, bool skip_special_tokens, std::optional<bool> clean_up) {
-  std::vector<int32_t> narrow;
-  narrow.reserve(ids.size());
+std::vector<int32_t> narrow(const std::vector<int64_t>& ids) {
+  std::vector<int32_t> out;
+  out.reserve(ids.size());
   for (const int64_t id : ids) {
     check(id >= 0 && id <= INT32_MAX, ErrorCode::Limit, "tokenizer", "decode: expected ids of the vocabulary, got ", id);
-    narrow.push_back(static_cast<int32_t>(id));
+    out.push_back(static_cast<int32_t>(id));
   }
-  const std::string text =
-      tokenizer.decode(narrow, {.skip_special_tokens = skip_special_tokens, .clean_up = clean_up, .skip_unknown_ids = false});
+  return out;
+}
+
+py::str to_str(std::string_view text) {
   return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
+}
+
+DecodeOptions decode_options(bool skip_special_tokens, std::optional<bool> clean_up) {
+  return {.skip_special_tokens = skip_special_tokens, .clean_up = clean_up, .skip_unknown_ids = false};
+}
+
+py::str decode(const Tokenizer& tokenizer, const std::vector<int64_t>& ids, bool skip_special_tokens, std::optional<bool> clean_up) {
+  return to_str(tokenizer.decode(narrow(ids), decode_options(skip_special_tokens, clean_up)));
+}
+
+void bind_decode_stream(py::module_& m) {
+  using text::DecodeStream;
+  py::class_<DecodeStream>(m, "DecodeStream", "Token ids in, text out as soon as its characters are complete.")
+      .def(py::init([](const std::shared_ptr<Tokenizer>& tokenizer, bool skip_special_tokens, std::optional<bool> clean_up) {
+             return DecodeStream(*tokenizer, decode_options(skip_special_tokens, clean_up));
+           }),
+           py::arg("tokenizer"), py::arg("skip_special_tokens") = false, py::arg("clean_up") = py::none(), py::keep_alive<1, 2>())
+      .def(
+          "push", [](DecodeStream& s, const std::vector<int64_t>& ids) { return to_str(s.push(narrow(ids))); }, py::arg("ids"))
+      .def("finish", [](DecodeStream& s) { return to_str(s.finish()); });
+}
+
+HeldEncoding prepare(const std::shared_ptr<Tokenizer>& tokenizer, const std::vector<int32_t>& ids,
+                     const std::optional<std::vector<int32_t>>& pair, const EncodeOptions& options) {
+  std::optional<std::span<const int32_t>> second;
+  if (pair) second = *pair;
+  return HeldEncoding(tokenizer->prepare(ids, second, options), tokenizer);
 }
 
 }  // namespace
@@ -193,15 +213,18 @@ py::str decode(const Tokenizer& tokenizer, const std::vector<int64_t>& ids, bool
 void bind_text(py::module_& m) {
   bind_options(m);
   bind_encoding(m);
+  bind_decode_stream(m);
   bind_added_token(m);
   bind_config(m);
   const auto unlocked = py::call_guard<py::gil_scoped_release>();
   py::class_<Tokenizer, std::shared_ptr<Tokenizer>>(m, "Tokenizer", "Text to token ids and back; several threads may use one.")
       .def_static("from_file", &Tokenizer::from_file, py::arg("path"), unlocked)
-      .def_static("from_json", [](const std::string& json) { return Tokenizer::from_json(json); }, py::arg("json"), unlocked)
+      .def_static(
+          "from_json", [](const std::string& json) { return Tokenizer::from_json(json); }, py::arg("json"), unlocked)
       .def_static("from_folder", &Tokenizer::from_folder, py::arg("path"), unlocked)
       .def("encode_batch", &encode_batch, py::arg("texts"), py::arg("pairs"), py::arg("options"))
       .def("encode_words", &encode_words, py::arg("texts"), py::arg("pairs"), py::arg("options"))
+      .def("prepare", &prepare, py::arg("ids"), py::arg("pair"), py::arg("options"))
       .def("decode", &decode, py::arg("ids"), py::arg("skip_special_tokens") = false, py::arg("clean_up") = py::none())
       .def("join", &Tokenizer::join, py::arg("tokens"))
       .def("token_to_id", [](const Tokenizer& t, const std::string& token) { return t.token_to_id(token); })
@@ -210,17 +233,24 @@ void bind_text(py::module_& m) {
       .def("vocab_size", &Tokenizer::vocab_size, py::arg("with_added") = true)
       .def("vocab", &Tokenizer::vocab, py::arg("with_added") = true)
       .def("add_tokens", [](Tokenizer& t, const std::vector<AddedToken>& tokens) { return t.add_tokens(tokens); })
-      .def("added_tokens", [](const Tokenizer& t) {
-        py::dict d;
-        for (const auto& [id, entry] : t.added_tokens().entries()) d[py::int_(id)] = entry.token;
-        return d;
-      })
+      .def("added_tokens",
+           [](const Tokenizer& t) {
+             py::dict d;
+             for (const auto& [id, entry] : t.added_tokens().entries()) d[py::int_(id)] = entry.token;
+             return d;
+           })
       .def("set_role", &Tokenizer::set_role)
+      .def("name_role",
+           [](Tokenizer& t, text::Role role, std::string token) { t.config().roles[static_cast<size_t>(role)] = std::move(token); })
+      .def("set_bos_eos", &Tokenizer::set_bos_eos, py::arg("add_bos"), py::arg("add_eos"))
+      .def("set_add_prefix_space", &Tokenizer::set_add_prefix_space)
       .def("role", &Tokenizer::role)
       .def("role_id", &Tokenizer::role_id)
       .def("special_ids", &Tokenizer::special_ids)
       .def("num_special_tokens_to_add", &Tokenizer::num_special_tokens_to_add, py::arg("is_pair") = false)
-      .def_property_readonly("config", [](Tokenizer& t) -> TokenizerConfig& { return t.config(); }, py::return_value_policy::reference_internal)
+      .def_property_readonly(
+          "config", [](Tokenizer& t) -> TokenizerConfig& { return t.config(); }, py::return_value_policy::reference_internal)
+      .def_property_readonly("model_type", &Tokenizer::model_type)
       .def("to_json", &Tokenizer::to_json)
       .def("save", &Tokenizer::save, py::arg("folder"), unlocked);
 }

@@ -30,7 +30,9 @@ _NAMES = {
     "quantization": "Int8Config",
     "outputs": "ModelOutput",
     "batch": "BatchEncoding BatchFeature",
-    "tokenization": "AutoTokenizer PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast",
+    "tokenization": "AutoTokenizer PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast TokenizersBackend",
+    "tool_schema": "get_json_schema",
+    "streamers": "AsyncTextIteratorStreamer BaseStreamer DecodeStream TextIteratorStreamer TextStreamer",
     "image_processing": "AutoFeatureExtractor AutoImageProcessor BaseImageProcessor load_image",
     "processing": "AutoProcessor CLIPProcessor",
     "pipelines": "Pipeline pipeline TextClassificationPipeline FeatureExtractionPipeline FillMaskPipeline ImageClassificationPipeline "

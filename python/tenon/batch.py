@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import Any, Iterator
+from typing import Any, Sequence
 
 from ._core import Encoding, Tensor
 from .conversion import as_tensor, check_device
@@ -46,9 +46,11 @@ class BatchFeature(dict):
                 self[name] = value.to(dtypes[0])
         return self
 
-    def convert_to_tensors(self, tensor_type: Any = None, **kwargs: Any) -> "BatchFeature":
-        for name, value in self.items():
-            self[name] = convert(value, tensor_type)
+    def convert_to_tensors(self, tensor_type: Any = None, prepend_batch_axis: bool = False, **kwargs: Any) -> "BatchFeature":
+        """Turns lists into tensors or arrays; None leaves all as it is."""
+        if tensor_type is not None:
+            for name, value in self.items():
+                self[name] = convert([value] if prepend_batch_axis else value, tensor_type)
         return self
 
     def __reduce__(self) -> Any:
@@ -56,81 +58,98 @@ class BatchFeature(dict):
 
 
 class BatchEncoding(BatchFeature):
-    """The encodings of a batch; knows which token came from which part of which text."""
+    """The encodings of a batch; knows which token came from which part of which text.
 
-    def __init__(self, data: Any = None, encodings: "list[Encoding] | None" = None, is_single: bool = False, **kwargs: Any) -> None:
+    The methods that take a token, word or character take (index) for the first text or (text, index).
+    """
+
+    def __init__(self, data: Any = None, encoding: "Encoding | Sequence[Encoding] | None" = None, tensor_type: Any = None,
+                 prepend_batch_axis: bool = False, n_sequences: "int | None" = None) -> None:
         super().__init__(data or {})
+        encodings = [encoding] if isinstance(encoding, Encoding) else encoding
         self.__dict__["_encodings"] = encodings
-        self.__dict__["_is_single"] = is_single
+        self.__dict__["_n_sequences"] = encodings[0].n_sequences if n_sequences is None and encodings else n_sequences
+        self.convert_to_tensors(tensor_type, prepend_batch_axis)
 
     def __getitem__(self, key: Any) -> Any:
-        """By name; an integer gives the Encoding of one text, a slice those values of each name."""
+        """By name; an integer or a slice gives the Encoding of one text or of several."""
         if isinstance(key, str):
             return super().__getitem__(key)
+        if self.encodings is not None:
+            return self.encodings[key]
         if isinstance(key, slice):
             return {name: value[key] for name, value in self.items()}
-        return self.encodings[key]
+        raise KeyError("[BatchEncoding] expected a name, a slice or, where a tokenizer made it, the index of a text")
+
+    def __reduce__(self) -> Any:
+        return type(self), (dict(self), self.encodings, None, False, self.n_sequences)
 
     @property
-    def encodings(self) -> "list[Encoding]":
-        found = self.__dict__.get("_encodings")
-        if found is None:
+    def encodings(self) -> "list[Encoding] | None":
+        return self.__dict__.get("_encodings")
+
+    def _of(self, index: int) -> Encoding:
+        if not self.encodings:
             raise ValueError("[BatchEncoding] was not made by a tokenizer: it does not know its texts")
-        return found
+        return self.encodings[index]
 
     @property
     def is_fast(self) -> bool:
-        return self.__dict__.get("_encodings") is not None
+        return self.encodings is not None
 
     @property
-    def n_sequences(self) -> int:
-        """1 for texts, 2 for pairs."""
-        return 2 if any(1 in e.sequence_ids for e in self.encodings) else 1
+    def n_sequences(self) -> "int | None":
+        """1 for texts, 2 for pairs, None if it is not known."""
+        return self.__dict__.get("_n_sequences")
 
     def tokens(self, batch_index: int = 0) -> list[str]:
-        return [self.__dict__["_to_token"](i) for i in self.encodings[batch_index].ids]
+        return self._of(batch_index).tokens
 
     def word_ids(self, batch_index: int = 0) -> "list[int | None]":
-        return self.encodings[batch_index].word_ids
+        return self._of(batch_index).word_ids
 
     words = word_ids
 
     def sequence_ids(self, batch_index: int = 0) -> "list[int | None]":
-        return self.encodings[batch_index].sequence_ids
+        return self._of(batch_index).sequence_ids
 
     def _pick(self, batch_or_index: int, index: "int | None") -> tuple[Encoding, int]:
-        return (self.encodings[0], batch_or_index) if index is None else (self.encodings[batch_or_index], index)
+        return (self._of(0), batch_or_index) if index is None else (self._of(batch_or_index), index)
+
+    def _pick_token(self, batch_or_index: int, index: "int | None") -> tuple[Encoding, int]:
+        encoding, at = self._pick(batch_or_index, index)
+        return encoding, at + len(encoding) if at < 0 else at
 
     def char_to_token(self, batch_or_char_index: int, char_index: "int | None" = None, sequence_index: int = 0) -> "int | None":
         encoding, at = self._pick(batch_or_char_index, char_index)
-        found = encoding.char_to_token(at, sequence_index)
-        return None if found < 0 else found
+        return encoding.char_to_token(at, sequence_index)
 
     def char_to_word(self, batch_or_char_index: int, char_index: "int | None" = None, sequence_index: int = 0) -> "int | None":
         encoding, at = self._pick(batch_or_char_index, char_index)
-        found = encoding.char_to_word(at, sequence_index)
-        return None if found < 0 else found
+        return encoding.char_to_word(at, sequence_index)
 
     def token_to_chars(self, batch_or_token_index: int, token_index: "int | None" = None) -> "CharSpan | None":
-        encoding, at = self._pick(batch_or_token_index, token_index)
-        return None if encoding.sequence_ids[at] is None else CharSpan(*encoding.offsets[at])
+        encoding, at = self._pick_token(batch_or_token_index, token_index)
+        found = encoding.token_to_chars(at)
+        return None if found is None else CharSpan(*found)
 
     def token_to_word(self, batch_or_token_index: int, token_index: "int | None" = None) -> "int | None":
-        encoding, at = self._pick(batch_or_token_index, token_index)
-        return encoding.word_ids[at]
+        encoding, at = self._pick_token(batch_or_token_index, token_index)
+        return encoding.token_to_word(at)
 
     def token_to_sequence(self, batch_or_token_index: int, token_index: "int | None" = None) -> "int | None":
-        encoding, at = self._pick(batch_or_token_index, token_index)
-        return encoding.sequence_ids[at]
+        encoding, at = self._pick_token(batch_or_token_index, token_index)
+        return encoding.token_to_sequence(at)
 
     def word_to_tokens(self, batch_or_word_index: int, word_index: "int | None" = None, sequence_index: int = 0) -> "TokenSpan | None":
         encoding, at = self._pick(batch_or_word_index, word_index)
-        begin, end = encoding.word_to_tokens(at, sequence_index)
-        return None if begin == end else TokenSpan(begin, end)
+        found = encoding.word_to_tokens(at, sequence_index)
+        return None if found is None else TokenSpan(*found)
 
     def word_to_chars(self, batch_or_word_index: int, word_index: "int | None" = None, sequence_index: int = 0) -> CharSpan:
+        """Errors: TypeError for a word that has no token."""
         encoding, at = self._pick(batch_or_word_index, word_index)
-        return CharSpan(*encoding.word_to_chars(at, sequence_index))
-
-    def __iter__(self) -> Iterator[str]:
-        return super().__iter__()
+        found = encoding.word_to_chars(at, sequence_index)
+        if found is None:
+            raise TypeError(f"[BatchEncoding] word_to_chars: expected the index of a word that has tokens, got {at}")
+        return CharSpan(*found)

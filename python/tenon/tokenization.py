@@ -2,52 +2,34 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Iterable, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from . import _core, hub
-from ._core import AddedToken, Encoding, Role
+from ._core import AddedToken
 from .batch import BatchEncoding, convert
+from .chat_template import ChatTemplates
+from .padding import VERY_LARGE_INTEGER, Padding, columns, padding_of, side_of, truncation_of
+from .special_tokens import SpecialTokens
 
-VERY_LARGE_INTEGER = int(1e30)
 _NO_LIMIT = 2**63 - 1
-_ROLES = tuple(Role.__members__)
-_PADDING = {False: "none", None: "none", "do_not_pad": "none", True: "longest", "longest": "longest", "max_length": "max_length"}
-_TRUNCATION = {False: "none", None: "none", "do_not_truncate": "none", True: "longest_first", "longest_first": "longest_first",
-               "only_first": "only_first", "only_second": "only_second"}
 
 
-def _choose(table: dict[Any, str], enum: Any, value: Any, name: str) -> Any:
-    value = getattr(value, "value", value)
-    if not isinstance(value, (bool, str, type(None))) or value not in table:
-        raise ValueError(f"[tokenizer] {name}: expected one of {', '.join(repr(k) for k in table)}, got {value!r}")
-    return enum.__members__[table[value]]
+class TextTypeError(ValueError, TypeError):
+    """What should be a text is of another type; Transformers raises ValueError for some such arguments and TypeError for others."""
 
 
-class PreTrainedTokenizerBase:
+class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates):
     """Turns texts into a model's inputs and ids into text."""
 
     vocab_files: tuple[str, ...] = ("vocab.txt",)
     is_fast = True
-    # properties, made below from the roles that the engine knows
-    bos_token: "str | None"
-    bos_token_id: "int | None"
-    eos_token: "str | None"
-    eos_token_id: "int | None"
-    unk_token: "str | None"
-    unk_token_id: "int | None"
-    sep_token: "str | None"
-    sep_token_id: "int | None"
-    pad_token: "str | None"
-    pad_token_id: "int | None"
-    cls_token: "str | None"
-    cls_token_id: "int | None"
-    mask_token: "str | None"
-    mask_token_id: "int | None"
+    can_save_slow_tokenizer = False
+    clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = False
 
     def __init__(self, *files: Any, **kwargs: Any) -> None:
         """A tokenizer from its files: BertTokenizer("vocab.txt"), RobertaTokenizer("vocab.json", "merges.txt"), or
         PreTrainedTokenizerFast(tokenizer_file="tokenizer.json"); further arguments as in tokenizer_config.json."""
-        named = {"vocab_file": "vocab.txt" if self.vocab_files == ("vocab.txt",) else "vocab.json", "merges_file": "merges.txt",
+        named = {"vocab_file": self.vocab_files[0] if self.vocab_files[0] != "tokenizer.json" else "vocab.json", "merges_file": "merges.txt",
                  "tokenizer_file": "tokenizer.json"}
         sources = dict(zip(self.vocab_files, files))
         for argument, name in named.items():
@@ -58,27 +40,43 @@ class PreTrainedTokenizerBase:
             raise TypeError(f"[{type(self).__name__}] expected {' and '.join(self.vocab_files)}; from_pretrained opens folders")
         kwargs.setdefault("tokenizer_class", type(self).__name__)
         self._take(_from_files({name: os.path.abspath(path) for name, path in sources.items()}, kwargs), "")
+        self._override(kwargs)
 
-    def _take(self, core: _core.Tokenizer, name_or_path: str) -> None:
+    def _take(self, core: _core.Tokenizer, name_or_path: str, folder: str = "") -> None:
         self._core = core
         self.name_or_path = name_or_path
         self.init_kwargs: dict[str, Any] = core.config.file
         self.verbose = True
+        self._add_bos_token = self._add_eos_token = False
+        self._take_named_tokens(self.init_kwargs)
+        self.chat_template = _read_chat_templates(folder, self.init_kwargs.get("chat_template"))
+
+    def _override(self, given: Mapping[str, Any]) -> None:
+        """Applies arguments that win over tokenizer.json itself."""
+        if "add_prefix_space" in given:
+            self._core.set_add_prefix_space(bool(given["add_prefix_space"]))
+        if "add_bos_token" in given or "add_eos_token" in given:
+            self._add_bos_token, self._add_eos_token = bool(given.get("add_bos_token")), bool(given.get("add_eos_token"))
+            self.update_post_processor()
+        if "chat_template" in given:
+            self.chat_template = _read_chat_templates("", given["chat_template"])
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: "str | os.PathLike[str]", *init_inputs: Any, **kwargs: Any) -> Any:
-        """Opens a folder or cached hub name; arguments override those of tokenizer_config.json (padding_side, model_max_length, ...).
+        """Opens a folder or cached hub name; arguments override those of tokenizer_config.json (padding_side, model_max_length, ...) and,
+        where they say how texts are framed (add_bos_token, add_eos_token, add_prefix_space), those of tokenizer.json.
 
         Errors: FileNotFoundError; ValueError naming what is damaged.
         """
         fetch = hub.split_arguments(kwargs)
-        kwargs.pop("config", None)
-        kwargs.pop("tokenizer_type", None)
+        for ignored in ("config", "tokenizer_type", "tokenizer_file", "_from_pipeline"):
+            kwargs.pop(ignored, None)
         folder = hub.resolve(pretrained_model_name_or_path, **fetch)
         if os.path.isfile(folder):
-            core = _from_files({"tokenizer.json" if folder.endswith(".json") else "vocab.txt": os.path.abspath(folder)}, kwargs)
+            core = _from_files({_file_name(folder): os.path.abspath(folder)}, kwargs)
+            folder = ""
         elif kwargs:
-            names = [n for n in os.listdir(folder) if n.endswith((".json", ".txt", ".jinja", ".model")) and n != "tokenizer_config.json"]
+            names = [n for n in os.listdir(folder) if n.endswith((".json", ".txt", ".jinja", ".model", ".tiktoken")) and n != "tokenizer_config.json"]
             at = os.path.join(folder, "tokenizer_config.json")
             written = _core.read_json(at) if os.path.isfile(at) else {}
             core = _from_files({n: os.path.abspath(os.path.join(folder, n)) for n in names}, {**written, **kwargs})
@@ -86,7 +84,8 @@ class PreTrainedTokenizerBase:
             core = _core.Tokenizer.from_folder(folder)
         chosen = tokenizer_class(core.config.tokenizer_class) if cls is PreTrainedTokenizerBase else cls
         tokenizer = chosen.__new__(chosen)
-        tokenizer._take(core, os.fspath(pretrained_model_name_or_path))
+        tokenizer._take(core, os.fspath(pretrained_model_name_or_path), folder)
+        tokenizer._override(kwargs)
         return tokenizer
 
     # Encoding
@@ -95,63 +94,75 @@ class PreTrainedTokenizerBase:
                  is_split_into_words: bool = False, pad_to_multiple_of: "int | None" = None, padding_side: "str | None" = None,
                  return_tensors: Any = None, return_token_type_ids: "bool | None" = None, return_attention_mask: "bool | None" = None,
                  return_overflowing_tokens: bool = False, return_special_tokens_mask: bool = False, return_offsets_mapping: bool = False,
-                 return_length: bool = False, verbose: bool = True, **kwargs: Any) -> BatchEncoding:
-        """Encodes a text, a pair, or a list of either.
+                 return_length: bool = False, verbose: bool = True, tokenizer_kwargs: "dict[str, Any] | None" = None, **kwargs: Any) -> BatchEncoding:
+        """Encodes a text, a pair, or a list of either (texts and pairs may be mixed); text_target becomes "labels".
 
-        Returns lists; with return_tensors "pt" tenon.Tensors, with "np" NumPy arrays, which need texts of one length (padding=True).
-        Errors: ValueError for what is no text and for contradictory options; TypeError for unknown arguments.
+        Returns lists; with return_tensors "pt" tenon.Tensors, with "np" NumPy arrays, which need texts of one length (padding=True). A lone
+        surrogate counts as U+FFFD.
+        Errors: ValueError for what is no text (also a TypeError where a text is of another type) and for contradictory options: a max_length
+        without room for the special tokens, a stride that leaves nothing, padding without a pad_token, ...; TypeError for unknown arguments.
         """
         if text is None and text_target is None:
             raise ValueError("[tokenizer] expected text or text_target")
-        split_special = kwargs.pop("split_special_tokens", False)
+        if tokenizer_kwargs:
+            given = {k: v for k, v in locals().items() if k in _CALL_OPTIONS}
+            return self(text, text_pair, text_target, text_pair_target, **{**given, **kwargs, **tokenizer_kwargs})
+        split_special = kwargs.pop("split_special_tokens", None)
+        target_length = kwargs.pop("max_target_length", None)
         if kwargs:
             raise TypeError(f"[tokenizer] unknown arguments: {', '.join(sorted(kwargs))}")
         options = self._options(add_special_tokens, padding, truncation, max_length, stride, pad_to_multiple_of, padding_side)
         options.return_overflowing = return_overflowing_tokens
-        options.split_special_tokens = split_special
-        names = self.model_input_names
-        wanted = {
-            "token_type_ids": "token_type_ids" in names if return_token_type_ids is None else return_token_type_ids,
-            "attention_mask": "attention_mask" in names if return_attention_mask is None else return_attention_mask,
-            "special_tokens_mask": return_special_tokens_mask, "offset_mapping": return_offsets_mapping, "length": return_length,
-        }
-        if text is None:
-            return self._encode(text_target, text_pair_target, is_split_into_words, options, wanted, return_tensors)
-        batch = self._encode(text, text_pair, is_split_into_words, options, wanted, return_tensors)
-        if text_target is not None:
-            batch["labels"] = self._encode(text_target, text_pair_target, is_split_into_words, options, wanted, return_tensors)["input_ids"]
+        options.split_special_tokens = self.split_special_tokens if split_special is None else split_special
+        wanted = self._wanted(return_token_type_ids, return_attention_mask, return_special_tokens_mask, return_offsets_mapping, return_length)
+        batch = None if text is None else self._encode(text, text_pair, is_split_into_words, options, wanted, return_tensors, verbose)
+        if text_target is None:
+            return batch  # type: ignore[return-value]
+        if target_length is not None:
+            options = self._options(add_special_tokens, padding, truncation, target_length, stride, pad_to_multiple_of, padding_side)
+        target = self._encode(text_target, text_pair_target, is_split_into_words, options, wanted, return_tensors, verbose)
+        if batch is None:
+            return target
+        batch["labels"] = target["input_ids"]
         return batch
 
     def _options(self, add_special_tokens: bool, padding: Any, truncation: Any, max_length: "int | None", stride: int,
                  pad_to_multiple_of: "int | None", padding_side: "str | None") -> _core.EncodeOptions:
         options = _core.EncodeOptions()
         options.add_special_tokens = add_special_tokens
-        options.padding = _choose(_PADDING, _core.Padding, padding, "padding")
+        options.padding = padding_of(padding)
         if max_length is not None and truncation is None and options.padding == _core.Padding.none:
             hub.warn("max_length is given without truncation=: texts are cut as with truncation=True", once=True)
             truncation = True
-        options.truncation = _choose(_TRUNCATION, _core.Truncation, truncation, "truncation")
+        options.truncation = truncation_of(truncation)
         options.max_length = -1 if max_length is None else max_length
         options.stride = stride
         options.pad_to_multiple_of = pad_to_multiple_of or 0
         if padding_side is not None:
-            options.padding_side = _side(padding_side, "padding_side")
+            options.padding_side = side_of(padding_side, "padding_side")
         return options
 
-    def _encode(self, text: Any, pair: Any, is_split: bool, options: _core.EncodeOptions, wanted: dict[str, bool], return_tensors: Any) -> BatchEncoding:
+    def _wanted(self, type_ids: "bool | None", attention_mask: "bool | None", special_tokens_mask: bool, offsets: bool, length: bool) -> dict[str, bool]:
+        names = self.model_input_names
+        return {"token_type_ids": "token_type_ids" in names if type_ids is None else type_ids,
+                "attention_mask": "attention_mask" in names if attention_mask is None else attention_mask,
+                "special_tokens_mask": special_tokens_mask, "offset_mapping": offsets, "length": length}
+
+    def _encode(self, text: Any, pair: Any, is_split: bool, options: _core.EncodeOptions, wanted: dict[str, bool], return_tensors: Any,
+                verbose: bool) -> BatchEncoding:
         single, texts, pairs = _batch_of(text, pair, is_split)
         encodings = (self._core.encode_words if is_split else self._core.encode_batch)(texts, pairs, options)
         samples = list(range(len(encodings)))
         if options.return_overflowing:
             samples = [i for i, e in enumerate(encodings) for _ in range(1 + len(e.overflowing))]
             encodings = [w for e in encodings for w in (e, *e.overflowing)]
+        if verbose and options.max_length < 0 and any(len(e) > self.model_max_length for e in encodings):
+            hub.warn(f"a text has more tokens than the model takes ({self.model_max_length}); truncation=True cuts it", once=True)
         flat = single and return_tensors is None and not options.return_overflowing
-        data = _columns(encodings, wanted, return_tensors)
+        data = columns(encodings, wanted, return_tensors)
         if options.return_overflowing:
             data["overflow_to_sample_mapping"] = convert(samples, return_tensors)
-        batch = BatchEncoding({k: v if k == "length" else v[0] for k, v in data.items()} if flat else data, encodings, single)
-        batch.__dict__["_to_token"] = self._core.id_to_token
-        return batch
+        return BatchEncoding({k: v if k == "length" else v[0] for k, v in data.items()} if flat else data, encodings)
 
     def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, return_tensors: Any = None, **kwargs: Any) -> Any:
         """The ids of one text or pair."""
@@ -163,143 +174,95 @@ class PreTrainedTokenizerBase:
     def batch_encode_plus(self, batch_text_or_text_pairs: Any, **kwargs: Any) -> BatchEncoding:
         return self(batch_text_or_text_pairs, **kwargs)
 
-    def tokenize(self, text: str, pair: "str | None" = None, add_special_tokens: bool = False, **kwargs: Any) -> list[str]:
+    def tokenize(self, text: Any, pair: Any = None, add_special_tokens: bool = False, **kwargs: Any) -> list[str]:
         """The tokens of a text as strings."""
-        return self.convert_ids_to_tokens(self.encode(text, pair, add_special_tokens=add_special_tokens, **kwargs))
+        return self(text, pair, add_special_tokens=add_special_tokens, **kwargs).tokens()
 
-    def pad(self, encoded_inputs: Any, padding: Any = True, max_length: "int | None" = None, pad_to_multiple_of: "int | None" = None,
-            padding_side: "str | None" = None, return_attention_mask: "bool | None" = None, return_tensors: Any = None, verbose: bool = True) -> BatchEncoding:
-        """Pads encodings (a dict of lists, or a list of dicts) to one length."""
-        if isinstance(encoded_inputs, (list, tuple)):
-            encoded_inputs = {k: [e[k] for e in encoded_inputs] for k in encoded_inputs[0]} if encoded_inputs else {}
-        data = {k: v.tolist() if hasattr(v, "tolist") else [x.tolist() if hasattr(x, "tolist") else x for x in v] for k, v in encoded_inputs.items()}
-        name = self.model_input_names[0]
-        if name not in data:
-            raise ValueError(f"[tokenizer] pad: expected {name}, got {', '.join(data) or 'nothing'}")
-        single = bool(data[name]) and not isinstance(data[name][0], list)
-        if single:
-            data = {k: [v] for k, v in data.items()}
-        lengths = [len(ids) for ids in data[name]]
-        kind = _choose(_PADDING, _core.Padding, padding, "padding")
-        target = max(lengths, default=0)
-        if kind == _core.Padding.max_length:
-            target = self.model_max_length if max_length is None else max_length
-        if pad_to_multiple_of:
-            target = -(-target // pad_to_multiple_of) * pad_to_multiple_of
-        wants_mask = "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
-        if wants_mask:
-            data.setdefault("attention_mask", [[1] * n for n in lengths])
-        if kind != _core.Padding.none and target < VERY_LARGE_INTEGER:
-            left = _side(padding_side or self.padding_side, "padding_side") == _core.Side.left
-            if self.pad_token_id is None and any(n < target for n in lengths):
-                raise ValueError("[tokenizer] padding: expected a tokenizer with a pad_token; set one first")
-            fill = {name: self.pad_token_id, "token_type_ids": self.pad_token_type_id, "special_tokens_mask": 1, "attention_mask": 0}
-            for key in fill.keys() & data.keys():
-                data[key] = [[fill[key]] * (target - len(v)) + v if left else v + [fill[key]] * (target - len(v)) for v in data[key]]
-        if single and return_tensors is None:
+    # Ids instead of texts
+    def prepare_for_model(self, ids: list[int], pair_ids: "list[int] | None" = None, add_special_tokens: bool = True, padding: Any = False,
+                          truncation: Any = None, max_length: "int | None" = None, stride: int = 0, pad_to_multiple_of: "int | None" = None,
+                          padding_side: "str | None" = None, return_tensors: Any = None, return_token_type_ids: "bool | None" = None,
+                          return_attention_mask: "bool | None" = None, return_overflowing_tokens: bool = False,
+                          return_special_tokens_mask: bool = False, return_offsets_mapping: bool = False, return_length: bool = False,
+                          verbose: bool = True, prepend_batch_axis: bool = False, **kwargs: Any) -> BatchEncoding:
+        """Special tokens, truncation and padding for the ids of a text or a pair."""
+        if return_offsets_mapping:
+            raise NotImplementedError("[prepare_for_model] return_offsets_mapping needs the texts; call the tokenizer with them")
+        options = self._options(add_special_tokens, padding, truncation, max_length, stride, pad_to_multiple_of, padding_side)
+        extra: dict[str, Any] = {}
+        if return_overflowing_tokens and options.truncation != _core.Truncation.none:
+            limit = self.model_max_length if max_length is None else max_length
+            special = self.num_special_tokens_to_add(pair_ids is not None) if add_special_tokens else 0
+            surplus = len(ids) + len(pair_ids or ()) + special - limit
+            ids, pair_ids, over = self.truncate_sequences(ids, pair_ids, surplus, options.truncation.name, stride)
+            extra = {"overflowing_tokens": over, "num_truncated_tokens": surplus}
+        encoding = self._core.prepare(ids, pair_ids, options)
+        wanted = self._wanted(return_token_type_ids, return_attention_mask, return_special_tokens_mask, False, return_length)
+        data = columns([encoding], wanted, return_tensors)
+        if not prepend_batch_axis:
             data = {k: v[0] for k, v in data.items()}
-        return BatchEncoding({k: convert(v, return_tensors) for k, v in data.items()})
+        return BatchEncoding({**extra, **data}, n_sequences=encoding.n_sequences)
 
-    # Decoding
-    def decode(self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: "bool | None" = None, **kwargs: Any) -> Any:
-        """The text of ids; of several lists of ids a list of texts. Errors: ValueError for an id outside the vocabulary."""
-        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
-        if isinstance(ids, int):
-            ids = [ids]
-        if ids and hasattr(ids[0], "__len__"):
-            return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
-        return self._core.decode([int(i) for i in ids], skip_special_tokens, clean_up_tokenization_spaces)
+    def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: "list[int] | None" = None) -> list[int]:
+        """The ids of a text or a pair with the special tokens around them."""
+        return self._core.prepare(token_ids_0, token_ids_1, _core.EncodeOptions()).ids
 
-    def batch_decode(self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: "bool | None" = None, **kwargs: Any) -> list[str]:
-        return [self.decode(ids, skip_special_tokens, clean_up_tokenization_spaces) for ids in sequences]
+    def create_token_type_ids_from_sequences(self, token_ids_0: list[int], token_ids_1: "list[int] | None" = None) -> list[int]:
+        """The token types of what build_inputs_with_special_tokens() gives."""
+        return self._core.prepare(token_ids_0, token_ids_1, _core.EncodeOptions()).type_ids
 
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        return self._core.join(list(tokens))
-
-    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """Token strings; None for an id that there is not."""
-        if isinstance(ids, int):
-            return self._core.id_to_token(ids) if self._core.has_id(ids) else None
-        skip = set(self.all_special_ids) if skip_special_tokens else ()
-        return [self.convert_ids_to_tokens(int(i)) for i in ids if int(i) not in skip]
-
-    def convert_tokens_to_ids(self, tokens: Any) -> Any:
-        """Ids; the unknown token's for a token that there is not."""
-        if isinstance(tokens, str):
-            found = self._core.token_to_id(tokens)
-            return found if found >= 0 else self.unk_token_id
-        return None if tokens is None else [self.convert_tokens_to_ids(t) for t in tokens]
-
-    # Vocabulary
-    @property
-    def vocab_size(self) -> int:
-        """Tokens of the model, without those that were added."""
-        return self._core.vocab_size(False)
-
-    def __len__(self) -> int:
-        return self._core.vocab_size(True)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def get_vocab(self) -> dict[str, int]:
-        return dict(self._core.vocab(True))
-
-    vocab = property(get_vocab)
-
-    @property
-    def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        return self._core.added_tokens()
-
-    @property
-    def added_tokens_encoder(self) -> dict[str, int]:
-        return {t.content: i for i, t in self._core.added_tokens().items()}
-
-    def get_added_vocab(self) -> dict[str, int]:
-        return self.added_tokens_encoder
-
-    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
-        """Adds tokens that the vocabulary lacks; returns how many."""
-        tokens = [new_tokens] if isinstance(new_tokens, (str, AddedToken)) else list(new_tokens)
-        before = len(self)
-        self._core.add_tokens([AddedToken(t, special=special_tokens) if isinstance(t, str) else t for t in tokens])
-        return len(self) - before
-
-    def add_special_tokens(self, special_tokens_dict: dict[str, Any], replace_additional_special_tokens: bool = True) -> int:
-        """Gives roles to tokens: {"pad_token": "[PAD]"}; returns how many are new."""
-        before = len(self)
-        for name, value in special_tokens_dict.items():
-            if name in ("additional_special_tokens", "extra_special_tokens"):
-                self.add_tokens(list(value), special_tokens=True)
-                self._core.config.extra_special_tokens = [str(t) for t in value]
-            else:
-                setattr(self, name, value)
-        return len(self) - before
-
-    @property
-    def special_tokens_map(self) -> dict[str, Any]:
-        return {r: self._core.role(Role.__members__[r]) for r in _ROLES if self._core.role(Role.__members__[r])}
-
-    @property
-    def additional_special_tokens(self) -> list[str]:
-        return self._core.config.extra_special_tokens
-
-    extra_special_tokens = additional_special_tokens
-
-    @property
-    def all_special_tokens(self) -> list[str]:
-        return list(dict.fromkeys([*self.special_tokens_map.values(), *self.additional_special_tokens]))
-
-    @property
-    def all_special_ids(self) -> list[int]:
-        return [self._core.token_to_id(t) for t in self.all_special_tokens]
+    def get_special_tokens_mask(self, token_ids_0: list[int], token_ids_1: "list[int] | None" = None, already_has_special_tokens: bool = False) -> list[int]:
+        """1 for special tokens: of ids that have them, or of what build_inputs_with_special_tokens() gives."""
+        if not already_has_special_tokens:
+            return self._core.prepare(token_ids_0, token_ids_1, _core.EncodeOptions()).special_tokens_mask
+        if token_ids_1 is not None:
+            raise ValueError("[tokenizer] get_special_tokens_mask: expected one list of ids with already_has_special_tokens=True")
+        special = set(self.all_special_ids)
+        return [int(int(i) in special) for i in token_ids_0]
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         return self._core.num_special_tokens_to_add(pair)
 
-    def get_special_tokens_mask(self, token_ids_0: list[int], token_ids_1: "list[int] | None" = None, already_has_special_tokens: bool = True) -> list[int]:
-        special = set(self.all_special_ids)
-        return [int(i in special) for i in [*token_ids_0, *(token_ids_1 or [])]]
+    # Decoding
+    def decode(self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: "bool | None" = None, **kwargs: Any) -> Any:
+        """The text of ids (a list, array or tensor, or one id); of several lists of ids a list of texts.
+
+        Errors: ValueError for an id outside the vocabulary.
+        """
+        if isinstance(token_ids, Mapping):
+            token_ids = token_ids["input_ids"]
+        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+        if isinstance(ids, int):
+            ids = [ids]
+        ids = list(ids)
+        if ids and hasattr(ids[0], "__len__"):
+            return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
+        return self._core.decode([int(i) for i in ids], skip_special_tokens, self._cleans_up(clean_up_tokenization_spaces))
+
+    def _cleans_up(self, asked: "bool | None") -> "bool | None":
+        """As Transformers 5: the clean-up of spaces was made for WordPiece and takes BPE's own spaces away."""
+        wants = self.clean_up_tokenization_spaces if asked is None else asked
+        if wants and self._core.model_type == "BPE" and not self.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output:
+            if asked:
+                hub.warn("clean_up_tokenization_spaces=True has no effect on a BPE tokenizer: it would take away the text's own spaces", once=True)
+            return False
+        return wants
+
+    def batch_decode(self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: "bool | None" = None, **kwargs: Any) -> list[str]:
+        """The texts of lists of ids."""
+        sequences = sequences.tolist() if hasattr(sequences, "tolist") else list(sequences)
+        texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces) if sequences else []
+        return [texts] if isinstance(texts, str) else texts
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        return self._core.join(list(tokens))
+
+    @staticmethod
+    def clean_up_tokenization(text: str) -> str:
+        """Takes out the spaces that tokenization put before punctuation and contractions."""
+        for spaced in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
+            text = text.replace(spaced, spaced.strip())
+        return text
 
     # Settings
     @property
@@ -312,12 +275,20 @@ class PreTrainedTokenizerBase:
         self._core.config.model_max_length = min(int(value), _NO_LIMIT)
 
     @property
+    def max_len_single_sentence(self) -> int:
+        return self.model_max_length - self.num_special_tokens_to_add()
+
+    @property
+    def max_len_sentences_pair(self) -> int:
+        return self.model_max_length - self.num_special_tokens_to_add(True)
+
+    @property
     def padding_side(self) -> str:
         return self._core.config.padding_side.name
 
     @padding_side.setter
     def padding_side(self, value: str) -> None:
-        self._core.config.padding_side = _side(value, "padding_side")
+        self._core.config.padding_side = side_of(value, "padding_side")
 
     @property
     def truncation_side(self) -> str:
@@ -325,7 +296,7 @@ class PreTrainedTokenizerBase:
 
     @truncation_side.setter
     def truncation_side(self, value: str) -> None:
-        self._core.config.truncation_side = _side(value, "truncation_side")
+        self._core.config.truncation_side = side_of(value, "truncation_side")
 
     @property
     def model_input_names(self) -> list[str]:
@@ -339,113 +310,165 @@ class PreTrainedTokenizerBase:
     def clean_up_tokenization_spaces(self) -> bool:
         return self._core.config.clean_up_tokenization_spaces
 
+    @clean_up_tokenization_spaces.setter
+    def clean_up_tokenization_spaces(self, value: bool) -> None:
+        self._core.config.clean_up_tokenization_spaces = bool(value)
+
+    @property
+    def split_special_tokens(self) -> bool:
+        """Whether special tokens in a text are plain text."""
+        return self._core.config.split_special_tokens
+
+    @split_special_tokens.setter
+    def split_special_tokens(self, value: bool) -> None:
+        self._core.config.split_special_tokens = bool(value)
+
     @property
     def pad_token_type_id(self) -> int:
         return self._core.config.pad_token_type_id
 
     @property
-    def chat_template(self) -> "str | None":
-        return self._core.config.chat_template or None
+    def add_bos_token(self) -> bool:
+        """Whether the bos_token is put before texts; setting it replaces what tokenizer.json says about special tokens around texts."""
+        return self._add_bos_token
+
+    @add_bos_token.setter
+    def add_bos_token(self, value: bool) -> None:
+        self._add_bos_token = bool(value)
+        self.update_post_processor()
+
+    @property
+    def add_eos_token(self) -> bool:
+        return self._add_eos_token
+
+    @add_eos_token.setter
+    def add_eos_token(self, value: bool) -> None:
+        self._add_eos_token = bool(value)
+        self.update_post_processor()
+
+    def update_post_processor(self) -> None:
+        """Puts the present bos_token and eos_token around texts, as add_bos_token and add_eos_token say."""
+        self._add_bos_token = self._add_bos_token and self.bos_token is not None
+        self._add_eos_token = self._add_eos_token and self.eos_token is not None
+        self._core.set_bos_eos(self._add_bos_token, self._add_eos_token)
+
+    @property
+    def backend_tokenizer(self) -> _core.Tokenizer:
+        return self._core
 
     # Files
-    def save_pretrained(self, save_directory: "str | os.PathLike[str]", **kwargs: Any) -> tuple[str, ...]:
-        """Writes tokenizer.json and tokenizer_config.json; returns the paths."""
+    def save_pretrained(self, save_directory: "str | os.PathLike[str]", legacy_format: "bool | None" = None, filename_prefix: "str | None" = None,
+                        push_to_hub: bool = False, **kwargs: Any) -> tuple[str, ...]:
+        """Writes tokenizer_config.json, tokenizer.json and the chat templates; returns the paths."""
+        if push_to_hub:
+            raise NotImplementedError("[save_pretrained] push_to_hub: upload the folder with huggingface_hub")
         folder = os.fspath(save_directory)
         _core.make_folders(folder)
+        templates = self.chat_template if isinstance(self.chat_template, dict) else {"default": self.chat_template} if self.chat_template else {}
+        self._core.config.chat_template = templates.get("default", "")
         self._core.save(folder)
-        return tuple(os.path.join(folder, name) for name in ("tokenizer_config.json", "tokenizer.json"))
+        names = ["tokenizer_config.json", *(["chat_template.jinja"] if "default" in templates else []), "tokenizer.json"]
+        for name, text in templates.items():
+            if name == "default":
+                continue
+            if os.path.basename(name) != name or name in ("", ".", ".."):
+                raise ValueError(f"[save_pretrained] chat template: expected a name without folders, got {name!r}")
+            _core.make_folders(os.path.join(folder, "additional_chat_templates"))
+            names.insert(-1, os.path.join("additional_chat_templates", f"{name}.jinja"))
+            with open(os.path.join(folder, names[-2]), "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+        if filename_prefix:
+            for i, name in enumerate(names):
+                if os.path.dirname(name) == "":
+                    names[i] = f"{filename_prefix}-{name}"
+                    os.replace(os.path.join(folder, name), os.path.join(folder, names[i]))
+        return tuple(os.path.join(folder, name) for name in names)
 
     def __repr__(self) -> str:
+        added = "".join(f"\n\t{i}: {token!r}," for i, token in self.added_tokens_decoder.items())
         return (f"{type(self).__name__}(name_or_path={self.name_or_path!r}, vocab_size={self.vocab_size}, model_max_length={self.model_max_length}, "
-                f"padding_side={self.padding_side!r}, special_tokens={self.special_tokens_map})")
+                f"padding_side={self.padding_side!r}, truncation_side={self.truncation_side!r}, special_tokens={self.special_tokens_map}, "
+                f"added_tokens_decoder={{{added}\n}})")
 
     def __getstate__(self) -> Any:
         import tempfile
 
+        rest = {k: v for k, v in self.__dict__.items() if k != "_core"}
         with tempfile.TemporaryDirectory() as folder:
             self._core.save(folder)
-            return self.name_or_path, {n: open(os.path.join(folder, n), encoding="utf-8").read() for n in sorted(os.listdir(folder))}
+            return rest, {n: open(os.path.join(folder, n), encoding="utf-8", newline="").read() for n in sorted(os.listdir(folder))}
 
     def __setstate__(self, state: Any) -> None:
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:
             for name, text in state[1].items():
-                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                with open(os.path.join(folder, name), "w", encoding="utf-8", newline="") as file:
                     file.write(text)
-            self._take(_core.Tokenizer.from_folder(folder), state[0])
+            self.__dict__["_core"] = _core.Tokenizer.from_folder(folder)
+        self.__dict__.update(state[0])
 
 
-def _role_properties(role: str) -> tuple[property, property]:
-    key = Role.__members__[role]
-
-    def get(self: PreTrainedTokenizerBase) -> "str | None":
-        return self._core.role(key) or None
-
-    def set_token(self: PreTrainedTokenizerBase, value: Any) -> None:
-        self._core.set_role(key, value if isinstance(value, AddedToken) else AddedToken(value, special=True))
-
-    def get_id(self: PreTrainedTokenizerBase) -> "int | None":
-        found = self._core.role_id(key)
-        return found if found >= 0 else None
-
-    def set_id(self: PreTrainedTokenizerBase, value: int) -> None:
-        set_token(self, self._core.id_to_token(value))
-
-    return property(get, set_token, doc=f"The {role.replace('_', ' ')}, or None."), property(get_id, set_id, doc=f"The id of the {role.replace('_', ' ')}.")
-
-
-for _role in _ROLES:
-    _token, _id = _role_properties(_role)
-    setattr(PreTrainedTokenizerBase, _role, _token)
-    setattr(PreTrainedTokenizerBase, f"{_role}_id", _id)
-
-
-def _side(value: str, name: str) -> _core.Side:
-    if value not in ("left", "right"):
-        raise ValueError(f"[tokenizer] {name}: expected \"left\" or \"right\", got {value!r}")
-    return _core.Side.__members__[value]
+_CALL_OPTIONS = frozenset(("add_special_tokens", "padding", "truncation", "max_length", "stride", "is_split_into_words", "pad_to_multiple_of", "padding_side",
+                           "return_tensors", "return_token_type_ids", "return_attention_mask", "return_overflowing_tokens", "return_special_tokens_mask",
+                           "return_offsets_mapping", "return_length", "verbose"))
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
+def _is_words(value: Any) -> bool:
+    return _is_list(value) and (not value or isinstance(value[0], str))
+
+
 def _batch_of(text: Any, pair: Any, is_split: bool) -> tuple[bool, list[Any], "list[Any] | None"]:
     """(is it a single text, texts, second texts) from what a call was given."""
-    text, pair = (v.tolist() if hasattr(v, "tolist") else list(v) if isinstance(v, tuple) and not is_split else v for v in (text, pair))
-    single = isinstance(text, str) if not is_split else _is_list(text) and (not text or isinstance(text[0], str))
-    if single:
-        if pair is not None and not (isinstance(pair, str) or (is_split and _is_list(pair))):
-            raise ValueError(f"[tokenizer] text_pair: expected one text beside one text, got {type(pair).__name__}")
-        return True, [text], None if pair is None else [pair]
-    if not isinstance(text, list):
-        raise ValueError(f"[tokenizer] text: expected a str, a list of str, or a list of pairs, got {type(text).__name__}")
-    if pair is None and not is_split and text and all(_is_list(t) and len(t) == 2 for t in text):
-        return False, [t[0] for t in text], [t[1] for t in text]
-    expected = _is_list if is_split else lambda t: isinstance(t, str)
-    for name, values in (("text", text), ("text_pair", pair)):
-        if values is None:
-            continue
-        wrong = next((v for v in values if not expected(v)), None) if isinstance(values, list) else values
-        if wrong is not None or not isinstance(values, list):
-            raise ValueError(f"[tokenizer] {name}: expected a list of {'lists of words' if is_split else 'str'}, got {type(wrong).__name__} in it")
-    return False, text, pair
+    text, pair = (v.tolist() if hasattr(v, "tolist") else v for v in (text, pair))
+    is_text = _is_words if is_split else lambda t: isinstance(t, str)
+    kind = "a list of words" if is_split else "a str"
+
+    def checked(value: Any, name: str) -> Any:
+        if not is_text(value):
+            raise TextTypeError(f"[tokenizer] {name}: expected {kind}, a list of such or a list of pairs, got {type(value).__name__}")
+        return list(value) if is_split else value
+
+    if is_text(text):
+        return True, [checked(text, "text")], [checked(pair, "text_pair")] if pair else None
+    if not _is_list(text):
+        checked(text, "text")
+    if pair is not None:
+        if not _is_list(pair):
+            raise TextTypeError(f"[tokenizer] text_pair: expected a list beside a list of texts, got {type(pair).__name__}")
+        if len(pair) != len(text):
+            raise ValueError(f"[tokenizer] expected as many second texts as texts, got {len(pair)} and {len(text)}")
+        return False, [checked(t, "text") for t in text], [checked(p, "text_pair") for p in pair]
+    pairs = [_is_list(t) and len(t) == 2 and not is_text(t) and all(map(is_text, t)) for t in text]
+    firsts = [checked(t[0] if two else t, "text") for t, two in zip(text, pairs)]
+    return False, firsts, [checked(t[1], "text") if two else None for t, two in zip(text, pairs)] if any(pairs) else None
 
 
-def _columns(encodings: list[Encoding], wanted: dict[str, bool], return_tensors: Any) -> dict[str, Any]:
-    columns = {"input_ids": ("ids", _core.stack_ids), "token_type_ids": ("type_ids", _core.stack_type_ids),
-               "attention_mask": ("attention_mask", _core.stack_attention_mask),
-               "special_tokens_mask": ("special_tokens_mask", _core.stack_special_tokens_mask)}
-    data: dict[str, Any] = {}
-    for name, (field, stack) in columns.items():
-        if name == "input_ids" or wanted[name]:
-            data[name] = [getattr(e, field) for e in encodings] if return_tensors is None else convert(stack(encodings), return_tensors)
-    if wanted["offset_mapping"]:
-        data["offset_mapping"] = convert([e.offsets for e in encodings], return_tensors)
-    if wanted["length"]:
-        data["length"] = convert([len(e) for e in encodings], return_tensors)
-    return data
+def _file_name(path: str) -> str:
+    """What a single file is called in a checkpoint's folder."""
+    name = os.path.basename(path)
+    return "tokenizer.json" if name.endswith(".json") else name if name.endswith((".model", ".tiktoken")) else "vocab.txt"
+
+
+def _read_chat_templates(folder: str, written: Any) -> "str | dict[str, str] | None":
+    """The chat template of tokenizer_config.json, or what lies beside it: chat_template.jinja and additional_chat_templates/NAME.jinja."""
+    found: dict[str, str] = {}
+    more = os.path.join(folder, "additional_chat_templates")
+    paths = {n.removesuffix(".jinja"): os.path.join(more, n) for n in sorted(os.listdir(more)) if n.endswith(".jinja")} if folder and os.path.isdir(more) else {}
+    if folder and os.path.isfile(os.path.join(folder, "chat_template.jinja")):
+        paths = {"default": os.path.join(folder, "chat_template.jinja"), **paths}
+    for name, path in paths.items():
+        with open(path, encoding="utf-8", newline="") as file:
+            found[name] = file.read()
+    if found:
+        return found["default"] if found.keys() == {"default"} else found
+    if _is_list(written):
+        return {entry["name"]: entry["template"] for entry in written}
+    return written
 
 
 def _from_files(files: dict[str, str], config: dict[str, Any]) -> _core.Tokenizer:
@@ -455,12 +478,21 @@ def _from_files(files: dict[str, str], config: dict[str, Any]) -> _core.Tokenize
     for path in files.values():
         if not os.path.isfile(path):
             raise FileNotFoundError(f"[tokenizer] {path}: no such file")
-    plain = {k: str(v) if isinstance(v, AddedToken) else v for k, v in config.items()}
     with tempfile.TemporaryDirectory() as folder:
         for name, path in files.items():
             os.symlink(path, os.path.join(folder, name))
-        _core.write_json(plain, os.path.join(folder, "tokenizer_config.json"))
+        _core.write_json(_written(config), os.path.join(folder, "tokenizer_config.json"))
         return _core.Tokenizer.from_folder(folder)
+
+
+def _written(value: Any) -> Any:
+    """A configuration as tokenizer_config.json has it."""
+    if isinstance(value, AddedToken):
+        return {"__type": "AddedToken", "content": value.content, "single_word": value.single_word, "lstrip": value.lstrip, "rstrip": value.rstrip,
+                "normalized": value.normalized, "special": value.special}
+    if isinstance(value, Mapping):
+        return {k: _written(v) for k, v in value.items()}
+    return [_written(v) for v in value] if _is_list(value) else value
 
 
 class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
@@ -469,9 +501,15 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
     vocab_files = ("tokenizer.json",)
 
 
-PreTrainedTokenizer = PreTrainedTokenizerFast
-_FAMILIES = {"Bert": ("vocab.txt",), "DistilBert": ("vocab.txt",), "Roberta": ("vocab.json", "merges.txt"), "XLMRoberta": ("tokenizer.json",),
-             "CLIP": ("vocab.json", "merges.txt"), "GPT2": ("vocab.json", "merges.txt")}
+PreTrainedTokenizer = TokenizersBackend = PreTrainedTokenizerFast
+_BPE = ("vocab.json", "merges.txt")
+_SPM = ("tokenizer.model",)
+_FAMILIES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys("Bert DistilBert Electra MobileBert MPNet Funnel LayoutLM Lxmert RetriBert SqueezeBert ConvBert RoFormer Splinter".split(), ("vocab.txt",)),
+    **dict.fromkeys("Roberta CLIP GPT2 Qwen2 Bart LED Longformer Deberta CodeGen Whisper Blenderbot OpenAIGPT Phi GPTJ".split(), _BPE),
+    **dict.fromkeys("Llama T5 Albert Camembert XLMRoberta MBart Gemma Pegasus BigBird DebertaV2 Barthez RemBert XGLM Nllb CodeLlama Reformer XLNet".split(), _SPM),
+    **dict.fromkeys("Bloom Cohere GPTNeoX Herbert Qwen3 DeepseekV3".split(), ("tokenizer.json",)),
+}
 _classes: dict[str, type[PreTrainedTokenizerBase]] = {}
 
 

@@ -206,7 +206,8 @@ void Tokenizer::pad(std::vector<Encoding>& encodings, const EncodeOptions& optio
           "pad_to_multiple_of: expected a divisor of max_length ", max_length, " while truncating, got ", multiple);
     target = (target + multiple - 1) / multiple * multiple;
   }
-  const int32_t id = role_id(Role::Pad);
+  int32_t id = role_id(Role::Pad);
+  if (id < 0 && !role(Role::Pad).empty()) id = role_id(Role::Unk);  // as every token that the vocabulary lacks
   check(id >= 0, ErrorCode::Limit, "tokenizer", "padding: expected a tokenizer with a pad_token; set one (often the eos_token) first");
   for (Encoding& e : encodings)
     pad_to(e, static_cast<size_t>(target), id, config_.pad_token_type_id, options.padding_side.value_or(config_.padding_side));

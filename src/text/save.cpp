@@ -67,7 +67,7 @@ Json Tokenizer::config_json() const {
   for (size_t i = 0; i < kRoleNames.size(); ++i) {
     const Json* written = out.get(kRoleNames[i]);
     const bool is_same = written && written->is_object() && written->value("content", "") == config_.roles[i];
-    if (!is_same && !config_.roles[i].empty()) out.set(kRoleNames[i], config_.roles[i]);
+    if (!is_same && (written || !config_.roles[i].empty())) out.set(kRoleNames[i], config_.roles[i].empty() ? Json() : Json(config_.roles[i]));
   }
   Json::Object added;
   for (const auto& [id, entry] : added_.entries()) added.emplace_back(std::to_string(id), added_token_json(nullptr, entry.token));
@@ -89,7 +89,7 @@ Json Tokenizer::config_json() const {
     out.set("tokenize_chinese_chars", spec_.normalizer.value("handle_chinese_chars", true));
     if (strip) out.set("strip_accents", *strip);
   }
-  if (!config_.chat_template.empty() && out.has("chat_template")) out.set("chat_template", config_.chat_template);
+  if (out.has("chat_template")) out.set("chat_template", config_.chat_template.empty() ? Json() : Json(config_.chat_template));
   return out;
 }
 

@@ -78,7 +78,7 @@ def test_vocabulary_and_special_tokens(vocab_file):
     assert t.convert_tokens_to_ids(["[MASK]", "unseen"]) == [t.mask_token_id, t.unk_token_id] and t.convert_ids_to_tokens(10**6) is None
     assert t.special_tokens_map == {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
     assert sorted(t.all_special_ids) == [0, 1, 2, 3, 4] and t.bos_token is None and t.bos_token_id is None
-    assert t.add_tokens(["[NEW]", "cat"]) == 1 and len(t) == n + 1 and t.tokenize("a [NEW] cat") == ["a", "[new]", "cat"]  # as the normalizer leaves it
+    assert t.add_tokens(["[NEW]", "cat"]) == 2 and t.add_tokens("cat") == 0 and len(t) == n + 1 and t.tokenize("a [NEW] cat") == ["a", "[new]", "cat"]  # as the normalizer leaves it
     assert t.add_special_tokens({"bos_token": "[BOS]"}) == 1 and t.bos_token_id == n + 1
     assert t.decode([t.bos_token_id], skip_special_tokens=True) == ""
     t.model_max_length, t.padding_side, t.truncation_side = 7, "left", "left"

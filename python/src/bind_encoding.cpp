@@ -1,0 +1,158 @@
+// Binds text::Encoding, with the tokenizer that made it (for the tokens as strings), and fields of several as one tensor.
+#include <pybind11/stl.h>
+
+#include "encoding.h"
+
+namespace tenon::python {
+namespace {
+
+using text::Encoding;
+
+/// One field of encodings of one length as a tensor. Shapes: -> (B,T) int64. Errors: Error(Shape) if the lengths differ.
+Tensor stack(const std::vector<const HeldEncoding*>& encodings, std::vector<int32_t> Encoding::*field) {
+  const auto B = static_cast<int64_t>(encodings.size()), T = B ? static_cast<int64_t>(encodings[0]->size()) : 0;
+  Tensor t = Tensor::empty({B, T}, DType::I64);
+  int64_t* to = t.data<int64_t>();
+  for (const HeldEncoding* e : encodings) {
+    check(static_cast<int64_t>(e->size()) == T, ErrorCode::Shape, "tokenizer", "expected texts of one length for a tensor, got ", T,
+          " and ", e->size(), " tokens (padding=True makes them equal)");
+    for (const int32_t v : e->*field) *to++ = v;
+  }
+  return t;
+}
+
+py::list optional_ids(const std::vector<int32_t>& ids) {
+  py::list list(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) list[i] = ids[i] < 0 ? py::object(py::none()) : py::object(py::int_(ids[i]));
+  return list;
+}
+
+template <class Int>
+py::object unless_negative(Int v) {
+  return v < 0 ? py::object(py::none()) : py::object(py::int_(v));
+}
+
+template <class Pair>
+py::object unless_empty(const Pair& range) {
+  return range.first == range.second ? py::object(py::none()) : py::object(py::make_tuple(range.first, range.second));
+}
+
+// The value of a token, None outside the list and for -1.
+py::object at(const std::vector<int32_t>& values, int64_t i) {
+  return i < 0 || i >= static_cast<int64_t>(values.size()) ? py::object(py::none()) : unless_negative(values[static_cast<size_t>(i)]);
+}
+
+py::object token_to_chars(const HeldEncoding& e, int64_t i) {
+  if (at(e.sequence_ids, i).is_none()) return py::none();
+  const auto& [begin, end] = e.offsets[static_cast<size_t>(i)];
+  return py::make_tuple(begin, end);
+}
+
+template <class Position>
+bool is_position(int64_t v) {
+  return v >= 0 && v <= static_cast<int64_t>(std::numeric_limits<Position>::max());
+}
+
+py::tuple get_state(const HeldEncoding& e) {
+  py::list overflowing;
+  for (const Encoding& window : e.overflowing) overflowing.append(HeldEncoding(window, e.tokenizer));
+  return py::make_tuple(e.ids, e.type_ids, e.attention_mask, e.special_tokens_mask, e.offsets, e.word_ids, e.sequence_ids, e.tokens(),
+                        overflowing);
+}
+
+HeldEncoding set_state(const py::tuple& state) {
+  check(state.size() == 9, ErrorCode::Format, "Encoding", "expected a pickled Encoding");
+  HeldEncoding e;
+  e.ids = state[0].cast<std::vector<int32_t>>();
+  e.type_ids = state[1].cast<std::vector<int32_t>>();
+  e.attention_mask = state[2].cast<std::vector<int32_t>>();
+  e.special_tokens_mask = state[3].cast<std::vector<int32_t>>();
+  e.offsets = state[4].cast<std::vector<std::pair<uint32_t, uint32_t>>>();
+  e.word_ids = state[5].cast<std::vector<int32_t>>();
+  e.sequence_ids = state[6].cast<std::vector<int32_t>>();
+  const auto tokens = state[7].cast<std::vector<std::string>>();
+  for (const size_t n : {e.type_ids.size(), e.attention_mask.size(), e.special_tokens_mask.size(), e.offsets.size(), e.word_ids.size(),
+                         e.sequence_ids.size(), tokens.size()})
+    check(n == e.size(), ErrorCode::Format, "Encoding", "expected fields of one length, got ", n, " and ", e.size());
+  for (size_t i = 0; i < tokens.size(); ++i) e.texts.emplace_back(static_cast<uint32_t>(i), tokens[i]);
+  for (const py::handle window : state[8]) e.overflowing.push_back(window.cast<const HeldEncoding&>());
+  return e;
+}
+
+}  // namespace
+
+std::vector<std::string> HeldEncoding::tokens() const {
+  if (tokenizer) return tokenizer->tokens(*this);
+  std::vector<std::string> out(size());
+  for (const auto& [i, text] : texts) out[i] = text;
+  return out;
+}
+
+void bind_encoding(py::module_& m) {
+  py::class_<HeldEncoding>(m, "Encoding", "The tokens of one text or pair.")
+      .def_readonly("ids", &HeldEncoding::ids)
+      .def_readonly("type_ids", &HeldEncoding::type_ids)
+      .def_readonly("attention_mask", &HeldEncoding::attention_mask)
+      .def_readonly("special_tokens_mask", &HeldEncoding::special_tokens_mask)
+      .def_readonly("offsets", &HeldEncoding::offsets)
+      .def_property_readonly("overflowing",
+                             [](const HeldEncoding& e) {
+                               std::vector<HeldEncoding> out;
+                               for (const Encoding& window : e.overflowing) out.emplace_back(window, e.tokenizer);
+                               return out;
+                             })
+      .def_property_readonly("tokens", &HeldEncoding::tokens)
+      .def_property_readonly("word_ids", [](const HeldEncoding& e) { return optional_ids(e.word_ids); })
+      .def_property_readonly("words", [](const HeldEncoding& e) { return optional_ids(e.word_ids); })
+      .def_property_readonly("sequence_ids", [](const HeldEncoding& e) { return optional_ids(e.sequence_ids); })
+      .def_property_readonly("n_sequences", &HeldEncoding::n_sequences)
+      .def("__len__", &HeldEncoding::size)
+      .def("__repr__",
+           [](const HeldEncoding& e) {
+             return "Encoding(num_tokens=" + std::to_string(e.size()) +
+                    ", attributes=[ids, type_ids, tokens, offsets, attention_mask, special_tokens_mask, overflowing])";
+           })
+      .def(
+          "token_to_sequence", [](const HeldEncoding& e, int64_t token) { return at(e.sequence_ids, token); }, py::arg("token_index"))
+      .def(
+          "token_to_word", [](const HeldEncoding& e, int64_t token) { return at(e.word_ids, token); }, py::arg("token_index"))
+      .def("token_to_chars", &token_to_chars, py::arg("token_index"))
+      .def(
+          "char_to_token",
+          [](const HeldEncoding& e, int64_t position, int sequence) -> py::object {
+            if (!is_position<uint32_t>(position)) return py::none();
+            return unless_negative(e.char_to_token(static_cast<uint32_t>(position), sequence));
+          },
+          py::arg("char_pos"), py::arg("sequence_index") = 0)
+      .def(
+          "char_to_word",
+          [](const HeldEncoding& e, int64_t position, int sequence) -> py::object {
+            if (!is_position<uint32_t>(position)) return py::none();
+            return unless_negative(e.char_to_word(static_cast<uint32_t>(position), sequence));
+          },
+          py::arg("char_pos"), py::arg("sequence_index") = 0)
+      .def(
+          "word_to_tokens",
+          [](const HeldEncoding& e, int64_t word, int sequence) -> py::object {
+            if (!is_position<int32_t>(word)) return py::none();
+            return unless_empty(e.word_to_tokens(static_cast<int32_t>(word), sequence));
+          },
+          py::arg("word_index"), py::arg("sequence_index") = 0)
+      .def(
+          "word_to_chars",
+          [](const HeldEncoding& e, int64_t word, int sequence) -> py::object {
+            if (!is_position<int32_t>(word)) return py::none();
+            const auto tokens = e.word_to_tokens(static_cast<int32_t>(word), sequence);
+            if (tokens.first == tokens.second) return py::none();
+            const auto [begin, end] = e.word_to_chars(static_cast<int32_t>(word), sequence);
+            return py::make_tuple(begin, end);
+          },
+          py::arg("word_index"), py::arg("sequence_index") = 0)
+      .def(py::pickle(&get_state, &set_state));
+  m.def("stack_ids", [](const std::vector<const HeldEncoding*>& e) { return stack(e, &Encoding::ids); });
+  m.def("stack_type_ids", [](const std::vector<const HeldEncoding*>& e) { return stack(e, &Encoding::type_ids); });
+  m.def("stack_attention_mask", [](const std::vector<const HeldEncoding*>& e) { return stack(e, &Encoding::attention_mask); });
+  m.def("stack_special_tokens_mask", [](const std::vector<const HeldEncoding*>& e) { return stack(e, &Encoding::special_tokens_mask); });
+}
+
+}  // namespace tenon::python

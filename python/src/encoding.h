@@ -1,0 +1,25 @@
+// An encoding that knows its tokenizer, as Python holds it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings.h"
+#include "tenon/text/tokenizer.h"
+
+namespace tenon::python {
+
+struct HeldEncoding : text::Encoding {
+  HeldEncoding() = default;
+  HeldEncoding(text::Encoding e, std::shared_ptr<const text::Tokenizer> t) : text::Encoding(std::move(e)), tokenizer(std::move(t)) {}
+  /// The tokens as strings.
+  std::vector<std::string> tokens() const;
+
+  std::shared_ptr<const text::Tokenizer> tokenizer;  // none in an unpickled one: its tokens are all in `texts`
+};
+
+void bind_encoding(py::module_& m);
+
+}  // namespace tenon::python
