@@ -57,17 +57,14 @@ SentencePiece::SentencePiece(const SentencePieceFile& file)
       normalizer_(file, file.charsmap),
       unk_id_(file.unk_id),
       byte_fallback_(file.byte_fallback) {
-  float lowest = FLT_MAX, highest = FLT_MIN;
+  float lowest = FLT_MAX;
   std::vector<std::pair<std::string_view, int32_t>> keys;
   for (size_t id = 0; id < file.pieces.size(); ++id) {
     const SentencePieceFile::Piece& piece = file.pieces[id];
     types_.push_back(piece.type);
     scores_.push_back(piece.score);
     wide_scores_.push_back(static_cast<double>(piece.score));
-    if (piece.type == Type::Normal) {
-      lowest = std::min(lowest, piece.score);
-      highest = std::max(highest, piece.score);
-    }
+    if (piece.type == Type::Normal) lowest = std::min(lowest, piece.score);
     if (piece.type == Type::Normal || piece.type == Type::UserDefined) keys.emplace_back(piece.text, static_cast<int32_t>(id));
     const size_t last_mark = piece.text.rfind(kSpaceMark);
     if (last_mark != std::string_view::npos)
@@ -76,10 +73,9 @@ SentencePiece::SentencePiece(const SentencePieceFile& file)
     cuts_at_marks_ = cuts_at_marks_ && piece.type != Type::Unused;
   }
   unk_score_ = lowest - kUnknownPenalty;
-  path_scores_ = scores_;
-  for (size_t id = 0; id < file.pieces.size(); ++id)
-    if (types_[id] == Type::UserDefined)
-      path_scores_[id] = static_cast<float>(static_cast<double>(static_cast<float>(file.pieces[id].text.size()) * highest) - 0.1);
+  path_scores_ = wide_scores_;
+  for (size_t id = 0; id < types_.size(); ++id)
+    if (types_[id] == Type::UserDefined) path_scores_[id] = 0;
   if (kind_ == SentencePieceFile::Kind::Unigram) trie_ = ByteTrie(std::move(keys));
   for (unsigned b = 0; b < 256; ++b) {
     char name[8];

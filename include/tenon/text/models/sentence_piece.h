@@ -75,8 +75,8 @@ class SentencePiece : public Model {
   bool byte_fallback_;
   bool cuts_at_marks_ = true;  // no piece has a mark behind another character: what lies between two marks can be cut on its own
   float unk_score_ = 0;
-  ByteTrie trie_;                   // of the pieces that are text
-  std::vector<float> path_scores_;  // of the pieces while a way is sought: users' pieces always win
+  ByteTrie trie_;                    // of the pieces that are text
+  std::vector<double> path_scores_;  // of the pieces while a way is sought: users' pieces always win
 };
 
 /// Pieces to text as SentencePiece's library does it.

@@ -25,7 +25,7 @@ struct UnigramLattice {
 
   /// Fills the lattice; scores are those of the tokens by id, and a character that is no token counts as `unk_id`. Of equal sums the first
   /// one found stays, so the type that they are rounded to is part of the answer.
-  void fill(const ByteTrie& trie, std::string_view text, const Score* scores, Score unk_score, int32_t unk_id) {
+  void fill(const ByteTrie& trie, std::string_view text, const double* scores, double unk_score, int32_t unk_id) {
     if (nodes.size() < text.size() + 1) nodes.resize(text.size() + 1);
     for (size_t i = 1; i <= text.size(); ++i) nodes[i].start = -1;
     nodes[0].score = 0;
@@ -34,9 +34,9 @@ struct UnigramLattice {
       const Score here = nodes[at].score;
       const size_t length = char_length(text[at]);
       bool has_char = false;
-      const auto offer = [&](size_t n, int32_t id, Score score) {
+      const auto offer = [&](size_t n, int32_t id, double score) {
         Node& target = nodes[at + n];
-        const Score sum = score + here;
+        const auto sum = static_cast<Score>(score + static_cast<double>(here));
         if (target.start >= 0 && !(sum > target.score)) return;
         target = {sum, static_cast<int32_t>(at), id};
       };
