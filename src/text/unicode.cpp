@@ -49,18 +49,13 @@ class FlagTable {
       uniform_ = uniform;
     }
   }
-  uint16_t operator[](char32_t c) const { return flags_[size_t{block_[c / kBlock]} * kBlock + c % kBlock]; }
+  FlagPages pages() const { return {block_.data(), flags_.data()}; }
 
  private:
   std::array<uint16_t, kBlocks> block_{};
   std::vector<uint16_t> flags_;
   bool uniform_ = false;
 };
-
-const FlagTable& flag_table() {
-  static const FlagTable table;
-  return table;
-}
 
 bool is_kept(char32_t c) {
   for (const Pair& r : kKeptRanges)
@@ -133,7 +128,13 @@ void recompose(const std::vector<Item>& items, std::vector<NormalStep>& out) {
 
 }  // namespace
 
-uint16_t char_flags(char32_t c) { return c < 0x110000 ? flag_table()[c] : 0; }
+const FlagPages& flag_pages() {
+  static const FlagTable table;
+  static const FlagPages pages = table.pages();
+  return pages;
+}
+
+uint16_t char_flags(char32_t c) { return c < 0x110000 ? flag_pages()[c] : 0; }
 
 int to_lower(char32_t c, char32_t out[2]) {
   if (c == 0x130) {

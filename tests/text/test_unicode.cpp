@@ -19,7 +19,11 @@ std::string normal(std::string_view text, NormalForm form) {
 }  // namespace
 
 TEST_CASE("flags") {
-  CHECK(char_flags(' ') == kSpace);
+  CHECK((char_flags(' ') & ((1 << kCategoryShift) - 1)) == kSpace);
+  CHECK(kCategoryNames[char_flags(' ') >> kCategoryShift] == "Zs");
+  CHECK(kCategoryNames[char_flags(0x1C89) >> kCategoryShift] == "Lu");  // of Unicode 16
+  CHECK(kCategoryNames[char_flags(0x10FFFF) >> kCategoryShift] == "Cn");
+  CHECK(scan_kind(char_flags(0x85)) == 32 + 25);
   CHECK((char_flags('\n') & (kSpace | kControl)) == kSpace);
   CHECK((char_flags(0x85) & (kSpace | kControl)) == (kSpace | kControl));
   CHECK((char_flags('$') & kPunctuation) != 0);

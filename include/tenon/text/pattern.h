@@ -1,6 +1,7 @@
 // The pattern of Split and Replace: {"String": "..."} or {"Regex": "..."}.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include "tenon/core/json.h"
 #include "tenon/text/delimiter.h"
 #include "tenon/text/regex.h"
+#include "tenon/text/scanner.h"
 
 namespace tenon::text {
 
@@ -20,12 +22,19 @@ class Pattern {
     check(regex || spec.get("String"), ErrorCode::Format, "tokenizer.json", "pattern: expected {\"String\"} or {\"Regex\"}, got ",
           spec.dump());
     // an empty literal matches between all characters, as an empty expression does
-    if (regex || literal_.empty()) regex_.emplace(regex ? regex->as_string("pattern.Regex") : std::string());
+    const std::string expression = regex ? regex->as_string("pattern.Regex") : std::string();
+    if (regex) scanner_ = Scanner::make(expression);
+    if (!scanner_ && (regex || literal_.empty())) regex_.emplace(expression);
   }
 
   /// Calls found(begin, end) for each match, in order and without overlap.
   template <class Found>
   void for_each(std::string_view text, Found&& found) const {
+    if (scanner_) {
+      size_t begin = 0, end = 0;
+      for (size_t from = 0; scanner_->find(text, from, begin, end); from = end) found(begin, end);
+      return;
+    }
     if (!regex_) {
       for (size_t at = text.find(literal_); at != std::string_view::npos; at = text.find(literal_, at + literal_.size()))
         found(at, at + literal_.size());
@@ -46,6 +55,7 @@ class Pattern {
 
  private:
   std::string literal_;
+  std::shared_ptr<const Scanner> scanner_;  // what it understands it does, PCRE2 the rest
   std::optional<Regex> regex_;
 };
 

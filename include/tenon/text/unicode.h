@@ -1,6 +1,8 @@
 // Properties and normalisation of code points, as the library that defines tokenizer.json sees them.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -8,7 +10,7 @@
 
 namespace tenon::text {
 
-/// Bits of char_flags(); the comment says which members the bit has.
+/// Bits of char_flags(); the comment says which members the bit has. The bits above them are the number of the general category.
 enum CharFlag : uint16_t {
   kSpace = 1,        // White_Space
   kPunctuation = 2,  // category P, and the ASCII symbols
@@ -17,13 +19,31 @@ enum CharFlag : uint16_t {
   kMark = 16,        // category M
   kNumeric = 32,     // category N
   kWord = 64,        // \w of UTS 18
-  kLetter = 128,     // \p{L} in patterns
-  kNumber = 256,     // \p{N} in patterns (a younger Unicode than kNumeric)
+  kLetter = 128,     // \p{L} in patterns (a younger Unicode than the bits above know)
+  kNumber = 256,     // \p{N} in patterns
   kChinese = 512,    // the CJK ideograph blocks that BERT isolates
 };
 
+/// The general categories in the order of their numbers, as patterns see them.
+inline constexpr std::array<std::string_view, 30> kCategoryNames = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl",
+                                                                    "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc",
+                                                                    "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
+inline constexpr unsigned kDecimal = 8;  // the number of Nd
+inline constexpr unsigned kCategoryShift = 10;
+
 /// The flags of a code point; those above U+10FFFF have none.
 uint16_t char_flags(char32_t c);
+
+/// The table behind char_flags(), for loops that read many characters up to U+10FFFF.
+struct FlagPages {
+  const uint16_t* page;   // of each 256 code points
+  const uint16_t* flags;  // 256 a page
+  uint16_t operator[](char32_t c) const { return flags[size_t{page[c >> 8]} << 8 | (c & 255)]; }
+};
+const FlagPages& flag_pages();
+
+/// The general category in flags, and 32 for White_Space.
+inline unsigned scan_kind(uint16_t flags) { return unsigned{flags} >> kCategoryShift | (flags & kSpace) << 5; }
 
 /// The lower-case form; one code point but for U+0130, which gives two. Returns how many were written to out.
 int to_lower(char32_t c, char32_t out[2]);
