@@ -37,4 +37,5 @@ PYBIND11_MODULE(_core, m) {
   tenon::python::bind_text(m);
   tenon::python::bind_vision(m);
   tenon::python::bind_models(m);
+  tenon::python::bind_moe(m);
 }

@@ -27,6 +27,7 @@ _NAMES = {
                  "std sum tanh tensor topk transpose unbind unsqueeze var where zeros zeros_like cuda",
     "configuration": "AutoConfig PretrainedConfig PreTrainedConfig",
     "modeling": "PreTrainedModel",
+    "moe": "MixtureOfExperts MoeOutput",
     "quantization": "Int8Config",
     "outputs": "ModelOutput",
     "batch": "BatchEncoding BatchFeature",
