@@ -462,7 +462,7 @@ def _read_chat_templates(folder: str, written: Any) -> "str | dict[str, str] | N
     if folder and os.path.isfile(os.path.join(folder, "chat_template.jinja")):
         paths = {"default": os.path.join(folder, "chat_template.jinja"), **paths}
     for name, path in paths.items():
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8") as file:
             found[name] = file.read()
     if found:
         return found["default"] if found.keys() == {"default"} else found
