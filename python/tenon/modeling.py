@@ -140,7 +140,7 @@ class PreTrainedModel:
 
     def _input_names(self) -> tuple[str, ...]:
         names = self.config.family.inputs
-        if "For" not in type(self).__name__:  # base models have no loss
+        if not any(part in type(self).__name__ for part in ("For", "LMHead")):  # base models have no loss
             names = tuple(n for n in names if n != "labels")
         return names
 
