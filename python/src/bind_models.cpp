@@ -20,7 +20,8 @@ using models::Precision;
 constexpr std::pair<const char*, bool Inputs::*> kFlags[] = {{"output_hidden_states", &Inputs::output_hidden_states},
                                                              {"output_attentions", &Inputs::output_attentions},
                                                              {"interpolate_pos_encoding", &Inputs::interpolate_pos_encoding},
-                                                             {"return_loss", &Inputs::return_loss}};
+                                                             {"return_loss", &Inputs::return_loss},
+                                                             {"output_router_logits", &Inputs::output_router_logits}};
 
 /// Arguments by name as Inputs. Errors: Error(Type) for a name that no model takes.
 Inputs inputs_of(const py::kwargs& given) {

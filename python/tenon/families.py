@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .decoder_families import ROWS as DECODERS
+
 _ENCODER: dict[str, Any] = {
     "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "hidden_act": "gelu",
     "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02, "layer_norm_eps": 1e-12,
@@ -63,6 +65,9 @@ FAMILIES: dict[str, Family] = {
         "CLIPVisionConfig", {**_CLIP_TOWER, "num_channels": 3, "image_size": 224, "patch_size": 32},
         ("pixel_values", "interpolate_pos_encoding")),
 }
+
+
+FAMILIES.update({model_type: Family(*row) for model_type, row in DECODERS.items()})
 
 
 def family_of(model_type: str) -> Family:

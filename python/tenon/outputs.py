@@ -53,6 +53,14 @@ class MaskedLMOutput(ModelOutput):
     fields = ("loss", "logits", "hidden_states", "attentions")
 
 
+class CausalLMOutputWithPast(ModelOutput):
+    fields = ("loss", "logits", "past_key_values", "hidden_states", "attentions")
+
+
+class MoeCausalLMOutputWithPast(ModelOutput):
+    fields = ("loss", "aux_loss", "logits", "past_key_values", "hidden_states", "attentions", "router_logits")
+
+
 class ImageClassifierOutput(ModelOutput):
     fields = ("loss", "logits", "hidden_states", "attentions")
 
@@ -74,8 +82,13 @@ _BY_CLASS: dict[str, type[ModelOutput]] = {"CLIPModel": CLIPOutput, "CLIPTextMod
 _BY_HEAD: dict[str, type[ModelOutput]] = {"ForSequenceClassification": SequenceClassifierOutput, "ForMaskedLM": MaskedLMOutput, "ForImageClassification": ImageClassifierOutput}
 
 
+_MIXTURES = ("Mixtral", "Olmoe", "Qwen2Moe", "Qwen3Moe", "Deepseek")
+
+
 def output_class(class_name: str) -> type[ModelOutput]:
     """The class of what a model class returns."""
+    if class_name.endswith(("ForCausalLM", "LMHeadModel")):
+        return MoeCausalLMOutputWithPast if class_name.startswith(_MIXTURES) else CausalLMOutputWithPast
     for head, output in _BY_HEAD.items():
         if class_name.endswith(head):
             return output

@@ -72,7 +72,9 @@ void read_windows(DecoderConfig& d, DecoderKind kind, const Json& c) {
   d.windows.assign(static_cast<size_t>(d.num_layers), 0);
   const bool qwen = kind == DecoderKind::Qwen2 || kind == DecoderKind::Qwen3 || kind == DecoderKind::Qwen2Moe || kind == DecoderKind::Qwen3Moe;
   const bool windowed = qwen ? c.value("use_sliding_window", false) : kind == DecoderKind::Mistral || kind == DecoderKind::Mixtral;
-  const int64_t window = windowed ? c.value("sliding_window", 0) : 0;
+  // null says "none", an absent key means Transformers' default.
+  const int64_t usual = kind == DecoderKind::Mixtral ? 0 : 4096;
+  const int64_t window = !windowed ? 0 : c.find("sliding_window") ? c.value("sliding_window", 0) : usual;
   check(window >= 0, ErrorCode::Format, "config.json", "\"sliding_window\": expected a positive number, got ", window);
   if (window == 0) return;
   const Json* types = c.get("layer_types");
@@ -88,7 +90,8 @@ void read_llama_like(DecoderConfig& d, DecoderKind kind, const Json& c) {
   d.hidden_size = read_size(c, {"hidden_size"}, 4096);
   d.num_layers = read_int(c, {"num_hidden_layers"}, 32);
   d.gqa.heads = read_size(c, {"num_attention_heads"}, 32);
-  d.gqa.kv_heads = read_size(c, {"num_key_value_heads"}, d.gqa.heads);
+  const bool eight = kind == DecoderKind::Mistral || kind == DecoderKind::Mixtral;  // Transformers' default, where the key is absent
+  d.gqa.kv_heads = read_size(c, {"num_key_value_heads"}, eight && !c.find("num_key_value_heads") ? 8 : d.gqa.heads);
   d.max_position_embeddings = read_size(c, {"max_position_embeddings"}, kind == DecoderKind::Llama ? 2048 : 32768);
   d.intermediate_size = read_size(c, {"intermediate_size"}, 11008);
   d.act = ops::parse_activation(c.value("hidden_act", "silu"));
