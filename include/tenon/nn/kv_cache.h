@@ -26,13 +26,33 @@ class KvCache {
  public:
   static constexpr int64_t kPageRows = 32;
 
+  /// A page's memory; counts itself among the living. Sequences share pages, and whoever else holds a full one may hand it on (adopt).
+  class Page {
+   public:
+    Page(size_t bytes, std::shared_ptr<size_t> live) : memory_(Tensor::empty({static_cast<int64_t>(bytes)}, DType::U8)), live_(std::move(live)) {
+      ++*live_;
+    }
+    ~Page() { --*live_; }
+    Page(const Page&) = delete;
+    Page& operator=(const Page&) = delete;
+
+   private:
+    friend class KvCache;
+    Tensor memory_;
+    std::shared_ptr<size_t> live_;
+  };
+  using PageRef = std::shared_ptr<Page>;
+
   explicit KvCache(const CacheLayout& layout, size_t max_bytes = SIZE_MAX) : layout_(layout), max_bytes_(max_bytes) {}
 
   const CacheLayout& layout() const { return layout_; }
   int64_t size() const { return static_cast<int64_t>(sequences_.size()); }
   int64_t length(int64_t i) const { return sequences_[index(i)].length; }
+  size_t page_bytes() const { return static_cast<size_t>(kPageRows) * layout_.bytes_per_token(); }
+  size_t max_bytes() const { return max_bytes_; }
   /// Memory of the pages in use, each counted once.
   size_t bytes() const { return *live_ * page_bytes(); }
+  static constexpr int64_t pages_for(int64_t tokens) { return tokens / kPageRows + (tokens % kPageRows != 0); }
   /// Adds an empty sequence; returns its number.
   int64_t add() {
     sequences_.emplace_back();
@@ -42,7 +62,7 @@ class KvCache {
   /// Makes room for counts[i] more tokens of each sequence; nothing changes if that fails.
   /// Errors: Error(Memory) if the limit would be exceeded.
   void reserve(std::span<const int64_t> counts) {
-    std::vector<std::vector<std::shared_ptr<Page>>> grown(sequences_.size());
+    std::vector<std::vector<PageRef>> grown(sequences_.size());
     for (size_t i = 0; i < sequences_.size(); ++i) {
       const Sequence& s = sequences_[i];
       if (counts[i] == 0) continue;
@@ -50,11 +70,11 @@ class KvCache {
       const int64_t used = s.length % kPageRows;
       if (used && grown[i][static_cast<size_t>(s.length / kPageRows)].use_count() > 2) {  // written to from now on: no longer shared
         auto& page = grown[i][static_cast<size_t>(s.length / kPageRows)];
-        std::shared_ptr<Page> own = new_page();
-        std::memcpy(own->memory.raw(), page->memory.raw(), page_bytes());
+        PageRef own = new_page();
+        std::memcpy(own->memory_.raw(), page->memory_.raw(), page_bytes());
         page = std::move(own);
       }
-      const auto pages = static_cast<size_t>((s.length + counts[i] + kPageRows - 1) / kPageRows);
+      const auto pages = static_cast<size_t>(pages_for(s.length + counts[i]));
       while (grown[i].size() < pages) grown[i].push_back(new_page());
     }
     for (size_t i = 0; i < sequences_.size(); ++i)
@@ -75,7 +95,21 @@ class KvCache {
     Sequence& s = sequences_[index(i)];
     check(length >= 0 && length <= s.length, ErrorCode::Limit, "cache", "truncate: expected 0 to ", s.length, " tokens, got ", length);
     s.length = length;
-    s.pages.resize(static_cast<size_t>((length + kPageRows - 1) / kPageRows));
+    s.pages.resize(static_cast<size_t>(pages_for(length)));
+  }
+
+  /// Page n of sequence i, for others to adopt. Errors: Error(Limit) if the sequence does not fill it.
+  const PageRef& page(int64_t i, int64_t n) const {
+    const Sequence& s = sequences_[index(i)];
+    check(n >= 0 && n < s.length / kPageRows, ErrorCode::Limit, "cache", "page: expected one of ", s.length / kPageRows, " full ones, got ", n);
+    return s.pages[static_cast<size_t>(n)];
+  }
+  /// Sequence i, which is empty, begins with these full pages of this cache, sharing them. Errors: Error(Limit) if it is not empty.
+  void adopt(int64_t i, std::span<const PageRef> pages) {
+    Sequence& s = sequences_[index(i)];
+    check(s.length == 0, ErrorCode::Limit, "cache", "adopt: expected an empty sequence, got one of ", s.length, " tokens");
+    s.pages.assign(pages.begin(), pages.end());
+    s.length = static_cast<int64_t>(pages.size()) * kPageRows;
   }
 
   /// The row of a token's key or value, for which there is room.
@@ -89,30 +123,16 @@ class KvCache {
   }
   /// The pages of sequence i, as attention reads them.
   void append_pages(int64_t i, std::vector<const void*>& pages) const {
-    for (const auto& page : sequences_[index(i)].pages) pages.push_back(std::as_const(page->memory).raw());
+    for (const auto& page : sequences_[index(i)].pages) pages.push_back(std::as_const(page->memory_).raw());
   }
 
  private:
-  /// Counts itself among the living.
-  struct Page {
-    Page(size_t bytes, std::shared_ptr<size_t> live) : memory(Tensor::empty({static_cast<int64_t>(bytes)}, DType::U8)), live_(std::move(live)) {
-      ++*live_;
-    }
-    ~Page() { --*live_; }
-    Page(const Page&) = delete;
-    Page& operator=(const Page&) = delete;
-    Tensor memory;
-
-   private:
-    std::shared_ptr<size_t> live_;
-  };
   struct Sequence {
-    std::vector<std::shared_ptr<Page>> pages;
+    std::vector<PageRef> pages;
     int64_t length = 0;
   };
 
-  size_t page_bytes() const { return static_cast<size_t>(kPageRows) * layout_.bytes_per_token(); }
-  std::shared_ptr<Page> new_page() {
+  PageRef new_page() {
     check(page_bytes() <= max_bytes_ && bytes() <= max_bytes_ - page_bytes(), ErrorCode::Memory, "cache",
           "keys and values need more than the ", max_bytes_, " bytes given to the cache");
     return std::make_shared<Page>(page_bytes(), live_);
@@ -123,7 +143,7 @@ class KvCache {
   }
   char* row(int64_t i, int64_t token, int64_t offset, int64_t width) {
     Page& page = *sequences_[static_cast<size_t>(i)].pages[static_cast<size_t>(token / kPageRows)];
-    return static_cast<char*>(page.memory.raw()) + offset + token % kPageRows * width * static_cast<int64_t>(size_of(layout_.dtype));
+    return static_cast<char*>(page.memory_.raw()) + offset + token % kPageRows * width * static_cast<int64_t>(size_of(layout_.dtype));
   }
 
   CacheLayout layout_;
