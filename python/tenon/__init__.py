@@ -27,6 +27,8 @@ _NAMES = {
                  "std sum tanh tensor topk transpose unbind unsqueeze var where zeros zeros_like cuda",
     "configuration": "AutoConfig PretrainedConfig PreTrainedConfig",
     "modeling": "PreTrainedModel",
+    "generation": "GenerationConfig GenerationMixin LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList "
+                  "GenerateDecoderOnlyOutput GenerateEncoderDecoderOutput GenerateBeamDecoderOnlyOutput GenerateBeamEncoderDecoderOutput",
     "moe": "MixtureOfExperts MoeOutput",
     "quantization": "Int8Config",
     "outputs": "ModelOutput",

@@ -9,11 +9,12 @@ from . import _core, hub
 from ._core import Precision, Tensor
 from .configuration import PretrainedConfig, config_class
 from .conversion import as_tensor, check_device, device, dtype, to_dtype
+from .generation import GenerationConfig, GenerationMixin
 from .outputs import ModelOutput, output_class
 from .quantization import precision_of
 
 _FLAGS = ("output_attentions", "output_hidden_states", "return_dict")
-_FLAG_INPUTS = frozenset({"interpolate_pos_encoding", "return_loss"})
+_FLAG_INPUTS = frozenset({"interpolate_pos_encoding", "return_loss", "output_router_logits"})
 # Arguments of Transformers that a family does without: None and False are accepted, and _IGNORED with any value.
 _ABSENT = frozenset({"token_type_ids", "head_mask", "past_key_values", "use_cache", "encoder_hidden_states", "encoder_attention_mask", "bool_masked_pos",
                      "cache_position", "num_items_in_batch"})
@@ -32,7 +33,7 @@ class Embeddings:
         return self.weight[as_tensor(ids)]
 
 
-class PreTrainedModel:
+class PreTrainedModel(GenerationMixin):
     """A model with its configuration. Several threads may call one model at once.
 
     The concrete classes (BertModel, ViTForImageClassification, ...) exist for every row of the registry.
@@ -64,6 +65,7 @@ class PreTrainedModel:
         self.config = config
         self.training = False
         self._parameters: dict[str, Tensor] | None = None
+        self._generation_config: GenerationConfig | None = None
 
     # Opening and saving
     @classmethod
@@ -93,6 +95,8 @@ class PreTrainedModel:
             raise ValueError("[save_pretrained] expected safe_serialization=True, the only format that is written")
         self._sync_config()
         _core.save(self._core, os.fspath(save_directory), _bytes(max_shard_size))
+        if self.can_generate():
+            self.generation_config.save_pretrained(save_directory)
 
     def _sync_config(self) -> None:
         stored = max((t for _, t in self._core.parameters()), key=lambda t: t.numel()).dtype
@@ -326,6 +330,8 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     model._take(core, config if config is not None else _config_of(core, cls, os.fspath(path)))
     if config is not None and kwargs:
         model.config.override(kwargs)
+    if model.can_generate():
+        model.generation_config = GenerationConfig.of_checkpoint(folder, core.config)
     if core.config.get("model_type") not in (None, cls.model_type):  # a tower of a larger model: the rest is not superfluous
         report.unexpected = []
     _report(cls.__name__, os.fspath(path), report)
