@@ -5,29 +5,53 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <span>
 
+#include "tenon/text/byte_level.h"
 #include "tenon/text/utf8.h"
 
 namespace tenon::text {
 namespace {
 
 constexpr char32_t kSmall = 0x800;
-constexpr size_t kShort = 24;  // up to here scanning all neighbours beats keeping a heap
+constexpr size_t kShort = 48;          // up to here scanning all neighbours beats keeping a heap
+constexpr size_t kFilterBits = 8;      // for each merge
+constexpr size_t kKeptBytes = 1 << 20;  // of working memory, after a long word
+
+uint64_t load(const char* p, size_t n) {
+  uint64_t x = 0;
+  std::memcpy(&x, p, n);
+  return x;
+}
+
+// Eight bytes at a step; words are mostly shorter.
+uint64_t hash_word(std::string_view word) {
+  constexpr uint64_t kFactor = 0x9E3779B97F4A7C15u;
+  uint64_t h = word.size();
+  const char* p = word.data();
+  size_t n = word.size();
+  for (; n > 8; p += 8, n -= 8) {
+    h = (h ^ load(p, 8)) * kFactor;
+    h ^= h >> 32;
+  }
+  return (h ^ (n == 8 ? load(p, 8) : n >= 4 ? load(p, 4) << 32 | load(p + n - 4, 4) : load(p, n))) * kFactor;
+}
 
 }  // namespace
+
+const Bpe::Merge Bpe::kNoMerge;
 
 struct Bpe::Symbol {
   int32_t id;
   uint32_t length;  // bytes; 0 once merged into the one before
-  int32_t prev, next;
 };
 
 // Merged words by their text: a direct-mapped table in which a newer word replaces an older one.
 struct Bpe::BpeMemory : Model::Memory {
-  static constexpr size_t kWordBytes = 40, kWordTokens = 6, kSlots = 16384;
-  struct Entry {
+  static constexpr size_t kWordBytes = 32, kWordTokens = 6, kSlotBits = 13;
+  struct alignas(64) Entry {
     uint8_t length = 0, count = 0;
-    std::array<uint8_t, kWordTokens> lengths;
+    std::array<uint8_t, kWordTokens> ends;
     std::array<char, kWordBytes> word;
     std::array<int32_t, kWordTokens> ids;
   };
@@ -37,10 +61,43 @@ struct Bpe::BpeMemory : Model::Memory {
     // std heaps keep the largest in front
     bool operator<(const Candidate& o) const { return rank != o.rank ? rank > o.rank : position > o.position; }
   };
-  std::vector<Entry> entries = std::vector<Entry>(kSlots);
+  struct Links {
+    int32_t prev, next;
+  };
+  std::vector<Entry> entries = std::vector<Entry>(size_t{1} << kSlotBits);
   std::vector<Symbol> symbols;
+  std::vector<Links> links;
   std::vector<Candidate> heap;
+  std::string alphabet;
+  uint64_t lookups = 0;
+
+  Entry& slot(std::string_view word) { return entries[static_cast<size_t>(hash_word(word) >> (64 - kSlotBits))]; }
+
+  // Appends the tokens of a word that is known.
+  static bool recall(const Entry& entry, std::string_view word, std::vector<ModelToken>& out) {
+    if (entry.length != word.size() || std::memcmp(entry.word.data(), word.data(), word.size()) != 0) return false;
+    uint32_t at = 0;
+    for (size_t i = 0; i < entry.count; ++i) {
+      out.push_back({entry.ids[i], at, entry.ends[i]});
+      at = entry.ends[i];
+    }
+    return true;
+  }
+  static void remember(Entry& entry, std::string_view word, std::span<const ModelToken> tokens) {
+    if (tokens.size() > kWordTokens || (!tokens.empty() && tokens.back().end != word.size())) return;
+    for (size_t i = 0; i < tokens.size(); ++i)
+      if (tokens[i].begin != (i > 0 ? tokens[i - 1].end : 0)) return;
+    entry.length = static_cast<uint8_t>(word.size());
+    entry.count = static_cast<uint8_t>(tokens.size());
+    std::memcpy(entry.word.data(), word.data(), word.size());
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      entry.ids[i] = tokens[i].id;
+      entry.ends[i] = static_cast<uint8_t>(tokens[i].end);
+    }
+  }
 };
+
+uint64_t Bpe::lookups(const Memory& memory) { return static_cast<const BpeMemory&>(memory).lookups; }
 
 Bpe::Bpe(const Json& spec, const ModelData& data)
     : Model(data),
@@ -57,6 +114,8 @@ Bpe::Bpe(const Json& spec, const ModelData& data)
   while (slots < 2 * data.merges.size()) slots *= 2;
   table_.resize(slots);
   mask_ = slots - 1;
+  filter_.resize(slots * kFilterBits / 2 / 64);
+  filter_mask_ = filter_.size() * 64 - 1;
   merges_.reserve(data.merges.size());
   for (size_t i = 0; i < data.merges.size(); ++i) add_merge(data.merges[i], static_cast<uint32_t>(i));
   if (byte_fallback_) {
@@ -72,6 +131,16 @@ Bpe::Bpe(const Json& spec, const ModelData& data)
     char buffer[4];
     small_ids_[c] = vocab_.find(std::string_view(buffer, encode(c, buffer)));
   }
+  fill_bytes();
+}
+
+void Bpe::fill_bytes() {
+  for (size_t place = 0; place < alphabet_ids_.size(); ++place)
+    for (size_t b = 0; b < 256; ++b) {
+      std::string c;
+      append(c, kByteAlphabet.to_char[b]);
+      alphabet_ids_[place][b] = char_id(c, (place & 1) != 0, (place & 2) != 0);
+    }
 }
 
 void Bpe::add_merge(const std::pair<std::string_view, std::string_view>& merge, uint32_t rank) {
@@ -86,17 +155,12 @@ void Bpe::add_merge(const std::pair<std::string_view, std::string_view>& merge, 
   check(id >= 0, ErrorCode::Format, "bpe", "merge ", rank, ": expected '", left, tail, "' in the vocabulary");
   merges_.emplace_back(a, b);
   const uint64_t pair = pair_of(a, b);
-  size_t i = slot_of(pair);
+  const uint64_t h = hash_of(pair);
+  size_t i = static_cast<size_t>(h >> 32) & mask_;
   while (table_[i].pair != kNoPair && table_[i].pair != pair) i = (i + 1) & mask_;
+  const auto f = static_cast<size_t>(h >> 20) & filter_mask_;
+  filter_[f >> 6] |= uint64_t{1} << (f & 63);
   table_[i] = {pair, rank, id};
-}
-
-const Bpe::Merge* Bpe::find_merge(int32_t left, int32_t right) const {
-  const uint64_t pair = pair_of(left, right);
-  for (size_t i = slot_of(pair);; i = (i + 1) & mask_) {
-    if (table_[i].pair == pair) return &table_[i];
-    if (table_[i].pair == kNoPair) return nullptr;
-  }
 }
 
 int32_t Bpe::char_id(std::string_view c, bool is_first, bool is_last) const {
@@ -114,10 +178,7 @@ int32_t Bpe::char_id(std::string_view c, bool is_first, bool is_last) const {
 
 void Bpe::split_chars(std::string_view word, std::vector<Symbol>& symbols) const {
   symbols.clear();
-  auto add = [&](int32_t id, size_t length) {
-    const auto n = static_cast<int32_t>(symbols.size());
-    symbols.push_back({id, static_cast<uint32_t>(length), n - 1, n + 1});
-  };
+  auto add = [&](int32_t id, size_t length) { symbols.push_back({id, static_cast<uint32_t>(length)}); };
   size_t unknown = 0;  // bytes of the unknown characters not yet added
   for (size_t i = 0; i < word.size();) {
     const size_t n = char_length(word[i]);
@@ -148,109 +209,171 @@ void Bpe::split_chars(std::string_view word, std::vector<Symbol>& symbols) const
     unknown += n;
   }
   if (unknown > 0) add(unk_id_, unknown);
-  if (!symbols.empty()) symbols.back().next = -1;
 }
 
-void Bpe::merge_short(std::vector<Symbol>& symbols) const {
-  std::array<const Merge*, kShort> merges;
-  size_t n = symbols.size();
-  for (size_t i = 0; i + 1 < n; ++i) merges[i] = find_merge(symbols[i].id, symbols[i + 1].id);
-  while (n > 1) {
-    size_t best = n;
-    for (size_t i = 0; i + 1 < n; ++i)
-      if (merges[i] && (best == n || merges[i]->rank < merges[best]->rank)) best = i;
-    if (best == n) break;
-    symbols[best].id = merges[best]->id;
-    symbols[best].length += symbols[best + 1].length;
-    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-    --n;
-    for (size_t i = best + 1; i + 1 < n; ++i) merges[i] = merges[i + 1];
-    if (best > 0) merges[best - 1] = find_merge(symbols[best - 1].id, symbols[best].id);
-    if (best + 1 < n) merges[best] = find_merge(symbols[best].id, symbols[best + 1].id);
+// Whether every byte has its token.
+bool Bpe::split_bytes(std::string_view word, std::vector<Symbol>& symbols) const {
+  symbols.resize(word.size());
+  const size_t last = word.size() - 1;
+  const auto id = [&](size_t i, size_t place) { return alphabet_ids_[place][static_cast<unsigned char>(word[i])]; };
+  int32_t all = 0;  // negative as soon as one is
+  for (size_t i = 1; i < last; ++i) {
+    symbols[i] = {id(i, 0), 1};
+    all |= symbols[i].id;
   }
+  symbols[last] = {id(last, 2), 1};
+  symbols[0] = {id(0, last == 0 ? 3 : 1), 1};
+  return (all | symbols[last].id | symbols[0].id) >= 0;
 }
 
-void Bpe::merge_long(std::vector<Symbol>& symbols, BpeMemory& memory) const {
+// The lowest rank is sought among all neighbours each time.
+void Bpe::merge_short(BpeMemory& memory) const {
+  std::vector<Symbol>& symbols = memory.symbols;
+  std::array<uint32_t, kShort> ranks;
+  std::array<int32_t, kShort> ids;
+  size_t n = symbols.size();
+  const auto look_up = [&](size_t i) {
+    const Merge& merge = find_merge(symbols[i].id, symbols[i + 1].id);
+    ranks[i] = merge.rank;
+    ids[i] = merge.id;
+    ++memory.lookups;
+  };
+  for (size_t i = 0; i + 1 < n; ++i) look_up(i);
+  while (n > 1) {
+    size_t best = 0;
+    for (size_t i = 1; i + 1 < n; ++i)
+      if (ranks[i] < ranks[best]) best = i;
+    if (ranks[best] == kNoRank) break;
+    symbols[best].id = ids[best];
+    symbols[best].length += symbols[best + 1].length;
+    --n;
+    for (size_t i = best + 1; i < n; ++i) symbols[i] = symbols[i + 1];
+    for (size_t i = best + 1; i + 1 < n; ++i) {
+      ranks[i] = ranks[i + 1];
+      ids[i] = ids[i + 1];
+    }
+    if (best > 0) look_up(best - 1);
+    if (best + 1 < n) look_up(best);
+  }
+  symbols.resize(n);
+}
+
+void Bpe::merge_long(BpeMemory& memory) const {
+  std::vector<Symbol>& symbols = memory.symbols;
+  auto& links = memory.links;
   auto& heap = memory.heap;
+  const auto n = static_cast<int32_t>(symbols.size());
+  links.resize(symbols.size());
+  for (int32_t i = 0; i < n; ++i) links[static_cast<size_t>(i)] = {i - 1, i + 1 < n ? i + 1 : -1};
   heap.clear();
-  for (size_t i = 0; i + 1 < symbols.size(); ++i)
-    if (const Merge* m = find_merge(symbols[i].id, symbols[i + 1].id)) heap.push_back({m->rank, static_cast<int32_t>(i), m->id});
+  for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+    const Merge& m = find_merge(symbols[i].id, symbols[i + 1].id);
+    if (m.rank != kNoRank) heap.push_back({m.rank, static_cast<int32_t>(i), m.id});
+  }
+  memory.lookups += symbols.size();
   std::make_heap(heap.begin(), heap.end());
   auto push = [&](int32_t left, int32_t right) {
     if (left < 0 || right < 0) return;
-    const Merge* m = find_merge(symbols[static_cast<size_t>(left)].id, symbols[static_cast<size_t>(right)].id);
-    if (!m) return;
-    heap.push_back({m->rank, left, m->id});
+    ++memory.lookups;
+    const Merge& m = find_merge(symbols[static_cast<size_t>(left)].id, symbols[static_cast<size_t>(right)].id);
+    if (m.rank == kNoRank) return;
+    heap.push_back({m.rank, left, m.id});
     std::push_heap(heap.begin(), heap.end());
   };
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end());
     const BpeMemory::Candidate top = heap.back();
     heap.pop_back();
-    Symbol& left = symbols[static_cast<size_t>(top.position)];
-    if (left.length == 0 || left.next < 0) continue;
-    Symbol& right = symbols[static_cast<size_t>(left.next)];
+    const auto at = static_cast<size_t>(top.position);
+    Symbol& left = symbols[at];
+    if (left.length == 0 || links[at].next < 0) continue;
+    const auto after = static_cast<size_t>(links[at].next);
+    Symbol& right = symbols[after];
     // the pair that this entry was made for may have changed since
-    const Merge* m = find_merge(left.id, right.id);
-    if (!m || m->id != top.id) continue;
+    ++memory.lookups;
+    if (find_merge(left.id, right.id).id != top.id) continue;
     left.id = top.id;
     left.length += right.length;
-    left.next = right.next;
     right.length = 0;
-    if (right.next >= 0) symbols[static_cast<size_t>(right.next)].prev = top.position;
-    push(left.prev, top.position);
-    push(top.position, left.next);
+    links[at].next = links[after].next;
+    if (links[at].next >= 0) links[static_cast<size_t>(links[at].next)].prev = top.position;
+    push(links[at].prev, top.position);
+    push(top.position, links[at].next);
   }
 }
 
 std::unique_ptr<Model::Memory> Bpe::make_memory() const { return std::make_unique<BpeMemory>(); }
 
-void Bpe::tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const {
-  std::unique_ptr<Memory> own;
-  if (!memory) memory = (own = make_memory()).get();
-  auto& m = static_cast<BpeMemory&>(*memory);
-  if (ignore_merges_) {
-    if (const int32_t id = vocab_.find(word); id >= 0) {
-      out.push_back({id, 0, static_cast<uint32_t>(word.size())});
-      return;
-    }
-  }
-  BpeMemory::Entry* entry = nullptr;
-  if (word.size() <= BpeMemory::kWordBytes) {
-    const uint64_t h = Vocab::hash(Vocab::kSeed, word);
-    entry = &m.entries[static_cast<size_t>(h * 0x9E3779B97F4A7C15u >> 40) % BpeMemory::kSlots];
-    if (entry->length == word.size() && std::memcmp(entry->word.data(), word.data(), word.size()) == 0) {
-      uint32_t at = 0;
-      for (size_t i = 0; i < entry->count; ++i) {
-        out.push_back({entry->ids[i], at, at + entry->lengths[i]});
-        at += entry->lengths[i];
-      }
-      return;
-    }
-  }
-  split_chars(word, m.symbols);
-  if (m.symbols.size() <= kShort)
-    merge_short(m.symbols);
+// From the symbols of a word to its tokens.
+void Bpe::merge(std::string_view word, BpeMemory& memory, std::vector<ModelToken>& out) const {
+  if (memory.symbols.size() <= kShort)
+    merge_short(memory);
   else
-    merge_long(m.symbols, m);
-  const size_t first = out.size();
+    merge_long(memory);
   uint32_t at = 0;
   const auto size = static_cast<uint32_t>(word.size());
-  for (const Symbol& s : m.symbols) {
+  for (const Symbol& s : memory.symbols) {
     if (s.length == 0) continue;
     // bytes of an affix can carry the sum past the word
     out.push_back({s.id, std::min(at, size), std::min(at + s.length, size)});
     at += s.length;
   }
-  const size_t count = out.size() - first;
-  if (!entry || count > BpeMemory::kWordTokens || at > size) return;
-  entry->length = static_cast<uint8_t>(word.size());
-  entry->count = static_cast<uint8_t>(count);
-  std::memcpy(entry->word.data(), word.data(), word.size());
-  for (size_t i = 0; i < count; ++i) {
-    entry->ids[i] = out[first + i].id;
-    entry->lengths[i] = static_cast<uint8_t>(out[first + i].end - out[first + i].begin);
+  if (memory.symbols.capacity() * sizeof(Symbol) > kKeptBytes) {
+    std::vector<Symbol>().swap(memory.symbols);
+    std::vector<BpeMemory::Links>().swap(memory.links);
+    std::vector<BpeMemory::Candidate>().swap(memory.heap);
   }
+}
+
+void Bpe::tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const {
+  std::unique_ptr<Memory> own;
+  if (!memory) memory = (own = make_memory()).get();
+  auto& m = static_cast<BpeMemory&>(*memory);
+  BpeMemory::Entry* entry = word.size() <= BpeMemory::kWordBytes ? &m.slot(word) : nullptr;
+  if (entry && BpeMemory::recall(*entry, word, out)) return;
+  const size_t first = out.size();
+  const int32_t id = ignore_merges_ ? vocab_.find(word) : -1;
+  if (id >= 0) {
+    out.push_back({id, 0, static_cast<uint32_t>(word.size())});
+  } else {
+    split_chars(word, m.symbols);
+    merge(word, m, out);
+  }
+  if (entry) BpeMemory::remember(*entry, word, std::span(out).subspan(first));
+}
+
+// By way of the alphabet itself, for words with bytes that are no token.
+void Bpe::tokenize_alphabet(std::string_view word, std::vector<ModelToken>& out, BpeMemory& memory) const {
+  const size_t first = out.size();
+  std::vector<uint32_t> places;  // of each byte of the alphabet's text in the word
+  for (size_t i = 0; i < word.size(); ++i) places.insert(places.end(), kByteAlphabet.to_char[static_cast<unsigned char>(word[i])] < 0x80 ? size_t{1} : size_t{2}, static_cast<uint32_t>(i));
+  places.push_back(static_cast<uint32_t>(word.size()));
+  split_chars(memory.alphabet, memory.symbols);
+  merge(memory.alphabet, memory, out);
+  for (size_t i = first; i < out.size(); ++i) out[i] = {out[i].id, places[out[i].begin], places[out[i].end]};
+}
+
+void Bpe::tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const {
+  std::unique_ptr<Memory> own;
+  if (!memory) memory = (own = make_memory()).get();
+  auto& m = static_cast<BpeMemory&>(*memory);
+  BpeMemory::Entry* entry = word.size() <= BpeMemory::kWordBytes ? &m.slot(word) : nullptr;
+  if (entry && BpeMemory::recall(*entry, word, out)) return;
+  const size_t first = out.size();
+  int32_t id = -1;
+  const bool has_all = split_bytes(word, m.symbols);
+  if ((ignore_merges_ && word.size() <= vocab_.longest()) || !has_all) {
+    m.alphabet.clear();
+    for (const char c : word) append(m.alphabet, kByteAlphabet.to_char[static_cast<unsigned char>(c)]);
+    if (ignore_merges_) id = vocab_.find(m.alphabet);
+  }
+  if (id >= 0)
+    out.push_back({id, 0, static_cast<uint32_t>(word.size())});
+  else if (has_all)
+    merge(word, m, out);
+  else
+    tokenize_alphabet(word, out, m);
+  if (entry) BpeMemory::remember(*entry, word, std::span(out).subspan(first));
 }
 
 }  // namespace tenon::text

@@ -53,7 +53,7 @@ class OffsetConverter {
 
 Tokenizer::Tokenizer(const TokenizerSpec& spec) : Tokenizer(spec, make_model(spec.model, spec.data), make_decoder(spec.decoder)) {
   normalizer_ = make_normalizer(spec.normalizer);
-  pre_tokenizer_ = make_pre_tokenizer(spec.pre_tokenizer);
+  set_pre_tokenizer(make_pre_tokenizer(spec.pre_tokenizer));
   post_processor_ = make_post_processor(spec.post_processor);
   added_.add(spec.added_tokens, model_->vocab(), normalizer_.get());
 }
@@ -71,6 +71,11 @@ Tokenizer::Tokenizer(const TokenizerSpec& spec, std::unique_ptr<Model> model, st
 }
 
 void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
+void Tokenizer::set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer) {
+  reads_bytes_ = pre_tokenizer && model_->reads_bytes() && pre_tokenizer->leave_bytes();
+  pre_tokenizer_ = std::move(pre_tokenizer);
+}
+
                          std::vector<Token>& out) const {
   check(text.size() < std::numeric_limits<uint32_t>::max() / 4, ErrorCode::Limit, "tokenizer", "text: expected less than 1 GiB, got ",
         text.size(), " bytes");
@@ -91,14 +96,20 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
   const std::vector<Piece>& list = pieces.list();
   std::vector<ModelToken>& found = scratch.model_tokens;
   // of a text that will be cut, only the tokens that can stay are made
+  const auto find_tokens = [&](const Piece& p) {
+    found.clear();
+    if (reads_bytes_)
+      model_->tokenize_bytes(pieces.view(p), found, scratch.memory.get());
+    else
+      model_->tokenize(pieces.view(p), found, scratch.memory.get());
+  };
   const bool is_cut = limits.is_truncated && !options.return_overflowing;
   size_t first = 0;
   if (is_cut && limits.side == Side::Left) {
     size_t count = out.size();
     for (first = list.size(); first > 0 && count < limits.max_tokens + 1; --first) {
-      found.clear();
       const Piece& p = list[first - 1];
-      if (p.is_open()) model_->tokenize(pieces.view(p), found, scratch.memory.get());
+      if (p.is_open()) find_tokens(p);
       count += p.is_open() ? found.size() : 1;
     }
   }
@@ -115,8 +126,7 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
       if (pieces.view(p) != added_.entry(p.id)->text) out.back().text = scratch.keep(pieces.view(p));
       continue;
     }
-    found.clear();
-    model_->tokenize(pieces.view(p), found, scratch.memory.get());
+    find_tokens(p);
     for (const ModelToken& t : found) {
       Span span = pieces.origin(p.begin + (t.begin < t.end ? t.begin : 0), p.begin + std::max(t.end, 1u));
       if (t.begin >= t.end) span = t.end == 0 ? Span{span.begin, span.begin} : Span{span.end, span.end};
@@ -330,7 +340,7 @@ void put_prefix_space(Json& stage, bool add_prefix_space) {
 
 void Tokenizer::set_add_prefix_space(bool add_prefix_space) {
   put_prefix_space(spec_.pre_tokenizer, add_prefix_space);
-  pre_tokenizer_ = make_pre_tokenizer(spec_.pre_tokenizer);
+  set_pre_tokenizer(make_pre_tokenizer(spec_.pre_tokenizer));
 }
 
 std::vector<int32_t> Tokenizer::special_ids() const {

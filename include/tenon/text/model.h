@@ -36,6 +36,10 @@ class Model {
   virtual ~Model() = default;
   /// Appends the tokens of a non-empty word of valid UTF-8. Errors: Error(Format) if the unknown token is needed and absent.
   virtual void tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const = 0;
+  /// Whether tokenize_bytes() may be called.
+  virtual bool reads_bytes() const { return false; }
+  /// As tokenize() of the word in the byte alphabet (byte_level.h), with the places of the tokens in the word itself.
+  virtual void tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const { tokenize(word, out, memory); }
   virtual std::unique_ptr<Memory> make_memory() const { return nullptr; }
   /// The merges as pairs of ids in order of rank; empty if the model has none.
   virtual std::vector<std::pair<int32_t, int32_t>> merges() const { return {}; }

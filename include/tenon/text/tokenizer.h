@@ -152,6 +152,7 @@ class Tokenizer {
   class Lease;
   struct Limits;
 
+  void set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer);
   Limits resolve(const EncodeOptions& options, bool is_pair) const;
   void tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
                 std::vector<Token>& out) const;
@@ -170,6 +171,7 @@ class Tokenizer {
 
   std::shared_ptr<const Normalizer> normalizer_;
   std::shared_ptr<const PreTokenizer> pre_tokenizer_;
+  bool reads_bytes_ = false;  // the model takes words as bytes, where the pre-tokenizer would write them in the byte alphabet
   std::shared_ptr<const Model> model_;
   std::shared_ptr<const PostProcessor> post_processor_;
   std::shared_ptr<const Decoder> decoder_;

@@ -1,6 +1,7 @@
 // BPE: a word starts as its characters; of all neighbours the pair of lowest rank is merged until no known pair is left.
 #pragma once
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,38 +14,59 @@ class Bpe : public Model {
  public:
   Bpe(const Json& spec, const ModelData& data);
   void tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const override;
+  bool reads_bytes() const override { return true; }
+  void tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const override;
   std::unique_ptr<Memory> make_memory() const override;
   std::vector<std::pair<int32_t, int32_t>> merges() const override { return merges_; }
+  /// Merges looked up since the memory was made: what the time of a long word goes by.
+  static uint64_t lookups(const Memory& memory);
 
  private:
   struct BpeMemory;
   struct Symbol;
   struct Merge {
     uint64_t pair = kNoPair;
-    uint32_t rank = 0;
+    uint32_t rank = kNoRank;
     int32_t id = -1;
   };
   static constexpr uint64_t kNoPair = ~uint64_t{0};
+  static constexpr uint32_t kNoRank = ~uint32_t{0};
+  static const Merge kNoMerge;
 
   static uint64_t pair_of(int32_t left, int32_t right) {
     return uint64_t(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
   }
-  size_t slot_of(uint64_t pair) const { return static_cast<size_t>(pair * 0x9E3779B97F4A7C15u >> 32) & mask_; }
-  const Merge* find_merge(int32_t left, int32_t right) const;
+  static uint64_t hash_of(uint64_t pair) { return (pair ^ pair >> 29) * 0x9E3779B97F4A7C15u; }
+  /// The merge of two neighbours, or kNoMerge. Most pairs have none, which a bit of a small filter says without a look at the table.
+  const Merge& find_merge(int32_t left, int32_t right) const {
+    const uint64_t pair = pair_of(left, right), h = hash_of(pair);
+    const auto f = static_cast<size_t>(h >> 20) & filter_mask_;
+    if (!(filter_[f >> 6] >> (f & 63) & 1)) return kNoMerge;
+    for (size_t i = static_cast<size_t>(h >> 32) & mask_;; i = (i + 1) & mask_)
+      if (table_[i].pair == pair || table_[i].pair == kNoPair) return table_[i];
+  }
   void add_merge(const std::pair<std::string_view, std::string_view>& merge, uint32_t rank);
+  void fill_bytes();
   int32_t char_id(std::string_view c, bool is_first, bool is_last) const;
   void split_chars(std::string_view word, std::vector<Symbol>& symbols) const;
-  void merge_short(std::vector<Symbol>& symbols) const;
-  void merge_long(std::vector<Symbol>& symbols, BpeMemory& memory) const;
+  bool split_bytes(std::string_view word, std::vector<Symbol>& symbols) const;
+  void tokenize_alphabet(std::string_view word, std::vector<ModelToken>& out, BpeMemory& memory) const;
+  void merge(std::string_view word, BpeMemory& memory, std::vector<ModelToken>& out) const;
+  void merge_short(BpeMemory& memory) const;
+  void merge_long(BpeMemory& memory) const;
 
   std::string unk_, prefix_, suffix_;
   bool has_unk_, fuse_unk_, byte_fallback_, ignore_merges_;
   int32_t unk_id_ = -1;
   std::vector<Merge> table_;
   size_t mask_ = 0;
+  std::vector<uint64_t> filter_;
+  size_t filter_mask_ = 0;
   std::vector<std::pair<int32_t, int32_t>> merges_;
   std::vector<int32_t> byte_ids_;   // ids of <0x00> to <0xFF>, or -1
   std::vector<int32_t> small_ids_;  // ids of the characters below U+0800 where no affix applies, or -1
+  // Ids of the characters of the byte alphabet, or -1: inside a word, its first, its last, its only one.
+  std::array<std::array<int32_t, 256>, 4> alphabet_ids_;
 };
 
 }  // namespace tenon::text

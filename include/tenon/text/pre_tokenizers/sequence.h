@@ -17,6 +17,7 @@ class PreTokenizerSequence : public PreTokenizer {
   void cut(Pieces& pieces) const override {
     for (const auto& stage : stages_) stage->cut(pieces);
   }
+  bool leave_bytes() override { return !stages_.empty() && stages_.back()->leave_bytes(); }
 
  private:
   std::vector<std::unique_ptr<PreTokenizer>> stages_;
