@@ -1,9 +1,12 @@
 // Reading the tokenizer of a checkpoint's folder: which files there are, and what the configuration adds to the stages.
 #include <algorithm>
+#include <filesystem>
 
 #include "families.h"
 #include "readers.h"
+#include "sentence_piece_stages.h"
 #include "tenon/core/error.h"
+#include "tiktoken.h"
 
 namespace tenon::text {
 namespace {
@@ -71,11 +74,13 @@ void read_config(const Json& options, const Family* family, TokenizerConfig& con
   if (config.tokenizer_class.empty() && family) config.tokenizer_class = family->tokenizer_class;
   config.model_max_length = parse_max_length(options);
   config.padding_side = parse_side(options, "padding_side");
+  const bool pads_left = family && (family->kind == FamilyKind::Llama || family->kind == FamilyKind::Gemma);
+  if (pads_left && !options.has("padding_side")) config.padding_side = Side::Left;
   config.truncation_side = parse_side(options, "truncation_side");
   config.clean_up_tokenization_spaces = options.value("clean_up_tokenization_spaces", false);
   config.split_special_tokens = options.value("split_special_tokens", false);
   config.pad_token_type_id = static_cast<int32_t>(options.value("pad_token_type_id", 0));
-  if (family && !family->has_type_ids) config.model_input_names = {"input_ids", "attention_mask"};
+  if (family && family->has_type_ids) config.model_input_names = {"input_ids", "token_type_ids", "attention_mask"};
   if (const Json* names = options.get("model_input_names")) {
     config.model_input_names.clear();
     for (const Json& name : names->as_array("model_input_names")) config.model_input_names.push_back(name.as_string("model_input_names"));
@@ -98,14 +103,18 @@ std::vector<AddedToken> extra_tokens(const Json& options, const Json& map) {
   return out;
 }
 
+int64_t parse_id(const std::string& id) {
+  const bool is_id = !id.empty() && id.size() < 10 && id.find_first_not_of("0123456789") == std::string::npos;
+  check(is_id, ErrorCode::Format, "tokenizer_config.json", "added_tokens_decoder: expected ids, got '", id, "'");
+  return std::stoll(id);
+}
+
 // Tokens by id, from added_tokens_decoder {"5": {...}} and added_tokens.json {"token": 5}.
 std::vector<AddedToken> listed_tokens(const Json& options, const Json& added_file) {
   std::vector<std::pair<int64_t, AddedToken>> tokens;
   if (const Json* decoder = options.get("added_tokens_decoder")) {
     for (const auto& [id, token] : decoder->as_object("added_tokens_decoder")) {
-      const bool is_id = !id.empty() && id.size() < 12 && id.find_first_not_of("0123456789") == std::string::npos;
-      check(is_id, ErrorCode::Format, "tokenizer_config.json", "added_tokens_decoder: expected ids, got '", id, "'");
-      tokens.emplace_back(std::stoll(id), read_added_token(token, false));
+      tokens.emplace_back(parse_id(id), read_added_token(token, false));
     }
   } else {
     for (const auto& [content, id] : added_file.as_object("added_tokens.json"))
@@ -121,10 +130,61 @@ std::vector<AddedToken> listed_tokens(const Json& options, const Json& added_fil
 struct Sources {
   simdjson::dom::parser parser;
   std::string text, merges;
+  TiktokenTexts tiktoken;
 };
 
-// Fills the spec from the files that the folder has; returns whether a tokenizer.json says what the stages are.
-bool read_stages(const std::string& folder, const Family* family, const Json& options, Sources& sources, TokenizerSpec& spec) {
+// What the stages come from.
+enum class Source { Json, VocabTxt, VocabJson, SentencePiece, Tiktoken };
+
+// The model file of a folder without tokenizer.json: one of the usual names, or the only one of its kind. Empty if there is none.
+std::string find_model_file(const std::string& folder) {
+  for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "tiktoken.model"})
+    if (const std::string path = folder + '/' + name; file_exists(path)) return path;
+  std::string found;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string extension = entry.path().extension().string();
+    if (extension != ".tiktoken" && extension != ".model") continue;
+    check(found.empty(), ErrorCode::File, folder, "tokenizer model: expected one file, got ", found, " and ", entry.path().string());
+    found = entry.path().string();
+  }
+  return found;
+}
+
+std::vector<std::pair<std::string, int64_t>> listed_ids(const Json& options) {
+  std::vector<std::pair<std::string, int64_t>> out;
+  if (const Json* decoder = options.get("added_tokens_decoder"))
+    for (const auto& [id, token] : decoder->as_object("added_tokens_decoder"))
+      out.emplace_back(read_added_token(token, false).content, parse_id(id));
+  return out;
+}
+
+// Without any configuration, by the pieces that the families put first.
+const Family* recognise(const SentencePieceFile& file) {
+  const auto starts_with = [&](std::initializer_list<const char*> pieces) {
+    return file.pieces.size() >= pieces.size() &&
+           std::equal(pieces.begin(), pieces.end(), file.pieces.begin(), [](const char* a, const auto& b) { return a == b.text; });
+  };
+  const bool is_bpe = file.kind == SentencePieceFile::Kind::Bpe;
+  if (is_bpe && file.byte_fallback && starts_with({"<unk>", "<s>", "</s>", "<0x00>"})) return find_family("LlamaTokenizer");
+  if (is_bpe && file.byte_fallback && starts_with({"<pad>", "<eos>", "<bos>", "<unk>"})) return find_family("GemmaTokenizer");
+  return !is_bpe && starts_with({"<pad>", "</s>", "<unk>"}) ? find_family("T5Tokenizer") : nullptr;
+}
+
+Source read_model_file(const std::string& path, const Family*& family, const Json& options, Sources& sources, TokenizerSpec& spec) {
+  sources.text = read_file(path);
+  if (is_tiktoken(sources.text)) {
+    read_tiktoken(sources.text, path, listed_ids(options), sources.tiktoken, spec);
+    return Source::Tiktoken;
+  }
+  const SentencePieceFile file(sources.text, path);
+  if (!family && class_of(options).empty()) family = recognise(file);
+  describe_sentence_piece(file, family ? family->kind : FamilyKind::Other, options, spec);
+  return Source::SentencePiece;
+}
+
+// Fills the spec from the files that the folder has; may find out the family.
+Source read_stages(const std::string& folder, const Family*& family, const Json& options, Sources& sources, TokenizerSpec& spec) {
   const std::string json = folder + "/tokenizer.json", txt = folder + "/vocab.txt", vocab = folder + "/vocab.json",
                     merges = folder + "/merges.txt";
   const FamilyKind kind = family ? family->kind : FamilyKind::Other;
@@ -132,26 +192,32 @@ bool read_stages(const std::string& folder, const Family* family, const Json& op
     sources.text = read_file(json);
     read_tokenizer_json(sources.parser, sources.text, json, spec);
     if (kind == FamilyKind::Bert) override_bert(spec.normalizer, options);
-    return true;
+    return Source::Json;
   }
   if (file_exists(txt)) {
     sources.text = read_file(txt);
     read_vocab_txt(sources.text, txt, spec.data);
     describe_stages(FamilyKind::Bert, options, spec);
-    return false;
+    if (!family) family = find_family("BertTokenizer");
+    return Source::VocabTxt;
   }
-  check(file_exists(vocab) && file_exists(merges), ErrorCode::File, folder,
-        "expected tokenizer.json, vocab.txt, or vocab.json with merges.txt, got none of them");
+  const bool has_vocab = file_exists(vocab) && file_exists(merges);
+  if (!has_vocab)
+    if (const std::string model = find_model_file(folder); !model.empty()) return read_model_file(model, family, options, sources, spec);
+  check(has_vocab, ErrorCode::File, folder,
+        "expected tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece .model or a .tiktoken file, got none of them");
   const std::string name = class_of(options);
-  check(kind != FamilyKind::Bert && (kind != FamilyKind::Other || name.empty()), ErrorCode::Format, folder,
+  const bool is_byte_level = kind == FamilyKind::Gpt2 || kind == FamilyKind::Roberta || kind == FamilyKind::Clip || kind == FamilyKind::Qwen2;
+  check(is_byte_level || (!family && name.empty()), ErrorCode::Format, folder,
         "tokenizer_class with vocab.json and merges.txt: expected GPT2Tokenizer, RobertaTokenizer, CLIPTokenizer or Qwen2Tokenizer, got '",
         name, "'");
   sources.text = read_file(vocab);
   read_vocab_json(sources.parser, sources.text, vocab, spec.data);
   sources.merges = read_file(merges);
   read_merges_txt(sources.merges, merges, spec.data);
-  describe_stages(kind == FamilyKind::Other ? FamilyKind::Gpt2 : kind, options, spec);
-  return false;
+  if (!family) family = find_family("GPT2Tokenizer");
+  describe_stages(family->kind, options, spec);
+  return Source::VocabJson;
 }
 
 }  // namespace
@@ -165,12 +231,9 @@ Tokenizer Tokenizer::from_folder(const std::string& path) {
 
   Sources sources;
   TokenizerSpec spec;
-  const bool is_complete = read_stages(path, family, options, sources, spec);
-  const bool is_bert = !is_complete && spec.model.value("type", "") == "WordPiece";
-  if (is_bert && !family) family = find_family("BertTokenizer");
-  if (!is_complete && !is_bert && !family) family = find_family("GPT2Tokenizer");
+  const Source source = read_stages(path, family, options, sources, spec);
   const std::optional<AddedToken> unk = role_token(Role::Unk, options, map, family);
-  if (is_bert && unk) spec.model.set("unk_token", unk->content);
+  if (source == Source::VocabTxt && unk) spec.model.set("unk_token", unk->content);
 
   Tokenizer out(spec);
   if (!family && !options.has("tokenizer_class")) family = recognise(out.added_, all_families());
@@ -188,8 +251,9 @@ Tokenizer Tokenizer::from_folder(const std::string& path) {
     extra.push_back(token.content);
     if (out.added_.find(token.content) < 0) out.add_tokens(std::span(&token, 1));
   }
-  if (!is_complete) {
-    out.spec_.post_processor = describe_post_processor(is_bert ? FamilyKind::Bert : family->kind, options, out);
+  if (source != Source::Json) {
+    const FamilyKind kind = source == Source::VocabTxt ? FamilyKind::Bert : family ? family->kind : FamilyKind::Other;
+    out.spec_.post_processor = describe_post_processor(kind, options, out);
     out.post_processor_ = make_post_processor(out.spec_.post_processor);
   }
   if (family && family->kind == FamilyKind::Clip) out.config_.word_end = out.spec_.model.value("end_of_word_suffix", "");

@@ -239,7 +239,7 @@ Tokenizer Tokenizer::from_file(const std::string& path) {
   if (!is_tiktoken(text)) return from_json(text, path);
   TiktokenTexts texts;
   TokenizerSpec spec;
-  read_tiktoken(text, path, texts, spec);
+  read_tiktoken(text, path, {}, texts, spec);
   Tokenizer out(spec);
   // as tiktoken does unless it is told which special tokens a text may have
   out.config_.split_special_tokens = true;

@@ -78,6 +78,8 @@ struct Ranked {
   int64_t rank;
 };
 
+constexpr auto by_rank = [](const Ranked& a, const Ranked& b) { return a.rank < b.rank; };
+
 bool is_base64(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/' || c == '=';
 }
@@ -101,7 +103,7 @@ std::vector<Ranked> read_ranks(std::string_view text, std::string_view where, st
     out.push_back({static_cast<uint32_t>(raw.size()), static_cast<uint32_t>(raw.size() + token->size()), rank});
     raw += *token;
   }
-  std::sort(out.begin(), out.end(), [](const Ranked& a, const Ranked& b) { return a.rank < b.rank; });
+  std::sort(out.begin(), out.end(), by_rank);
   return out;
 }
 
@@ -140,13 +142,13 @@ void describe(const PublishedEncoding& encoding, TokenizerSpec& spec) {
       "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": true})");
 }
 
-std::vector<std::pair<std::string, int32_t>> list_specials(std::span<const Special> specials) {
-  std::vector<std::pair<std::string, int32_t>> out;
+std::vector<std::pair<std::string, int64_t>> list_specials(std::span<const Special> specials) {
+  std::vector<std::pair<std::string, int64_t>> out;
   for (const Special& special : specials)
     for (int32_t i = 0; i < special.count; ++i) {
       std::string content = special.content;
       if (const size_t mark = content.find('#'); mark != std::string::npos) content.replace(mark, 1, std::to_string(special.from + i));
-      out.emplace_back(std::move(content), special.id + i);
+      out.emplace_back(std::move(content), int64_t{special.id} + i);
     }
   return out;
 }
@@ -185,7 +187,8 @@ bool is_tiktoken(std::string_view text) {
          line[space + 1] >= '0' && line[space + 1] <= '9';
 }
 
-void read_tiktoken(std::string_view text, std::string_view where, TiktokenTexts& texts, TokenizerSpec& spec) {
+void read_tiktoken(std::string_view text, std::string_view where, const std::vector<std::pair<std::string, int64_t>>& given,
+                   TiktokenTexts& texts, TokenizerSpec& spec) {
   const std::vector<Ranked> ranks = read_ranks(text, where, texts.raw);
   const PublishedEncoding& encoding = find_encoding(ranks.size(), where);
   describe(encoding, spec);
@@ -196,7 +199,10 @@ void read_tiktoken(std::string_view text, std::string_view where, TiktokenTexts&
     for (const char c : bytes) append(texts.tokens, kByteAlphabet.to_char[static_cast<unsigned char>(c)]);
     places.emplace_back(begin, texts.tokens.size() - begin);
   };
-  const auto specials = list_specials(encoding.specials);
+  const auto specials = given.empty() ? list_specials(encoding.specials) : given;
+  for (const auto& [content, id] : specials)
+    check(!std::binary_search(ranks.begin(), ranks.end(), Ranked{0, 0, id}, by_rank), ErrorCode::Format, where, "special token '", content,
+          "': expected an id that no rank has, got ", id);
   for (const Ranked& r : ranks) place(std::string_view(texts.raw).substr(r.begin, r.end - r.begin));
   for (const auto& [content, id] : specials) place(content);
   std::vector<std::string_view> tokens;

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tenon/text/tokenizer.h"
@@ -18,8 +19,10 @@ struct TiktokenTexts {
   std::string raw;     // the same as bytes
 };
 
-/// Fills the spec: vocabulary, merges, and the stages and special tokens of the published encoding with this number of ranks.
+/// Fills the spec: vocabulary, merges, and the stages of the published encoding with this number of ranks. The special tokens are those
+/// given with their ids, or the encoding's own if none are.
 /// Errors: Error(Format) naming the line that is damaged, or the number of ranks if no encoding has it.
-void read_tiktoken(std::string_view text, std::string_view where, TiktokenTexts& texts, TokenizerSpec& spec);
+void read_tiktoken(std::string_view text, std::string_view where, const std::vector<std::pair<std::string, int64_t>>& specials,
+                   TiktokenTexts& texts, TokenizerSpec& spec);
 
 }  // namespace tenon::text
