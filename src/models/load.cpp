@@ -1,6 +1,7 @@
 // Opening a Hugging Face folder as a model, making one from a configuration, and saving one.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -42,25 +43,27 @@ Tensor initial(const Shape& shape, const nn::ParameterInfo& info, double range, 
 /// Gives each parameter its tensor: from the checkpoint, from what it is tied to, or fresh.
 class Loader final : public nn::Visitor {
  public:
-  Loader(const io::Checkpoint* checkpoint, const Json& config, std::string prefix, const LoadOptions& options)
+  Loader(const io::Checkpoint* checkpoint, const Model& model, const LoadOptions& options)
       : checkpoint_(checkpoint),
-        prefix_(std::move(prefix)),
+        model_(model),
+        prefix_(model.base_prefix()),
         options_(options),
-        tie_(config.value("tie_word_embeddings", true)),
-        range_(config.value("initializer_range", 0.02)),
+        tie_(model.config().value("tie_word_embeddings", true)),
+        range_(model.config().value("initializer_range", model.config().value("init_std", 0.02))),
         random_(options.seed) {}
 
   void parameter(const std::string& name, Tensor& t, const Shape& shape, const nn::ParameterInfo& info) override {
     if (!info.tied.empty() && tie_) {
-      if (const auto it = loaded_.find(info.tied); it != loaded_.end()) {
+      if (const auto it = loaded_.find(info.tied); it != loaded_.end() && !holds_another(name, info.tied)) {
         t = it->second;
-        find(name);  // a copy that the checkpoint also holds is not superfluous
         return;
       }
     }
-    const std::string at = checkpoint_ ? find(name) : "";
+    std::string at = find(name);
+    for (const std::string& alias : info.aliases)
+      if (const std::string other = find(alias); at.empty()) at = other;
     if (at.empty()) {
-      if (checkpoint_) report.missing.push_back(name);
+      if (checkpoint_ && !info.optional) report.missing.push_back(name);
       t = initial(shape, info, range_, random_);
     } else {
       t = take(at, name, shape, info);
@@ -72,7 +75,7 @@ class Loader final : public nn::Visitor {
   void finish() {
     if (!checkpoint_) return;
     for (const std::string& name : checkpoint_->names())
-      if (!used_.count(name) && !is_buffer(name)) report.unexpected.push_back(name);
+      if (!used_.count(name) && !is_buffer(name) && !model_.superfluous(name)) report.unexpected.push_back(name);
     check(report.missing.empty() || options_.allow_missing, ErrorCode::Format, "load", checkpoint_->folder(), ": ", report.missing.size(),
           " weights are missing: ", list(report.missing),
           report.unexpected.empty() ? "" : "; the checkpoint holds instead: ", list(report.unexpected));
@@ -80,6 +83,15 @@ class Loader final : public nn::Visitor {
   LoadReport report;
 
  private:
+  /// Whether the checkpoint holds `name` with values that are not those of `tied`, whatever config.json says of tying.
+  bool holds_another(const std::string& name, const std::string& tied) {
+    const std::string at = find(name), with = find(tied);  // a copy that the checkpoint holds is not superfluous
+    if (at.empty() || with.empty() || at == with) return false;
+    const Tensor a = checkpoint_->get(at), b = checkpoint_->get(with);
+    return a.dtype() != b.dtype() || a.shape() != b.shape() ||
+           std::memcmp(std::as_const(a).raw(), std::as_const(b).raw(), a.nbytes()) != 0;
+  }
+
   /// The name under which the checkpoint holds `name`: as it is, with or without the base model's prefix, or in the
   /// spelling of TensorFlow days (gamma, beta). "" if it holds none.
   std::string find(const std::string& name) {
@@ -119,6 +131,7 @@ class Loader final : public nn::Visitor {
   }
 
   const io::Checkpoint* checkpoint_;
+  const Model& model_;
   std::string prefix_;
   const LoadOptions& options_;
   bool tie_;
@@ -195,7 +208,7 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
   const Json config = merged(checkpoint.config(), options.config_overrides);
   std::unique_ptr<Model> model = make(config, options.class_name);
-  Loader loader(&checkpoint, model->config(), model->base_prefix(), options);
+  Loader loader(&checkpoint, *model, options);
   model->visit(loader);
   loader.finish();
   if (report) *report = std::move(loader.report);
@@ -206,7 +219,7 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
 std::unique_ptr<Model> from_config(Context& ctx, const Json& config, const LoadOptions& options) {
   const Json full = merged(config, options.config_overrides);
   std::unique_ptr<Model> model = make(full, options.class_name);
-  Loader loader(nullptr, model->config(), model->base_prefix(), options);
+  Loader loader(nullptr, *model, options);
   model->visit(loader);
   if (options.pack) model->pack(ctx, precision_of(full, options));
   return model;

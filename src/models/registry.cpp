@@ -4,6 +4,7 @@
 #include "tenon/models/bert.h"
 #include "tenon/models/clip.h"
 #include "tenon/models/decoder.h"
+#include "tenon/models/seq2seq.h"
 #include "tenon/models/vit.h"
 
 namespace tenon::models {
@@ -38,9 +39,18 @@ std::unique_ptr<Model> make_decoder(const char* name, const Json& config) {
   return std::make_unique<Decoder>(name, family, config, head);
 }
 
+constexpr Seq2SeqFamily kMarian{Seq2SeqKind::Marian, kBartNames}, kM2m100{Seq2SeqKind::M2m100, kBartNames}, kT5{Seq2SeqKind::T5, kT5Names},
+    kMt5{Seq2SeqKind::Mt5, kT5Names};
+
+template <const Seq2SeqFamily& family, Seq2Seq::Head head>
+std::unique_ptr<Model> make_seq2seq(const char* name, const Json& config) {
+  return std::make_unique<Seq2Seq>(name, family, config, head);
+}
+
 constexpr const char* kCausal = "AutoModelForCausalLM";
 constexpr const char* kSequence = "AutoModelForSequenceClassification";
 constexpr const char* kMasked = "AutoModelForMaskedLM";
+constexpr const char* kSeq2Seq = "AutoModelForSeq2SeqLM";
 
 constexpr Entry kTable[] = {
     {"bert", "BertModel", "AutoModel", make_bert<BertModel, kBert>},
@@ -89,6 +99,16 @@ constexpr Entry kTable[] = {
     {"deepseek_v3", "DeepseekV3Model", "AutoModel", make_decoder<kDeepseekV3, Decoder::Head::None>},
     {"deepseek_v3", "DeepseekV3ForCausalLM", kCausal, make_decoder<kDeepseekV3, Decoder::Head::CausalLm>},
     {"deepseek_v3", "DeepseekV3ForSequenceClassification", kSequence, make_decoder<kDeepseekV3, Decoder::Head::Classifier>},
+    {"marian", "MarianModel", "AutoModel", make_seq2seq<kMarian, Seq2Seq::Head::None>},
+    {"marian", "MarianMTModel", kSeq2Seq, make_seq2seq<kMarian, Seq2Seq::Head::LanguageModel>},
+    {"m2m_100", "M2M100Model", "AutoModel", make_seq2seq<kM2m100, Seq2Seq::Head::None>},
+    {"m2m_100", "M2M100ForConditionalGeneration", kSeq2Seq, make_seq2seq<kM2m100, Seq2Seq::Head::LanguageModel>},
+    {"t5", "T5Model", "AutoModel", make_seq2seq<kT5, Seq2Seq::Head::None>},
+    {"t5", "T5ForConditionalGeneration", kSeq2Seq, make_seq2seq<kT5, Seq2Seq::Head::LanguageModel>},
+    {"t5", "T5EncoderModel", "AutoModelForTextEncoding", make_seq2seq<kT5, Seq2Seq::Head::EncoderOnly>},
+    {"mt5", "MT5Model", "AutoModel", make_seq2seq<kMt5, Seq2Seq::Head::None>},
+    {"mt5", "MT5ForConditionalGeneration", kSeq2Seq, make_seq2seq<kMt5, Seq2Seq::Head::LanguageModel>},
+    {"mt5", "MT5EncoderModel", "AutoModelForTextEncoding", make_seq2seq<kMt5, Seq2Seq::Head::EncoderOnly>},
     {"vit", "ViTModel", "AutoModel", make_vit<Vit::Head::Pooler>},
     {"vit", "ViTForImageClassification", "AutoModelForImageClassification", make_vit<Vit::Head::Classifier>},
     {"clip", "CLIPModel", "AutoModel", make_clip},

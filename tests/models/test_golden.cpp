@@ -10,7 +10,7 @@ namespace {
 constexpr const char* kEncoders[] = {"bert", "bert-mlm", "distilbert", "roberta", "vit", "vit-pooler", "clip"};
 constexpr const char* kCases[] = {"bert", "bert-mlm", "distilbert", "roberta", "vit", "vit-pooler", "clip", "gpt2", "llama", "llama-tied-rope3",
                                   "mistral-window", "qwen2", "qwen3", "mixtral-16", "olmoe", "qwen3-moe", "deepseek-v2-lite", "deepseek-v2",
-                                  "deepseek-v3"};
+                                  "deepseek-v3",    "marian",    "m2m100", "t5"};
 
 struct Case {
   std::string folder;

@@ -33,6 +33,15 @@ Json tiny(const char* type) {
   c.set("model_type", type), c.set("hidden_size", 16), c.set("num_hidden_layers", 1), c.set("num_attention_heads", 2);
   c.set("intermediate_size", 32), c.set("vocab_size", 50), c.set("max_position_embeddings", 12);
   c.set("image_size", 16), c.set("patch_size", 8);
+  // decoders and their mixtures
+  for (const char* key : {"num_key_value_heads", "num_experts_per_tok", "n_group", "topk_group"}) c.set(key, 2);
+  for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts", "qk_rope_head_dim"}) c.set(key, 4);
+  for (const char* key : {"moe_intermediate_size", "shared_expert_intermediate_size", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim"}) c.set(key, 8);
+  c.set("first_k_dense_replace", 0);
+  // encoder-decoders
+  c.set("d_model", 16), c.set("d_ff", 32), c.set("d_kv", 8), c.set("num_layers", 1), c.set("num_heads", 2), c.set("pad_token_id", 0);
+  for (const std::string stack : {"encoder", "decoder"})
+    c.set(stack + "_layers", 1), c.set(stack + "_ffn_dim", 32), c.set(stack + "_attention_heads", 2);
   return c;
 }
 

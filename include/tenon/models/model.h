@@ -17,6 +17,9 @@ struct Inputs {
   Tensor input_ids, attention_mask, token_type_ids, position_ids;
   Tensor inputs_embeds;  // (B,T,C) float32, instead of input_ids
   Tensor pixel_values;   // (B,channels,height,width) float32
+  Tensor decoder_input_ids, decoder_attention_mask;  // encoder-decoders: (B,T) of the answer
+  Tensor decoder_inputs_embeds;                      // (B,T,C) float32, instead of decoder_input_ids
+  Tensor encoder_outputs;                            // (B,S,C) float32, what the encoder gave before, instead of input_ids
   Tensor labels;         // (B) classes, (B) or (B,L) float targets, or (B,T) token ids with -100 for "do not count"
   bool output_hidden_states = false;
   bool output_attentions = false;
@@ -29,6 +32,8 @@ struct Inputs {
   void visit(F&& f) {
     f("input_ids", input_ids), f("attention_mask", attention_mask), f("token_type_ids", token_type_ids);
     f("position_ids", position_ids), f("inputs_embeds", inputs_embeds), f("pixel_values", pixel_values), f("labels", labels);
+    f("decoder_input_ids", decoder_input_ids), f("decoder_attention_mask", decoder_attention_mask);
+    f("decoder_inputs_embeds", decoder_inputs_embeds), f("encoder_outputs", encoder_outputs);
   }
 };
 
@@ -45,6 +50,9 @@ struct Outputs {
   Tensor pooler_output;      // (B,C)
   std::vector<Tensor> hidden_states;  // layers + 1 of (B,T,C)
   std::vector<Tensor> attentions;     // layers of (B,H,T,T) float32
+  std::vector<Tensor> decoder_hidden_states;  // encoder-decoders: decoder layers + 1 of (B,T,C)
+  Tensor encoder_last_hidden_state;           // (B,S,C)
+  std::vector<Tensor> encoder_hidden_states;  // encoder layers + 1 of (B,S,C)
   Tensor aux_loss;                    // scalar: load balance of a mixture of experts
   std::vector<Tensor> router_logits;  // layers with experts of (B*T,E) float32
 
@@ -54,6 +62,8 @@ struct Outputs {
     f("loss", loss), f("logits", logits), f("logits_per_image", logits_per_image), f("logits_per_text", logits_per_text);
     f("text_embeds", text_embeds), f("image_embeds", image_embeds), f("last_hidden_state", last_hidden_state);
     f("pooler_output", pooler_output), f("hidden_states", hidden_states), f("attentions", attentions);
+    f("decoder_hidden_states", decoder_hidden_states), f("encoder_last_hidden_state", encoder_last_hidden_state);
+    f("encoder_hidden_states", encoder_hidden_states);
     f("aux_loss", aux_loss), f("router_logits", router_logits);
   }
 };
@@ -77,6 +87,8 @@ class Model {
   virtual void visit(nn::Visitor& v) = 0;
   /// The base model's prefix in checkpoints with a head ("bert"), which a headless checkpoint lacks; "" if it has none.
   virtual std::string base_prefix() const { return ""; }
+  /// Whether a checkpoint may hold a tensor of this name that the model has no use for.
+  virtual bool superfluous(const std::string&) const { return false; }
   /// CLIP: the projected features of a text or an image, not normalised. Errors: Error(Type) for models without them.
   virtual Tensor features(Context&, const Inputs&) const;
   /// Starts sequences without a token, one per row of in.input_ids, to generate with; an encoder-decoder encodes input_ids here. The

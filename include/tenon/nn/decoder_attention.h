@@ -22,6 +22,8 @@ struct DecoderRows {
   std::vector<int64_t> q_start, k_start;  // where each sequence's queries and keys begin
   std::vector<float> key_bias;            // of each key, or empty
   Rope::Angles angles;                    // of each row; undefined without rotary embedding
+  Tensor distance_bias = {};              // as in ops::AttentionOptions
+  int64_t distance_zero = 0;
   CacheStep* cache = nullptr;             // keys and values go there and come from there; nullptr: the rows' own
 };
 
@@ -31,6 +33,8 @@ struct GqaConfig {
   enum class QkNorm : uint8_t { None, Head, Whole } qk_norm = QkNorm::None;  // of each head (Qwen3) or the whole row (OLMoE)
   float norm_eps = 1e-6f, clip = 0;                                          // clip: q, k and v lie in [-clip, clip]; 0 = anywhere
   int64_t window = 0;
+  float scale = 0;     // 0 = 1 / sqrt(head_dim)
+  bool causal = true;  // false: encoders
   bool rotary = true, rope_interleaved = false;
   bool fused_in_out = false;  // q, k and v are one weight (in, out): GPT-2
 };
@@ -64,11 +68,14 @@ class GroupedQueryAttention {
     auto [q, k, v] = project(ctx, x);
     const ops::AttentionOptions options{.heads = config_.heads,
                                         .kv_heads = config_.kv_heads,
-                                        .causal = true,
+                                        .scale = config_.scale,
+                                        .causal = config_.causal,
                                         .window = config_.window,
                                         .q_start = rows.q_start,
                                         .k_start = rows.k_start,
-                                        .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data()};
+                                        .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data(),
+                                        .distance_bias = rows.distance_bias,
+                                        .distance_zero = rows.distance_zero};
     if (config_.rotary) {
       const ops::RopeLayout layout{.heads = config_.heads, .width = 2 * rows.angles.cos.size(1), .interleaved = config_.rope_interleaved};
       ops::RopeLayout of_keys = layout;

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <vector>
 
 #include "tenon/core/kernels.h"
 #include "tenon/core/tensor.h"
@@ -34,6 +35,8 @@ struct ParameterInfo {
   bool in_place = false;     // a large table read row by row: it stays mapped in the type it has on disk
   std::string tied = {};     // the parameter it shares its memory with where config.json says tie_word_embeddings ("" = none)
   double scale = 1;          // factor on what init gives (a scalar parameter with Init::Ones starts as this)
+  std::vector<std::string> aliases = {};  // names under which checkpoints may hold it, too
+  bool optional = false;                  // a checkpoint without it is whole
 };
 
 /// Joins the parts of a parameter name with dots, skipping empty ones.

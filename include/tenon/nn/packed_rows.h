@@ -61,6 +61,29 @@ inline PackedRows pack_rows(const Tensor& mask, int64_t B, int64_t T, std::span<
   return rows;
 }
 
+/// The rows from each sequence's first real position to its last, so that distances between them stay; holes among them are hidden by a
+/// bias. Sequences named in `whole` (B, may be empty) keep all their rows.
+inline PackedRows pack_spans(const Tensor& mask, int64_t B, int64_t T, std::span<const uint8_t> whole = {}) {
+  const std::vector<uint8_t> keep = read_mask(mask, B, T);
+  PackedRows rows{.B = B, .T = T, .source = {}, .start = {0}, .key_bias = {}};
+  bool biased = false;
+  for (int64_t b = 0; b < B; ++b) {
+    int64_t first = b * T, end = (b + 1) * T;
+    if (whole.empty() || !whole[b]) {
+      while (first < end && !keep[first]) ++first;
+      while (end > first && !keep[end - 1]) --end;
+    }
+    for (int64_t i = first; i < end; ++i) {
+      rows.source.push_back(i);
+      rows.key_bias.push_back(keep[i] ? 0.0f : -FLT_MAX);
+      biased |= !keep[i];
+    }
+    rows.start.push_back(rows.size());
+  }
+  if (!biased) rows.key_bias.clear();
+  return rows;
+}
+
 /// The packed rows of a (B,T,C) or (B*T,C) tensor. Shapes: -> (rows, C).
 inline Tensor select(Context& ctx, const Tensor& x, const PackedRows& rows) {
   const Tensor flat = ops::reshape(ctx, x, {rows.B * rows.T, x.size(-1)});

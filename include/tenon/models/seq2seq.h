@@ -1,0 +1,326 @@
+// Encoder-decoders: Marian, M2M100 (NLLB) and T5 (mT5, FLAN) are one model whose configuration says what it is made of.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tenon/models/decoding_step.h"
+#include "tenon/models/heads.h"
+#include "tenon/models/seq2seq_stack.h"
+
+namespace tenon::models {
+
+/// The class of one checkpoint: without a head, with a language model's, or the encoder alone.
+class Seq2Seq final : public Model {
+ public:
+  enum class Head : uint8_t { None, LanguageModel, EncoderOnly };
+
+  Seq2Seq(const char* class_name, const Seq2SeqFamily& family, const Json& json, Head head)
+      : Model(json), class_name_(class_name), names_(family.names), config_(family.kind, json), head_(head), encoder_(config_, false) {
+    if (head != Head::EncoderOnly) decoder_.emplace(config_, true);
+    if (head != Head::LanguageModel) return;
+    top_ = nn::Linear(config_.d_model, config_.decoder_vocab_size, false);
+    top_.tied_weight = nn::join(names_.prefix, config_.shared_embeddings ? "shared.weight" : "decoder.embed_tokens.weight");
+  }
+  std::string class_name() const override { return class_name_; }
+  std::string base_prefix() const override { return names_.prefix; }
+  const Seq2SeqConfig& seq2seq_config() const { return config_; }
+  /// Positions that old versions stored; a table of T5's that no layer reads; the decoder, where there is none.
+  bool superfluous(const std::string& name) const override {
+    const auto holds = [&](const char* part) { return name.find(part) != std::string::npos; };
+    return holds("embed_positions.weight") || holds("EncDecAttention.relative_attention_bias") ||
+           (head_ == Head::EncoderOnly && (holds("decoder.") || holds("lm_head.")));
+  }
+
+  /// Inputs: input_ids, inputs_embeds or encoder_outputs; decoder_input_ids, decoder_inputs_embeds or labels, which then begin with
+  /// decoder_start_token_id. Outputs: logits (B,T,V) or last_hidden_state (B,T,C); decoder_hidden_states; encoder_last_hidden_state,
+  /// encoder_hidden_states; the encoder alone: last_hidden_state, hidden_states.
+  Outputs forward(Context& ctx, const Inputs& in) const override {
+    check(!in.output_attentions, ErrorCode::Type, class_name_, "output_attentions: encoder-decoders do not keep their attention");
+    Outputs out;
+    nn::PackedRows source;
+    nn::Trace of_encoder = trace_for(in), of_decoder = trace_for(in);
+    const Tensor encoded = encode(ctx, in, source, of_encoder);
+    if (head_ == Head::EncoderOnly) {
+      out.last_hidden_state = nn::restore(ctx, encoded, source);
+      out.hidden_states = std::move(of_encoder.states);
+      return out;
+    }
+    nn::PackedRows packed;
+    const Tensor h = decode(ctx, answer_of(in), in.labels, encoded, source, packed, of_decoder);
+    if (head_ == Head::None) {
+      out.last_hidden_state = nn::restore(ctx, h, packed);
+    } else {
+      out.logits = nn::restore(ctx, logits(ctx, h), packed);
+      if (in.labels.defined()) out.loss = token_loss(ctx, out.logits, in.labels);
+    }
+    out.decoder_hidden_states = std::move(of_decoder.states);
+    out.encoder_last_hidden_state = in.encoder_outputs.defined() ? in.encoder_outputs : nn::restore(ctx, encoded, source);
+    out.encoder_hidden_states = std::move(of_encoder.states);
+    return out;
+  }
+
+  std::unique_ptr<DecodingSession> start(Context& ctx, const Inputs& in) const override;
+
+  void visit(nn::Visitor& v) override {
+    const std::string p = head_ == Head::LanguageModel ? names_.prefix : "";
+    const std::string of_encoder = nn::join(p, "encoder.embed_tokens.weight"), of_decoder = nn::join(p, "decoder.embed_tokens.weight");
+    const Shape shape{config_.vocab_size, config_.d_model};
+    if (config_.shared_embeddings) {
+      std::vector<std::string> aliases = {of_encoder, of_decoder};
+      if (head_ == Head::LanguageModel && config_.tie_word_embeddings) aliases.push_back("lm_head.weight");
+      v.parameter(nn::join(p, "shared.weight"), embedding_, shape, {.in_place = true, .aliases = std::move(aliases)});
+    } else {
+      v.parameter(of_encoder, embedding_, shape, {.in_place = true});
+      if (decoder_) v.parameter(of_decoder, decoder_embedding_, {config_.decoder_vocab_size, config_.d_model}, {.in_place = true});
+    }
+    encoder_.visit(nn::join(p, "encoder"), names_, v);
+    if (decoder_) decoder_->visit(nn::join(p, "decoder"), names_, v);
+    if (head_ != Head::LanguageModel) return;
+    v.linear("lm_head", top_);
+    if (config_.logits_bias)
+      v.parameter("final_logits_bias", logits_bias_, {1, config_.decoder_vocab_size}, {.init = nn::Init::Zeros, .optional = true});
+  }
+
+ private:
+  friend class Seq2SeqSession;
+
+  static nn::Trace trace_for(const Inputs& in) {
+    return {.hidden_states = in.output_hidden_states, .attentions = false, .states = {}, .probs = {}};
+  }
+  const Tensor& table(bool decoder) const { return decoder && !config_.shared_embeddings ? decoder_embedding_ : embedding_; }
+
+  /// The sources' rows after the encoder. Shapes: -> (S,C).
+  Tensor encode(Context& ctx, const Inputs& in, nn::PackedRows& source, nn::Trace& trace) const {
+    if (in.encoder_outputs.defined()) {
+      const Tensor& given = in.encoder_outputs;
+      check(head_ != Head::EncoderOnly && !in.input_ids.defined() && !in.inputs_embeds.defined(), ErrorCode::Type, class_name_,
+            "expected one of input_ids, inputs_embeds and encoder_outputs");
+      check(given.rank() == 3 && given.size(2) == config_.d_model, ErrorCode::Shape, class_name_, "encoder_outputs: expected (batch, length, ",
+            config_.d_model, "), got ", given.describe());
+      source = nn::pack_spans(in.attention_mask, given.size(0), given.size(1));
+      return ops::cast(ctx, nn::select(ctx, given, source), activations());
+    }
+    const auto [B, S] = batch_of(in, config_.d_model, class_name_);
+    source = nn::pack_spans(in.attention_mask, B, S);
+    nn::DecoderRows rows = rows_of(source);
+    return encoder_.forward(ctx, embed_batch(ctx, in, source, false), rows, nullptr, trace, &source);
+  }
+
+  /// The decoder without a cache. `answer` holds its inputs under an encoder's names. Shapes: encoded (S,C) -> (N,C).
+  Tensor decode(Context& ctx, const Inputs& answer, const Tensor& labels, const Tensor& encoded, const nn::PackedRows& source,
+                nn::PackedRows& packed, nn::Trace& trace) const {
+    const auto [B, T] = batch_of(answer, config_.d_model, class_name_);
+    check(B == source.B, ErrorCode::Shape, class_name_, "decoder inputs: expected ", source.B, " rows as the encoder has, got ", B);
+    packed = nn::pack_spans(answer.attention_mask, B, T, with_labelled_padding(answer, labels, B, T));
+    const Seq2SeqSources sources{.rows = {.q_start = packed.start, .k_start = source.start, .key_bias = source.key_bias, .order = {}, .back = {}},
+                                 .layers = decoder_->project(ctx, encoded)};
+    nn::DecoderRows rows = rows_of(packed);
+    return decoder_->forward(ctx, embed_batch(ctx, answer, packed, true), rows, &sources, trace, &packed);
+  }
+
+  static nn::DecoderRows rows_of(const nn::PackedRows& packed) {
+    return {.q_start = packed.start, .k_start = packed.start, .key_bias = packed.key_bias, .angles = {}, .cache = nullptr};
+  }
+
+  /// The decoder's inputs under an encoder's names; without them the labels shifted right.
+  Inputs answer_of(const Inputs& in) const {
+    Inputs answer;
+    answer.input_ids = in.decoder_input_ids;
+    answer.inputs_embeds = in.decoder_inputs_embeds;
+    answer.attention_mask = in.decoder_attention_mask;
+    if (answer.input_ids.defined() || answer.inputs_embeds.defined()) return answer;
+    check(in.labels.defined() && head_ == Head::LanguageModel, ErrorCode::Type, class_name_,
+          "expected decoder_input_ids, decoder_inputs_embeds or (with a head) labels, got none");
+    check(in.labels.rank() == 2, ErrorCode::Shape, "labels", "expected (batch, length), got ", in.labels.shape());
+    check(config_.decoder_start_token_id >= 0, ErrorCode::Format, class_name_, "config.json has no decoder_start_token_id to put before labels");
+    const std::vector<int64_t> labels = read_ids(in.labels, "labels");
+    std::vector<int64_t> ids(labels.size());
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const bool first = i % static_cast<size_t>(in.labels.size(1)) == 0;
+      ids[i] = first ? config_.decoder_start_token_id : labels[i - 1] == -100 ? config_.pad_token_id : labels[i - 1];
+    }
+    answer.input_ids = Tensor::from(ids, in.labels.shape());
+    return answer;
+  }
+
+  /// Sequences where a label stands at a padded position: these are computed whole.
+  static std::vector<uint8_t> with_labelled_padding(const Inputs& answer, const Tensor& labels, int64_t B, int64_t T) {
+    if (!labels.defined() || !answer.attention_mask.defined() || labels.numel() != B * T) return {};
+    const std::vector<uint8_t> keep = nn::read_mask(answer.attention_mask, B, T);
+    const std::vector<int64_t> ids = read_ids(labels, "labels");
+    std::vector<uint8_t> whole(static_cast<size_t>(B));
+    for (size_t i = 0; i < ids.size(); ++i)
+      if (!keep[i] && ids[i] != -100) whole[i / static_cast<size_t>(T)] = 1;
+    return whole;
+  }
+
+  /// Embedded rows with their positions, from ids or embeddings. Shapes: -> (N,C) in the type of activations.
+  Tensor embed_batch(Context& ctx, const Inputs& in, const nn::PackedRows& packed, bool decoder) const {
+    if (in.input_ids.defined()) {
+      const std::vector<int64_t> all = read_ids(in.input_ids, decoder ? "decoder_input_ids" : "input_ids");
+      std::vector<int64_t> ids;
+      for (const int64_t i : packed.source) ids.push_back(all[static_cast<size_t>(i)]);
+      return place(ctx, look_up(ctx, ids, decoder), positions_of(all, packed));
+    }
+    Tensor x = nn::select(ctx, in.inputs_embeds.to(DType::F32), packed);
+    if (decoder && config_.scales_decoder_embeds && config_.embed_scale != 1) x = ops::scale(ctx, x, config_.embed_scale);
+    return place(ctx, x, positions_of({}, packed));
+  }
+
+  /// Shapes: -> (n,C) float32.
+  Tensor look_up(Context& ctx, std::span<const int64_t> ids, bool decoder) const {
+    const int64_t padding = config_.positions == Seq2SeqConfig::Positions::Distance ? -1 : config_.pad_token_id;
+    const Tensor x = ops::embedding(ctx, table(decoder), ids, DType::F32, decoder ? "decoder_input_ids" : "input_ids", padding);
+    return config_.embed_scale == 1 ? x : ops::scale(ctx, x, config_.embed_scale);
+  }
+
+  /// The position of each packed row; ids are those of the whole batch, or empty.
+  std::vector<int64_t> positions_of(const std::vector<int64_t>& ids, const nn::PackedRows& packed) const {
+    std::vector<int64_t> positions;
+    positions.reserve(packed.source.size());
+    for (const int64_t i : packed.source) positions.push_back(i % packed.T);
+    if (config_.positions != Seq2SeqConfig::Positions::AfterPadding) return positions;
+    std::vector<int64_t> count(ids.size());  // of what is no padding, up to each position
+    for (size_t i = 0; i < ids.size(); ++i)
+      count[i] = (i % static_cast<size_t>(packed.T) ? count[i - 1] : 0) + (ids[i] != config_.pad_token_id);
+    for (size_t r = 0; r < positions.size(); ++r) {
+      const auto i = static_cast<size_t>(packed.source[r]);
+      if (ids.empty()) positions[r] += config_.pad_token_id + 1;
+      else positions[r] = ids[i] == config_.pad_token_id ? -1 : config_.pad_token_id + count[i];
+    }
+    return positions;
+  }
+
+  /// Adds what a position gives. Shapes: x (N,C) float32 -> (N,C) in the type of activations.
+  Tensor place(Context& ctx, Tensor x, const std::vector<int64_t>& positions) const {
+    if (config_.max_position_embeddings > 0)
+      for (const int64_t p : positions)
+        check(p < config_.max_position_embeddings, ErrorCode::Limit, class_name_, "a sequence reaches position ", p,
+              ", but max_position_embeddings is ", config_.max_position_embeddings);
+    if (config_.positions != Seq2SeqConfig::Positions::Distance) {
+      const int64_t half = config_.d_model / 2;
+      const bool marian = config_.positions == Seq2SeqConfig::Positions::Sinusoid;
+      x = ops::add(ctx, x, nn::sinusoids(ctx, positions, config_.d_model, static_cast<double>(marian ? half : half - 1)));
+    }
+    return ops::cast(ctx, x, activations());
+  }
+
+  /// Float32 logits of rows. Shapes: (n,C) -> (n,V).
+  Tensor logits(Context& ctx, const Tensor& h) const {
+    Tensor x = ops::cast(ctx, h, DType::F32);
+    if (config_.output_scale != 1) x = ops::scale(ctx, x, config_.output_scale);
+    const Tensor y = top_.forward(ctx, x);
+    return logits_bias_.defined() ? ops::add(ctx, y, ops::reshape(ctx, logits_bias_, {config_.decoder_vocab_size})) : y;
+  }
+
+  const char* class_name_;
+  const Seq2SeqNames& names_;
+  Seq2SeqConfig config_;
+  Head head_;
+  Tensor embedding_, decoder_embedding_;  // (V,C); the decoder's own only where they are not shared
+  Seq2SeqStack encoder_;
+  std::optional<Seq2SeqStack> decoder_;
+  nn::Linear top_;
+  Tensor logits_bias_;  // (1,V) or undefined
+};
+
+/// Answers of one encoder-decoder: the encoder has run, every decoder layer holds the keys and values of all sources, and each sequence
+/// knows its source.
+class Seq2SeqSession final : public DecodingSession {
+ public:
+  Seq2SeqSession(Context& ctx, const Seq2Seq& model, const Inputs& in, size_t max_bytes = SIZE_MAX) : model_(model), cache_(layout(model), max_bytes) {
+    nn::PackedRows source;
+    nn::Trace none;
+    const Tensor encoded = model.encode(ctx, in, source, none);
+    sources_.layers = model.decoder_->project(ctx, encoded);
+    sources_.rows.k_start = source.start;
+    sources_.rows.key_bias = source.key_bias;
+    for (int64_t i = 0; i < source.B; ++i) source_of_.push_back(cache_.add());
+  }
+
+  int64_t vocab_size() const override { return model_.config_.decoder_vocab_size; }
+  int64_t max_length() const override { return model_.config_.max_position_embeddings > 0 ? model_.config_.max_position_embeddings : kUnlimited; }
+  int64_t size() const override { return cache_.size(); }
+  int64_t length(int64_t i) const override { return cache_.length(i); }
+
+  Tensor feed(Context& ctx, std::span<const std::vector<int64_t>> tokens, bool all_positions) override {
+    const DecodingStep given(*this, tokens, all_positions, model_.class_name());
+    if (given.ids.empty()) return ctx.empty({0, vocab_size()}, DType::F32);
+    const Tensor embedded = model_.look_up(ctx, given.ids, true);
+    const Tensor x = model_.place(ctx, embedded, positions_of(given));
+    look_at_sources(given.counts);
+    nn::CacheStep step(cache_, given.counts);
+    nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step};
+    nn::Trace none;
+    Tensor h = model_.decoder_->forward(ctx, x, rows, &sources_, none, nullptr);
+    if (given.wanted.size() < given.ids.size()) h = ops::gather_rows(ctx, h, given.wanted);
+    Tensor logits = model_.logits(ctx, h);
+    step.commit();
+    return logits;
+  }
+  void reorder(std::span<const int64_t> parents) override {
+    cache_.reorder(parents);
+    std::vector<int64_t> next;
+    for (const int64_t p : parents) next.push_back(source_of_[static_cast<size_t>(p)]);
+    source_of_ = std::move(next);
+  }
+  void truncate(int64_t i, int64_t length) override { cache_.truncate(i, length); }
+
+ private:
+  static nn::CacheLayout layout(const Seq2Seq& model) {
+    const nn::GqaConfig& a = model.config_.decoder.attention;
+    return {.layers = model.config_.decoder.layers, .k_width = a.heads * a.head_dim, .v_width = a.heads * a.head_dim, .dtype = model.activations()};
+  }
+
+  std::vector<int64_t> positions_of(const DecodingStep& given) const {
+    const Seq2SeqConfig& c = model_.config_;
+    const bool after_padding = c.positions == Seq2SeqConfig::Positions::AfterPadding;
+    std::vector<int64_t> positions;
+    for (int64_t i = 0; i < size(); ++i) {
+      int64_t next = length(i);
+      for (int64_t t = 0; t < given.counts[static_cast<size_t>(i)]; ++t) {
+        const bool padding = after_padding && given.ids[positions.size()] == c.pad_token_id;
+        if (!after_padding) positions.push_back(next++);
+        else positions.push_back(padding ? -1 : c.pad_token_id + ++next);
+      }
+    }
+    return positions;
+  }
+
+  /// Sorts the rows of a step by source, unless they are.
+  void look_at_sources(std::span<const int64_t> counts) {
+    nn::CrossRows& rows = sources_.rows;
+    std::vector<int64_t> of_row;
+    for (size_t i = 0; i < counts.size(); ++i) of_row.insert(of_row.end(), static_cast<size_t>(counts[i]), source_of_[i]);
+    rows.q_start.assign(rows.k_start.size(), 0);
+    for (const int64_t s : of_row) ++rows.q_start[static_cast<size_t>(s) + 1];
+    std::partial_sum(rows.q_start.begin(), rows.q_start.end(), rows.q_start.begin());
+    rows.order.clear(), rows.back.clear();
+    if (std::is_sorted(of_row.begin(), of_row.end())) return;
+    rows.order.resize(of_row.size());
+    std::iota(rows.order.begin(), rows.order.end(), int64_t{0});
+    std::stable_sort(rows.order.begin(), rows.order.end(),
+                     [&](int64_t a, int64_t b) { return of_row[static_cast<size_t>(a)] < of_row[static_cast<size_t>(b)]; });
+    rows.back.resize(rows.order.size());
+    for (size_t r = 0; r < rows.order.size(); ++r) rows.back[static_cast<size_t>(rows.order[r])] = static_cast<int64_t>(r);
+  }
+
+  const Seq2Seq& model_;
+  nn::KvCache cache_;
+  Seq2SeqSources sources_;
+  std::vector<int64_t> source_of_;
+};
+
+inline std::unique_ptr<DecodingSession> Seq2Seq::start(Context& ctx, const Inputs& in) const {
+  check(head_ == Head::LanguageModel, ErrorCode::Type, class_name_, "does not generate text; the class with a head does");
+  return std::make_unique<Seq2SeqSession>(ctx, *this, in);
+}
+
+}  // namespace tenon::models
