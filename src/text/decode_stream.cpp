@@ -11,6 +11,7 @@
 #include "tenon/text/decoders/word_piece.h"
 #include "tenon/text/tokenizer.h"
 #include "tenon/text/utf8.h"
+#include "trim.h"
 
 namespace tenon::text {
 
@@ -212,12 +213,13 @@ class TrimStage : public TextStage {
   using TextStage::TextStage;
   void part(std::string_view text, bool) override {
     held_ += text;
-    if (!has_begun_) held_.erase(0, std::min(held_.find_first_not_of(kBlanks), held_.size()));
-    const size_t last = held_.find_last_not_of(kBlanks);
-    if (last == std::string::npos) return;
+    if (!has_begun_) held_.erase(0, held_.size() - trim_front(held_).size());
+    const std::string_view ready = trim_back(held_);
+    if (ready.empty()) return;
     has_begun_ = true;
-    next_->part(std::string_view(held_).substr(0, last + 1), false);
-    held_.erase(0, last + 1);
+    const size_t n = ready.size();
+    next_->part(ready, false);
+    held_.erase(0, n);
   }
   void finish() override {
     held_.clear();
@@ -226,7 +228,6 @@ class TrimStage : public TextStage {
   }
 
  private:
-  static constexpr const char* kBlanks = " \t\n\r\f\v";
   std::string held_;
   bool has_begun_ = false;
 };

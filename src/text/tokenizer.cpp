@@ -9,6 +9,7 @@
 #include "tenon/core/parallel.h"
 #include "tenon/text/decoders/word_piece.h"
 #include "tenon/text/utf8.h"
+#include "trim.h"
 
 namespace tenon::text {
 namespace {
@@ -259,8 +260,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions&
   std::string text = join(to_strings(ids, options));
   if (!config_.word_end.empty()) {
     replace_all(text, config_.word_end, " ");
-    const size_t begin = text.find_first_not_of(" \t\n\r\f\v");
-    text = begin == std::string::npos ? std::string() : text.substr(begin, text.find_last_not_of(" \t\n\r\f\v") + 1 - begin);
+    text = std::string(trim_back(trim_front(text)));
   }
   if (cleans_up(options)) clean_up_spaces(text, false);
   return text;

@@ -36,7 +36,7 @@ struct TokenizerConfig {
   int64_t model_max_length = kNoLimit;
   Side padding_side = Side::Right;
   Side truncation_side = Side::Right;
-  std::vector<std::string> model_input_names = {"input_ids", "token_type_ids", "attention_mask"};
+  std::vector<std::string> model_input_names = {"input_ids", "attention_mask"};
   bool clean_up_tokenization_spaces = false;
   bool split_special_tokens = false;
   int32_t pad_token_type_id = 0;
