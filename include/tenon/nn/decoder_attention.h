@@ -89,10 +89,12 @@ class GroupedQueryAttention {
                           Activation::None, residual);
   }
   void visit(const std::string& prefix, const GqaNames& n, Visitor& v) {
-    v.linear(join(prefix, n.query), query);
-    if (!config_.fused_in_out) {
-      v.linear(join(prefix, n.key), key);
-      v.linear(join(prefix, n.value), value);
+    if (config_.fused_in_out) {
+      v.linear(join(prefix, n.query), query);
+    } else {
+      const std::array<std::string, 3> names{join(prefix, n.query), join(prefix, n.key), join(prefix, n.value)};
+      const std::array<Linear*, 3> layers{&query, &key, &value};
+      v.fused(names, layers, fused);
     }
     v.linear(join(prefix, n.output), output);
     if (config_.qk_norm == GqaConfig::QkNorm::None) return;
@@ -102,18 +104,21 @@ class GroupedQueryAttention {
   int64_t cache_width() const { return config_.kv_heads * config_.head_dim; }
 
   Linear query, key, value, output;
+  FusedLinear fused;  // query, key, value side by side once packed
   RmsNorm query_norm, key_norm;
 
  private:
   std::array<Tensor, 3> project(Context& ctx, const Tensor& x) const {
-    Tensor q = query.forward(ctx, x), k, v;
-    if (config_.fused_in_out) {
+    const bool packed = fused.ready() && !ctx.recorder();
+    Tensor q, k, v;
+    if (packed || config_.fused_in_out) {
       const int64_t width = config_.heads * config_.head_dim, kv = cache_width();
-      const Tensor all = q;
+      const Tensor all = packed ? ops::linear(ctx, x, fused.packed, fused.bias) : query.forward(ctx, x);
       q = ops::columns(ctx, all, 0, width);
       k = ops::columns(ctx, all, width, kv);
       v = ops::columns(ctx, all, width + kv, kv);
     } else {
+      q = query.forward(ctx, x);
       k = key.forward(ctx, x);
       v = value.forward(ctx, x);
     }

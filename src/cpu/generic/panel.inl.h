@@ -20,7 +20,9 @@
 constexpr int kPanel = kRegisters * kLanes;
 constexpr int kStep = 4;                      // units; K is padded to a multiple
 constexpr int64_t kDepth = 1024;              // most units in one go, so that two panels' worth of them stay in the second cache
-constexpr int64_t kDeepRows = 48;             // of a chunk if K takes several goes: their sums wait in a buffer
+constexpr int64_t kDeepRows = 48;            // of a chunk if K takes several goes: their sums wait in a buffer
+constexpr int64_t kStreamRows = 2;            // so few rows read their weights as fast as memory gives them, by the processor's own prefetching
+constexpr int64_t kStreamLines = 32;          // of the next weights, to get that going
 constexpr int64_t kSerialPrepare = 24 << 10;  // elements; fewer are converted faster than a second thread wakes
 constexpr int64_t kSerialWork = 1 << 19;      // multiplications that one thread does while a second wakes
 
@@ -270,6 +272,7 @@ void multiply(const Job<Format>& job, const LinearBlock& block, int64_t p, int64
       const int64_t q = last ? next_piece % job.panels : p;
       ahead.line = job.weights(last ? job.block(next_piece) : block, q, last ? 0 : next_u);
       ahead.end = ahead.line + min_of(job.go, last ? job.depth : job.depth - next_u) * job.width(q) * Format::kWeightBytes;
+      if (end - begin <= kStreamRows) ahead.end = ahead.line + min_of(ahead.end - ahead.line, kStreamLines * 64);
       ahead.per_step = div_up(div_up(ahead.end - ahead.line, 64), depth / kStep * div_up(end - begin, kRowBlock));
     }
     for (int64_t m = begin; m < end; m += kRowBlock) {
