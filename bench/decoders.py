@@ -1,0 +1,84 @@
+"""compare.py's decoders and mixtures of experts: what each runner does for a case. bench/make_decoders.py writes the models."""
+import time
+
+import numpy as np
+
+CASES = {
+    "decoder": [f"{m}:{w}:{p}" for m in ("dense1b", "moe16") for w in ("prefill", "decode") for p in ("bf16", "int8")],
+    "moe": [f"{experts}x{active}:{p}" for p in ("f32", "bf16", "int8") for experts, active in ((16, 2), (16, 4), (16, 8), (8, 2), (64, 2), (256, 2))
+            if experts <= (16 if p == "f32" else 64 if p == "bf16" else 256)],
+}
+PROMPT, PAST, STEPS = 512, 64, 16
+HIDDEN, INNER, TOKENS = 2048, 4096, 512
+TORCH_EXPERTS = 16  # PyTorch beside Tenon up to these
+
+
+def prepare(task, runner, case, models, threads, unable):
+    """A function that does the work of one case once; what it returns, if anything, is its time in seconds."""
+    return (decoder if task == "decoder" else moe)(runner, case, models, threads, unable)
+
+
+def decoder(runner, case, models, threads, unable):
+    name, what, precision = case.split(":")
+    ids = np.random.RandomState(0).randint(3, 30000, (1, PROMPT)).astype(np.int64)
+    if runner == "torch":
+        import torch
+        import transformers
+        if precision == "int8":
+            raise unable
+        torch.set_num_threads(threads)
+        model = transformers.AutoModelForCausalLM.from_pretrained(models / name, dtype=torch.bfloat16).eval()
+
+        def prefill():
+            with torch.inference_mode():
+                model(input_ids=torch.tensor(ids), use_cache=True, logits_to_keep=1)
+
+        def decode():
+            with torch.inference_mode():
+                out = model(input_ids=torch.tensor(ids[:, :PAST]), use_cache=True, logits_to_keep=1)
+                start = time.perf_counter()
+                for i in range(STEPS):
+                    out = model(input_ids=torch.tensor(ids[:, PAST + i:PAST + i + 1]), past_key_values=out.past_key_values, use_cache=True)
+                return (time.perf_counter() - start) / STEPS
+        return prefill if what == "prefill" else decode
+    import tenon
+    tenon.set_num_threads(threads)
+    kind = dict(quantization_config=tenon.Int8Config()) if precision == "int8" else dict(dtype="bfloat16")
+    model = tenon.AutoModelForCausalLM.from_pretrained(str(models / name), **kind)
+
+    def generate(prompt, n):
+        start = time.perf_counter()
+        model.generate(input_ids=ids[:, :prompt], max_new_tokens=n, min_new_tokens=n, do_sample=False, pad_token_id=0)
+        return time.perf_counter() - start
+    return (lambda: generate(PROMPT, 1)) if what == "prefill" else (lambda: (generate(PAST, 1 + STEPS) - generate(PAST, 1)) / STEPS)
+
+
+def moe(runner, case, models, threads, unable):
+    size, precision = case.split(":")
+    experts, active = map(int, size.split("x"))
+    x = np.random.RandomState(0).randn(1, TOKENS, HIDDEN).astype(np.float32)
+    if runner == "torch":
+        import torch
+        from transformers import MixtralConfig
+        from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+        if precision == "int8" or experts > TORCH_EXPERTS:
+            raise unable
+        torch.set_num_threads(threads)
+        config = MixtralConfig(hidden_size=HIDDEN, intermediate_size=INNER, num_local_experts=experts, num_experts_per_tok=active)
+        config._experts_implementation = "eager"
+        layer = MixtralSparseMoeBlock(config).eval()
+        for p in layer.parameters():
+            torch.nn.init.normal_(p, std=0.02)
+        dtype = dict(f32=torch.float32, bf16=torch.bfloat16)[precision]
+        layer, given = layer.to(dtype), torch.tensor(x).to(dtype)
+
+        def run():
+            with torch.inference_mode():
+                layer(given)
+        return run
+    import tenon
+    tenon.set_num_threads(threads)
+    layer = tenon.MixtureOfExperts(HIDDEN, INNER, experts, active, dtype=dict(f32="float32", bf16="bfloat16", int8="int8")[precision])
+    given = tenon.as_tensor(x)
+    given = given if precision == "f32" else given.to(tenon.bfloat16)
+    return lambda: (layer(given), None)[1]
