@@ -71,20 +71,23 @@ int run(int argc, char** argv) {
   }
   EncodeOptions options;
   options.add_special_tokens = false;
-  for (const int threads : {1, 2}) {
-    double wall = 1e9, cpu = 1e9;
-    size_t tokens = 0;
-    for (int i = 0; i < rounds; ++i) {
-      const double start = now(), start_used = used();
-      const auto encodings = tokenizer.encode_batch(lines, options, threads);
-      wall = std::min(wall, now() - start);
-      cpu = std::min(cpu, used() - start_used);
-      tokens = 0;
-      for (const auto& e : encodings) tokens += e.size();
+  for (const bool ids_only : {false, true}) {
+    options.ids_only = ids_only;
+    for (const int threads : {1, 2}) {
+      double wall = 1e9, cpu = 1e9;
+      size_t tokens = 0;
+      for (int i = 0; i < rounds; ++i) {
+        const double start = now(), start_used = used();
+        const auto encodings = tokenizer.encode_batch(lines, options, threads);
+        wall = std::min(wall, now() - start);
+        cpu = std::min(cpu, used() - start_used);
+        tokens = 0;
+        for (const auto& e : encodings) tokens += e.size();
+      }
+      const double mb = static_cast<double>(bytes) / 1e6;
+      std::printf("%s, %d threads: %.1f MB/s (%.1f by processor time), %.1f ns a token, %zu tokens\n", ids_only ? "ids only" : "all", threads,
+                  mb / wall, mb / cpu, 1e9 * wall / static_cast<double>(tokens), tokens);
     }
-    const double mb = static_cast<double>(bytes) / 1e6;
-    std::printf("%d threads: %.1f MB/s (%.1f by processor time), %.1f ns a token, %zu tokens\n", threads, mb / wall, mb / cpu,
-                1e9 * wall / static_cast<double>(tokens), tokens);
   }
   return 0;
 }

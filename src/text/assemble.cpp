@@ -10,6 +10,7 @@ namespace tenon::text {
 namespace {
 
 constexpr double kMaxWindowTokens = 1 << 28;
+constexpr uint32_t kMostBlanks = 15;  // at least so many
 
 struct Window {
   size_t begin, end;
@@ -65,13 +66,14 @@ void pad_vector(std::vector<T>& v, size_t n, T value, Side side) {
   v.insert(side == Side::Right ? v.end() : v.begin(), n, value);
 }
 
-void pad_to(Encoding& e, size_t target, int32_t id, int32_t type_id, Side side) {
-  for (Encoding& window : e.overflowing) pad_to(window, target, id, type_id, side);
+void pad_to(Encoding& e, size_t target, int32_t id, int32_t type_id, Side side, bool ids_only) {
+  for (Encoding& window : e.overflowing) pad_to(window, target, id, type_id, side, ids_only);
   if (e.size() >= target) return;
   const size_t n = target - e.size();
   if (side == Side::Left)
     for (auto& [i, text] : e.texts) i += static_cast<uint32_t>(n);
   pad_vector(e.ids, n, id, side);
+  if (ids_only) return;
   pad_vector(e.type_ids, n, type_id, side);
   pad_vector(e.attention_mask, n, 0, side);
   pad_vector(e.special_tokens_mask, n, 1, side);
@@ -120,9 +122,29 @@ Tokenizer::Limits Tokenizer::resolve(const EncodeOptions& options, bool is_pair)
   return limits;
 }
 
+void Tokenizer::count_blanks_of_vocab() const {
+  std::call_once(pool_->has_blanks, [&] {
+    const Vocab& vocab = model_->vocab();
+    pool_->blanks.resize(static_cast<size_t>(vocab.id_limit()));
+    for (int64_t id = 0; id < vocab.id_limit(); ++id) {
+      uint32_t leading = 0, trailing = 0;
+      count_blanks(vocab.token(id), leading, trailing);
+      pool_->blanks[static_cast<size_t>(id)] = static_cast<uint8_t>(std::min(leading, kMostBlanks) | std::min(trailing, kMostBlanks) << 4);
+    }
+  });
+}
+
 void Tokenizer::trim(const Part& part, const Token& token, bool is_first, uint32_t& begin, uint32_t& end) const {
   uint32_t leading = 0, trailing = 0;
-  count_blanks(token.is_added ? std::string_view(added_.entry(token.id)->text) : model_->vocab().token(token.id), leading, trailing);
+  if (!token.is_added) {
+    if (static_cast<size_t>(token.id) >= pool_->blanks.size()) return;  // a special token outside the vocabulary
+    const uint32_t blanks = pool_->blanks[static_cast<size_t>(token.id)];
+    if (blanks == 0) return;
+    leading = blanks & kMostBlanks;
+    trailing = blanks >> 4;
+  }
+  if (token.is_added || leading == kMostBlanks || trailing == kMostBlanks)
+    count_blanks(token.is_added ? std::string_view(added_.entry(token.id)->text) : model_->vocab().token(token.id), leading, trailing);
   leading += token.lead;
   trailing += token.trail;
   for (int i = 0; i < part.trims; ++i) {
@@ -132,22 +154,29 @@ void Tokenizer::trim(const Part& part, const Token& token, bool is_first, uint32
   }
 }
 
-void Tokenizer::append(Encoding& encoding, const Part& part, const Scratch& scratch, bool has_offsets) const {
-  const size_t n = part.tokens.size();
-  encoding.type_ids.insert(encoding.type_ids.end(), n, part.type_id);
-  encoding.attention_mask.insert(encoding.attention_mask.end(), n, 1);
-  encoding.special_tokens_mask.insert(encoding.special_tokens_mask.end(), n, part.is_special);
-  encoding.sequence_ids.insert(encoding.sequence_ids.end(), n, part.sequence);
-  bool is_first = true;
-  for (const Token& token : part.tokens) {
+void Tokenizer::append(Encoding& encoding, const Part& part, const Scratch& scratch, bool has_offsets, bool ids_only) const {
+  const size_t n = part.tokens.size(), first = encoding.ids.size();
+  encoding.ids.resize(first + n);
+  for (size_t i = 0; i < n; ++i) {
+    const Token& token = part.tokens[i];
+    encoding.ids[first + i] = token.id;
+    if (token.text >= 0) encoding.texts.emplace_back(static_cast<uint32_t>(first + i), scratch.texts[static_cast<size_t>(token.text)]);
+  }
+  if (ids_only) return;
+  encoding.type_ids.resize(first + n, part.type_id);
+  encoding.attention_mask.resize(first + n, 1);
+  encoding.special_tokens_mask.resize(first + n, part.is_special);
+  encoding.sequence_ids.resize(first + n, part.sequence);
+  encoding.offsets.resize(first + n);
+  encoding.word_ids.resize(first + n);
+  const bool is_trimmed = part.trims > 0 && has_offsets;
+  if (is_trimmed) count_blanks_of_vocab();
+  for (size_t i = 0; i < n; ++i) {
+    const Token& token = part.tokens[i];
     uint32_t begin = token.begin, end = token.end;
-    if (part.trims > 0 && has_offsets) trim(part, token, is_first, begin, end);
-    is_first = false;
-    if (token.text >= 0)
-      encoding.texts.emplace_back(static_cast<uint32_t>(encoding.ids.size()), scratch.texts[static_cast<size_t>(token.text)]);
-    encoding.ids.push_back(token.id);
-    encoding.offsets.emplace_back(begin, end);
-    encoding.word_ids.push_back(token.word);
+    if (is_trimmed) trim(part, token, i == 0, begin, end);
+    encoding.offsets[first + i] = {begin, end};
+    encoding.word_ids[first + i] = token.word;
   }
 }
 
@@ -174,10 +203,12 @@ Encoding Tokenizer::assemble(const EncodeOptions& options, const Limits& limits,
     size_t n = 0;
     for (const Part& part : parts) n += part.tokens.size();
     Encoding out;
-    for (auto* v : {&out.ids, &out.type_ids, &out.attention_mask, &out.special_tokens_mask, &out.word_ids, &out.sequence_ids})
-      v->reserve(n);
-    out.offsets.reserve(n);
-    for (const Part& part : parts) append(out, part, scratch, has_offsets);
+    out.ids.reserve(n);
+    if (!options.ids_only) {
+      for (auto* v : {&out.type_ids, &out.attention_mask, &out.special_tokens_mask, &out.word_ids, &out.sequence_ids}) v->reserve(n);
+      out.offsets.reserve(n);
+    }
+    for (const Part& part : parts) append(out, part, scratch, has_offsets, options.ids_only);
     return out;
   };
   Encoding out = build(firsts[0], seconds[0]);
@@ -210,20 +241,20 @@ void Tokenizer::pad(std::vector<Encoding>& encodings, const EncodeOptions& optio
   if (id < 0 && !role(Role::Pad).empty()) id = role_id(Role::Unk);  // as every token that the vocabulary lacks
   check(id >= 0, ErrorCode::Limit, "tokenizer", "padding: expected a tokenizer with a pad_token; set one (often the eos_token) first");
   for (Encoding& e : encodings)
-    pad_to(e, static_cast<size_t>(target), id, config_.pad_token_type_id, options.padding_side.value_or(config_.padding_side));
+    pad_to(e, static_cast<size_t>(target), id, config_.pad_token_type_id, options.padding_side.value_or(config_.padding_side), options.ids_only);
 }
 
 int Encoding::n_sequences() const { return std::find(sequence_ids.begin(), sequence_ids.end(), 1) == sequence_ids.end() ? 1 : 2; }
 
 int64_t Encoding::char_to_token(uint32_t position, int sequence) const {
-  for (size_t i = 0; i < size(); ++i)
+  for (size_t i = 0; i < sequence_ids.size(); ++i)
     if (sequence_ids[i] == sequence && position >= offsets[i].first && position < offsets[i].second) return static_cast<int64_t>(i);
   return -1;
 }
 
 std::pair<int64_t, int64_t> Encoding::word_to_tokens(int32_t word, int sequence) const {
   int64_t begin = 0, end = 0;
-  for (size_t i = 0; i < size(); ++i) {
+  for (size_t i = 0; i < sequence_ids.size(); ++i) {
     if (sequence_ids[i] != sequence || word_ids[i] != word) continue;
     if (end == 0) begin = static_cast<int64_t>(i);
     end = static_cast<int64_t>(i) + 1;

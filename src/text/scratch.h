@@ -32,6 +32,9 @@ struct Tokenizer::Scratch {
 struct Tokenizer::ScratchPool {
   std::mutex mutex;
   std::vector<std::unique_ptr<Scratch>> free;
+  // Blank characters at the two ends of each token, 4 bits each; made when offsets are first trimmed.
+  std::once_flag has_blanks;
+  std::vector<uint8_t> blanks;
 };
 
 /// Holds a Scratch for as long as it lives.

@@ -2,6 +2,7 @@
 #include "tenon/text/tokenizer.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "families.h"
 #include "scratch.h"
@@ -71,12 +72,12 @@ Tokenizer::Tokenizer(const TokenizerSpec& spec, std::unique_ptr<Model> model, st
   spec_.padding = spec.padding;
 }
 
-void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
 void Tokenizer::set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer) {
   reads_bytes_ = pre_tokenizer && model_->reads_bytes() && pre_tokenizer->leave_bytes();
   pre_tokenizer_ = std::move(pre_tokenizer);
 }
 
+void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
                          std::vector<Token>& out) const {
   check(text.size() < std::numeric_limits<uint32_t>::max() / 4, ErrorCode::Limit, "tokenizer", "text: expected less than 1 GiB, got ",
         text.size(), " bytes");
@@ -96,7 +97,6 @@ void Tokenizer::set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer) {
 
   const std::vector<Piece>& list = pieces.list();
   std::vector<ModelToken>& found = scratch.model_tokens;
-  // of a text that will be cut, only the tokens that can stay are made
   const auto find_tokens = [&](const Piece& p) {
     found.clear();
     if (reads_bytes_)
@@ -104,6 +104,7 @@ void Tokenizer::set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer) {
     else
       model_->tokenize(pieces.view(p), found, scratch.memory.get());
   };
+  // of a text that will be cut, only the tokens that can stay are made
   const bool is_cut = limits.is_truncated && !options.return_overflowing;
   size_t first = 0;
   if (is_cut && limits.side == Side::Left) {
@@ -128,6 +129,10 @@ void Tokenizer::set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer) {
       continue;
     }
     find_tokens(p);
+    if (options.ids_only && verbatim < 0) {
+      for (const ModelToken& t : found) out.push_back({t.id, 0, 0, word_id});
+      continue;
+    }
     for (const ModelToken& t : found) {
       Span span = pieces.origin(p.begin + (t.begin < t.end ? t.begin : 0), p.begin + std::max(t.end, 1u));
       if (t.begin >= t.end) span = t.end == 0 ? Span{span.begin, span.begin} : Span{span.end, span.end};
@@ -187,9 +192,8 @@ std::vector<Encoding> Tokenizer::encode_all(std::span<const Input> inputs, const
   EncodeOptions single = options;
   single.padding = Padding::None;
   std::vector<Encoding> out(inputs.size());
-  const auto body = [&](int64_t begin, int64_t end) {
-    const Lease scratch(*this);
-    for (int64_t i = begin; i < end; ++i) out[static_cast<size_t>(i)] = encode_one(inputs[static_cast<size_t>(i)], single, *scratch);
+  const auto body = [&](Scratch& scratch, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) out[static_cast<size_t>(i)] = encode_one(inputs[static_cast<size_t>(i)], single, scratch);
   };
   size_t bytes = 0;
   if constexpr (std::is_same_v<Input, TextInput>)
@@ -198,7 +202,14 @@ std::vector<Encoding> Tokenizer::encode_all(std::span<const Input> inputs, const
     for (const WordsInput& input : inputs) bytes += 8 * input.words.size();
   // below this, waking threads costs more than they give
   const bool is_small = bytes < (size_t{1} << 15);
-  parallel_for(is_small ? 1 : threads > 0 ? threads : get_num_threads(), static_cast<int64_t>(inputs.size()), 4, body);
+  const int workers = is_small ? 1 : threads > 0 ? threads : get_num_threads();
+  // texts differ in length: each thread takes a few, as soon as it is done with the last ones
+  const auto n = static_cast<int64_t>(inputs.size()), few = std::max<int64_t>(1, n / (int64_t{64} * workers));
+  std::atomic<int64_t> next{0};
+  parallel_for(workers, std::min<int64_t>(workers, n), 1, [&](int64_t, int64_t) {
+    const Lease scratch(*this);
+    for (int64_t at = next.fetch_add(few); at < n; at = next.fetch_add(few)) body(*scratch, at, std::min(at + few, n));
+  });
   if (options.padding != Padding::None) pad(out, options);
   return out;
 }

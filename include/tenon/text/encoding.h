@@ -9,7 +9,7 @@
 
 namespace tenon::text {
 
-/// Tokens of one text or pair. All vectors have the same length.
+/// Tokens of one text or pair. All vectors have the same length (with EncodeOptions::ids_only only ids is filled).
 struct Encoding {
   std::vector<int32_t> ids;
   std::vector<int32_t> type_ids;                        // 0 for the first text, 1 for the second where the tokenizer tells them apart
@@ -51,6 +51,7 @@ struct EncodeOptions {
   bool return_overflowing = false;           // keep the windows that truncation cuts off
   bool split_special_tokens = false;         // special tokens in the text are plain text
   bool byte_offsets = false;                 // offsets in bytes of the UTF-8 text
+  bool ids_only = false;                     // fill Encoding::ids alone, for bulk work: twice as fast
 };
 
 struct DecodeOptions {
