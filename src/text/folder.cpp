@@ -207,7 +207,8 @@ Source read_stages(const std::string& folder, const Family*& family, const Json&
   check(has_vocab, ErrorCode::File, folder,
         "expected tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece .model or a .tiktoken file, got none of them");
   const std::string name = class_of(options);
-  const bool is_byte_level = kind == FamilyKind::Gpt2 || kind == FamilyKind::Roberta || kind == FamilyKind::Clip || kind == FamilyKind::Qwen2;
+  const bool is_byte_level =
+      kind == FamilyKind::Gpt2 || kind == FamilyKind::Roberta || kind == FamilyKind::Clip || kind == FamilyKind::Qwen2;
   check(is_byte_level || (!family && name.empty()), ErrorCode::Format, folder,
         "tokenizer_class with vocab.json and merges.txt: expected GPT2Tokenizer, RobertaTokenizer, CLIPTokenizer or Qwen2Tokenizer, got '",
         name, "'");

@@ -164,7 +164,8 @@ void SentencePiece::cut_bpe_part(uint32_t begin, uint32_t end, SpMemory& m) cons
   const size_t first = m.tokens.size();
   m.symbols.clear();
   for (uint32_t at = 0; at < text.size();) {
-    const auto user = static_cast<uint32_t>(normalizer_.has_user_pieces() ? normalizer_.user_pieces().longest_prefix(text.substr(at)).first : 0);
+    const auto user =
+        static_cast<uint32_t>(normalizer_.has_user_pieces() ? normalizer_.user_pieces().longest_prefix(text.substr(at)).first : 0);
     const auto length = user > 0 ? user : static_cast<uint32_t>(char_length(text[at]));
     const auto i = static_cast<int32_t>(m.symbols.size());
     m.symbols.push_back({at, at + length, i - 1, i + 1, user > 0});
@@ -279,7 +280,8 @@ std::vector<std::pair<int32_t, int32_t>> SentencePiece::merges() const {
       if (is_pair) found.push_back({scores_[static_cast<size_t>(id)], id, left, right});
     }
   }
-  std::stable_sort(found.begin(), found.end(), [](const Merge& a, const Merge& b) { return a.score != b.score ? a.score > b.score : a.id < b.id; });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Merge& a, const Merge& b) { return a.score != b.score ? a.score > b.score : a.id < b.id; });
   std::vector<std::pair<int32_t, int32_t>> out;
   out.reserve(found.size());
   for (const Merge& merge : found) out.emplace_back(merge.left, merge.right);

@@ -79,7 +79,9 @@ void add_merges(const File& file, bool by_score, ModelData& data) {
   for (size_t id = 0; id < file.pieces.size(); ++id) pieces.add(file.pieces[id].text, static_cast<int64_t>(id));
   using Key = std::tuple<float, int64_t, size_t, size_t>;
   std::vector<std::pair<Key, std::pair<std::string_view, std::string_view>>> found;
-  const auto is_merged = [&](int32_t id) { return id >= 0 && (!by_score || file.pieces[static_cast<size_t>(id)].type == File::Type::Normal); };
+  const auto is_merged = [&](int32_t id) {
+    return id >= 0 && (!by_score || file.pieces[static_cast<size_t>(id)].type == File::Type::Normal);
+  };
   for (const auto& [piece, id] : data.vocab) {
     if (!is_merged(static_cast<int32_t>(id))) continue;
     for (size_t i = char_length(piece[0]); i < piece.size(); i += char_length(piece[i])) {
@@ -116,7 +118,8 @@ std::string any_of(std::vector<std::string_view> texts) {
   for (const std::string_view text : texts) {
     if (!out.empty()) out += '|';
     for (const char c : text) {
-      const bool is_plain = static_cast<unsigned char>(c) >= 128 || c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+      const bool is_plain =
+          static_cast<unsigned char>(c) >= 128 || c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
       if (!is_plain) out += '\\';
       out += c;
     }

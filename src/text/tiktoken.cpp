@@ -64,8 +64,8 @@ struct PublishedEncoding {
   std::span<const Special> specials;
 };
 constexpr PublishedEncoding kEncodings[] = {
-    {50256, nullptr, false, kGpt2Specials},   // r50k_base, gpt2
-    {50280, nullptr, false, kGpt2Specials},   // p50k_base
+    {50256, nullptr, false, kGpt2Specials},  // r50k_base, gpt2
+    {50280, nullptr, false, kGpt2Specials},  // p50k_base
     {100256, kCl100k, false, kCl100kSpecials},
     {199998, kO200k, false, kO200kSpecials},
     {128000, kLlama3, false, kLlama3Specials},
@@ -153,9 +153,10 @@ std::vector<std::pair<std::string, int64_t>> list_specials(std::span<const Speci
   return out;
 }
 
-// Every way to make a token of two others. Merging by rank reaches only one of them; the others do no harm, and finding out which costs more
-// than keeping them.
-void add_merges(const std::vector<Ranked>& ranks, const TiktokenTexts& texts, const std::vector<std::string_view>& tokens, ModelData& data) {
+// Every way to make a token of two others. Merging by rank reaches only one of them; the others do no harm, and finding out which costs
+// more than keeping them.
+void add_merges(const std::vector<Ranked>& ranks, const TiktokenTexts& texts, const std::vector<std::string_view>& tokens,
+                ModelData& data) {
   const auto bytes_of = [&](const Ranked& r) { return std::string_view(texts.raw).substr(r.begin, r.end - r.begin); };
   std::vector<std::pair<std::string_view, int32_t>> forward;
   Vocab whole;

@@ -59,8 +59,8 @@ void Unigram::add_unknown(std::string_view word, uint32_t begin, uint32_t end, s
     out.push_back({id, begin, end});
     return;
   }
-  const bool is_bytes = byte_fallback_ && std::all_of(text.begin(), text.end(),
-                                                      [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
+  const bool is_bytes =
+      byte_fallback_ && std::all_of(text.begin(), text.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
   if (!is_bytes) {
     out.push_back({unk_id_, begin, end});
     return;

@@ -13,7 +13,7 @@ namespace tenon::text::testing {
 using Rules = std::vector<std::pair<std::string, std::string>>;
 
 // Rules enough for the odd cases: several lengths, nothing, longer and shorter replacements.
-inline const Rules kRules = {{"A", "a"},      {"\xC3\x85", "a"}, {"A\xCC\x8A", "a"},        {"\x01", ""},   {"\xEF\xAC\x81", "fi"},
+inline const Rules kRules = {{"A", "a"},        {"\xC3\x85", "a"},     {"A\xCC\x8A", "a"},        {"\x01", ""}, {"\xEF\xAC\x81", "fi"},
                              {"\xC2\xA0", " "}, {"\xE3\x80\x80", " "}, {"e\xCC\x81", "\xC3\xA9"}, {"x", "yy"}};
 
 // Every node of the trie has a block of 256 units to itself: its children by their byte, and its replacement at 0.

@@ -49,17 +49,18 @@ std::string model(std::vector<Piece> pieces, const Options& o = {}) {
     }
   }
   std::string out;
-  for (const Piece& p : pieces)
-    out += bytes(1, bytes(1, p.text) + real(2, p.score) + number(3, static_cast<uint64_t>(p.type)));
+  for (const Piece& p : pieces) out += bytes(1, bytes(1, p.text) + real(2, p.score) + number(3, static_cast<uint64_t>(p.type)));
   out += bytes(2, number(3, static_cast<uint64_t>(o.model_type)) + number(24, o.whitespace_as_suffix) + number(35, o.byte_fallback));
   return out + bytes(3, bytes(1, "x") + bytes(2, o.charsmap) + number(3, o.add_dummy_prefix) + number(4, o.remove_extra_whitespaces) +
                             number(5, o.escape_whitespaces));
 }
 
-const std::vector<Piece> kUnigram = {{"<unk>", 0, 2}, {"<s>", 0, 3},       {"</s>", 0, 3},         {kMark, -1.5f, 1}, {"a", -2, 1},  {"b", -2.5f, 1},
-                                     {"ab", -4.5f, 1}, {kMark + "ab", -3.25f, 1}, {"<sep>", 0, 4}, {"aa", -1, 5},     {"y", -3, 1},  {"fi", -3, 1}};
-const std::vector<Piece> kBpe = {{"<unk>", 0, 2}, {"<s>", 0, 3},   {"</s>", 0, 3}, {kMark + "a", -1, 1}, {"ab", -2, 1},  {kMark + "ab", -3, 1}, {"bb", -4, 1},
-                                 {"abb", -5, 5},  {"bc", -6, 4}, {kMark, -10, 1}, {"a", -10, 1},  {"b", -10, 1}, {"c", -10, 1}};
+const std::vector<Piece> kUnigram = {{"<unk>", 0, 2}, {"<s>", 0, 3},   {"</s>", 0, 3},   {kMark, -1.5f, 1},
+                                     {"a", -2, 1},    {"b", -2.5f, 1}, {"ab", -4.5f, 1}, {kMark + "ab", -3.25f, 1},
+                                     {"<sep>", 0, 4}, {"aa", -1, 5},   {"y", -3, 1},     {"fi", -3, 1}};
+const std::vector<Piece> kBpe = {{"<unk>", 0, 2},       {"<s>", 0, 3}, {"</s>", 0, 3}, {kMark + "a", -1, 1}, {"ab", -2, 1},
+                                 {kMark + "ab", -3, 1}, {"bb", -4, 1}, {"abb", -5, 5}, {"bc", -6, 4},        {kMark, -10, 1},
+                                 {"a", -10, 1},         {"b", -10, 1}, {"c", -10, 1}};
 
 struct Row {
   const char* text;
@@ -114,23 +115,18 @@ TEST_CASE("sentencepiece: bytes for unknown characters, spaces kept") {
                   "aab\xC3\xA9"
                   "b"}});
   // a byte that belongs to no character
-  CHECK(t.decode(Ids{4, 207, 4}) == "a\xEF\xBF\xBD"
-                                    "a");
+  CHECK(t.decode(Ids{4, 207, 4}) ==
+        "a\xEF\xBF\xBD"
+        "a");
 }
 
 TEST_CASE("sentencepiece: bpe with users' and unused pieces") {
   const Tokenizer t = load("bpe", model(kBpe, {.model_type = 2}));
   check_rows(t, {{"ab  aab", {5, 3, 4}, {{0, 2}, {2, 5}, {5, 7}}, "ab aab"},
                  {"zz ab", {9, 0, 5}, {{0, 0}, {0, 2}, {2, 5}}, " \xE2\x81\x87  ab"},
-                 {"abbcabb bab",
-                  {5, 8, 4, 11, 9, 11, 4},
-                  {{0, 2}, {2, 4}, {4, 6}, {6, 7}, {7, 8}, {8, 9}, {9, 11}},
-                  "abbcabb bab"}});
+                 {"abbcabb bab", {5, 8, 4, 11, 9, 11, 4}, {{0, 2}, {2, 4}, {4, 6}, {6, 7}, {7, 8}, {8, 9}, {9, 11}}, "abbcabb bab"}});
   const Tokenizer suffix = load("suffix", model(kBpe, {.model_type = 2, .whitespace_as_suffix = true, .escape_whitespaces = false}));
-  check_rows(suffix, {{"ab  aab",
-                       {4, 0, 10, 4, 0},
-                       {{0, 2}, {2, 4}, {4, 5}, {5, 7}, {7, 7}},
-                       "ab \xE2\x81\x87 aab \xE2\x81\x87 "}});
+  check_rows(suffix, {{"ab  aab", {4, 0, 10, 4, 0}, {{0, 2}, {2, 4}, {4, 5}, {5, 7}, {7, 7}}, "ab \xE2\x81\x87 aab \xE2\x81\x87 "}});
 }
 
 TEST_CASE("sentencepiece: words and characters") {

@@ -54,7 +54,8 @@ bool is_present(const std::filesystem::path& path) {
 }  // namespace
 
 TEST_CASE("recorded answers: folders") {
-  for (const char* name : {"bert-base-uncased", "bert-base-cased", "bert-base-chinese", "all-MiniLM-L6-v2", "roberta-base", "gpt2", "t5-small"}) {
+  for (const char* name :
+       {"bert-base-uncased", "bert-base-cased", "bert-base-chinese", "all-MiniLM-L6-v2", "roberta-base", "gpt2", "t5-small"}) {
     CAPTURE(name);
     const auto folder = shared_dir() / "tokenizers" / name;
     if (is_present(folder)) check_cases(Tokenizer::from_folder(folder.string()), folder / "cases.jsonl");
@@ -81,9 +82,9 @@ TEST_CASE("recorded answers: qwen2 from vocab.json and merges.txt") {
 }
 
 TEST_CASE("recorded answers: SentencePiece models and tiktoken's rank files") {
-  for (const char* name : {"llama-2-7b/tokenizer.model", "mistral-7b-v0.1/tokenizer.model", "t5-small/spiece.model",
-                           "sentencepiece-tests/test_model.model", "sentencepiece-tests/test_ja_model.model",
-                           "tiktoken/cl100k_base.tiktoken", "tiktoken/o200k_base.tiktoken"}) {
+  for (const char* name :
+       {"llama-2-7b/tokenizer.model", "mistral-7b-v0.1/tokenizer.model", "t5-small/spiece.model", "sentencepiece-tests/test_model.model",
+        "sentencepiece-tests/test_ja_model.model", "tiktoken/cl100k_base.tiktoken", "tiktoken/o200k_base.tiktoken"}) {
     CAPTURE(name);
     const std::filesystem::path file = shared_dir() / "tokenizers" / name;
     if (!is_present(file)) continue;

@@ -144,7 +144,8 @@ TEST_CASE("precompiled: damaged data") {
     std::string bad = good;
     for (int i = 0; i < 200; ++i) bad[4 + random() % (bad.size() - 4)] = static_cast<char>(random());
     try {
-      const Tokenizer t = unigram(R"(["a", 0])", R"("unk_id": 0)", R"({"type": "Precompiled", "precompiled_charsmap": ")" + base64(bad) + "\"}");
+      const Tokenizer t =
+          unigram(R"(["a", 0])", R"("unk_id": 0)", R"({"type": "Precompiled", "precompiled_charsmap": ")" + base64(bad) + "\"}");
       const std::string text = "xA\x01 e\xCC\x81 \xEF\xAC\x81 plain text \xC3\x85";
       for (const auto& [begin, end] : t.encode(text).offsets) CHECK(end <= text.size());
     } catch (const Error& e) {
@@ -155,8 +156,9 @@ TEST_CASE("precompiled: damaged data") {
 
 TEST_CASE("unicode scripts") {
   const Tokenizer t = bytes_json("null", R"({"type": "UnicodeScripts"})");
-  CHECK(cut(t, "abc\xE4\xBD\xA0\xE5\xA5\xBD\xE3\x81\x82\xE3\x82\xA2\xE3\x83\xBC"
-               "de f, g") == "abc|\xE4\xBD\xA0\xE5\xA5\xBD\xE3\x81\x82\xE3\x82\xA2\xE3\x83\xBC|de f|, |g");
+  CHECK(cut(t,
+            "abc\xE4\xBD\xA0\xE5\xA5\xBD\xE3\x81\x82\xE3\x82\xA2\xE3\x83\xBC"
+            "de f, g") == "abc|\xE4\xBD\xA0\xE5\xA5\xBD\xE3\x81\x82\xE3\x82\xA2\xE3\x83\xBC|de f|, |g");
   CHECK(cut(t, " a \xD0\x91") == "a |\xD0\x91");
   CHECK(cut(t, "\xD9\x85 1!") == "\xD9\x85 |1!");
   CHECK(cut(t, "  ").empty());
@@ -170,12 +172,12 @@ TEST_CASE("grapheme clusters") {
   };
   using Lengths = std::vector<size_t>;
   CHECK(clusters("ab\r\n\n") == Lengths{1, 1, 2, 1});
-  CHECK(clusters("e\xCC\x81x") == Lengths{3, 1});                                                          // a mark
-  CHECK(clusters("\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8") == Lengths{9});                                   // a Hangul syllable
-  CHECK(clusters("\xF0\x9F\x87\xA6\xF0\x9F\x87\xA7\xF0\x9F\x87\xA8") == Lengths{8, 4});                    // three flag letters
-  CHECK(clusters("\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB!") == Lengths{11, 1});                      // joined pictures
-  CHECK(clusters("\xE0\xA4\x95\xE0\xA5\x8D\xE0\xA4\x95\xE0\xA4\x95") == Lengths{9, 3});                    // an Indic conjunct
-  CHECK(clusters("\n\xCC\x81") == Lengths{1, 2});                                                          // nothing joins a control
+  CHECK(clusters("e\xCC\x81x") == Lengths{3, 1});                                        // a mark
+  CHECK(clusters("\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8") == Lengths{9});                 // a Hangul syllable
+  CHECK(clusters("\xF0\x9F\x87\xA6\xF0\x9F\x87\xA7\xF0\x9F\x87\xA8") == Lengths{8, 4});  // three flag letters
+  CHECK(clusters("\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB!") == Lengths{11, 1});    // joined pictures
+  CHECK(clusters("\xE0\xA4\x95\xE0\xA5\x8D\xE0\xA4\x95\xE0\xA4\x95") == Lengths{9, 3});  // an Indic conjunct
+  CHECK(clusters("\n\xCC\x81") == Lengths{1, 2});                                        // nothing joins a control
 }
 
 TEST_CASE("byte trie: all keys that start a text") {
