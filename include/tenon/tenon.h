@@ -10,6 +10,8 @@
 #include "tenon/tasks/image_classification.h"
 #include "tenon/tasks/image_feature_extraction.h"
 #include "tenon/tasks/zero_shot_image_classification.h"
+#include "tenon/tasks/text_generation.h"                 // texts continued or translated, all at once or as they are written
+#include "tenon/tasks/generation/generate.h"             // the same with ids, and with rules of your own
 
 // Models: load(), from_config(), save(); forward(Context&, Inputs) -> Outputs.
 #include "tenon/models/registry.h"

@@ -119,8 +119,9 @@ std::vector<std::string> option_names() {
 void bind_generation(py::module_& m) {
   m.def("generate", &generate_with, py::arg("model"), py::arg("inputs"), py::arg("options"), py::arg("hooks"));
   m.def("generation_options", &option_names, "The options of generate() that change its answer.");
-  m.def("check_generation", [](const py::object& options) { config_of(options).check(); }, py::arg("options"),
-        "Raises an error that names the option which is unknown, out of range or contradicts another.");
+  m.def(
+      "check_generation", [](const py::object& options) { config_of(options).check(); }, py::arg("options"),
+      "Raises an error that names the option which is unknown, out of range or contradicts another.");
 }
 
 }  // namespace tenon::python

@@ -21,6 +21,7 @@ struct Command {
 Command info_command();
 Command classify_command();
 Command embed_command();
+Command generate_command();
 Command bench_command();
 
 /// The folder that a command's first word names. Errors: UsageError without one.

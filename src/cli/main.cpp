@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kFailed = 1, kMisused = 2;
 
-std::vector<Command> commands() { return {info_command(), classify_command(), embed_command(), bench_command()}; }
+std::vector<Command> commands() { return {info_command(), classify_command(), embed_command(), generate_command(), bench_command()}; }
 
 void print_options(const std::vector<Option>& options) {
   for (const Option& o : options) std::printf("  --%-22s %s\n", (std::string(o.name) + (*o.value ? " " : "") + o.value).c_str(), o.help);
@@ -30,6 +30,7 @@ void print_help() {
       "  tenon info                                   which kernels run on this machine, and why\n"
       "  tenon info FOLDER                            what is in a checkpoint, and what it is for\n"
       "  tenon classify FOLDER \"Shares rose 5 %%\"      a label and its score\n"
+      "  tenon generate FOLDER --prompt \"Once upon\"    a text, continued as you watch\n"
       "  tenon bench FOLDER --precision all           how fast it runs here\n"
       "  tenon COMMAND --help                         options and examples of a command\n\n"
       "FOLDER is a checkpoint as Hugging Face publishes it: config.json, model.safetensors, and the files of its tokenizer\n"

@@ -1,0 +1,88 @@
+// Text generation: prompts as ids, ids as text.
+#include "tenon/tasks/text_generation.h"
+
+#include "tenon/tasks/texts.h"
+#include "tenon/text/decode_stream.h"
+
+namespace tenon {
+
+TextGeneration::TextGeneration(const std::string& folder, const PipelineOptions& options)
+    : runner_(folder, options, {}), tokenizer_(text::Tokenizer::from_folder(folder)), config_(GenerationConfig::from_pretrained(folder)) {
+  if (!config_.pad_token_id && tokenizer_.role_id(text::Role::Pad) >= 0) config_.pad_token_id = tokenizer_.role_id(text::Role::Pad);
+}
+
+models::Inputs TextGeneration::encode(const std::vector<std::string>& prompts, const TextGenerationOptions& options) const {
+  check(!prompts.empty(), ErrorCode::Limit, kTask, "expected at least one prompt");
+  text::EncodeOptions encoding;
+  encoding.add_special_tokens = options.add_special_tokens;
+  const std::vector<text::Encoding> encodings = tokenizer_.encode_batch(tasks::text_inputs(prompts), encoding, runner_.threads());
+  size_t longest = 0;
+  for (const text::Encoding& e : encodings) longest = std::max(longest, e.size());
+  if (encodings.size() == 1 && longest == 0) return {};
+  // A decoder's prompts are padded on the left: the next token of each is at the same place. The mask tells, so that no padding token
+  // is needed, which many decoders lack.
+  const Shape shape{static_cast<int64_t>(encodings.size()), static_cast<int64_t>(longest)};
+  const bool left = !runner_.config().value("is_encoder_decoder", false);
+  const int64_t pad = std::max<int64_t>(0, config_.pad_token_id.value_or(0));
+  std::vector<int64_t> ids(static_cast<size_t>(shape.numel()), pad), mask(ids.size(), 0);
+  for (size_t i = 0; i < encodings.size(); ++i) {
+    const size_t n = encodings[i].size(), begin = i * longest + (left ? longest - n : 0);
+    std::copy(encodings[i].ids.begin(), encodings[i].ids.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin));
+    std::fill_n(mask.begin() + static_cast<std::ptrdiff_t>(begin), n, 1);
+  }
+  models::Inputs inputs;
+  inputs.input_ids = Tensor::from(ids, shape), inputs.attention_mask = Tensor::from(mask, shape);
+  return inputs;
+}
+
+GenerateHooks TextGeneration::hooks(const TextGenerationOptions& options) const {
+  GenerateHooks hooks;
+  hooks.seed = options.seed;
+  hooks.cancel = options.cancel;
+  hooks.decode = [this](std::span<const int64_t> ids) { return decode(ids, false); };
+  return hooks;
+}
+
+std::string TextGeneration::decode(std::span<const int64_t> ids, bool skip_special_tokens) const {
+  const std::vector<int32_t> narrow(ids.begin(), ids.end());
+  // A model's vocabulary is often padded beyond the tokenizer's.
+  return tokenizer_.decode(narrow, {.skip_special_tokens = skip_special_tokens, .clean_up = {}, .skip_unknown_ids = true});
+}
+
+std::vector<std::string> TextGeneration::operator()(const std::vector<std::string>& prompts, const TextGenerationOptions& options) const {
+  const models::Inputs inputs = encode(prompts, options);
+  const GenerateOutput output =
+      runner_.with_context([&](Context& ctx) { return generate(ctx, model(), inputs, options.config, hooks(options)); });
+  std::vector<std::string> texts;
+  const int64_t T = output.sequences.size(1);
+  for (int64_t i = 0; i < output.sequences.size(0); ++i) {
+    const auto ids = output.sequences.values<int64_t>().subspan(static_cast<size_t>(i * T), static_cast<size_t>(T));
+    // Decoded together with the prompt: many decoders drop the space before a first word.
+    const std::string before = decode(ids.first(static_cast<size_t>(output.prompt_length)), true), all = decode(ids, true);
+    texts.push_back(all.starts_with(before) ? all.substr(before.size())
+                                            : decode(ids.subspan(static_cast<size_t>(output.prompt_length)), true));
+  }
+  return texts;
+}
+
+int64_t TextGeneration::stream(const std::string& prompt, const TextGenerationOptions& options,
+                               const std::function<void(std::string_view)>& on_text) const {
+  const models::Inputs inputs = encode({prompt}, options);
+  text::DecodeStream text(tokenizer_, {.skip_special_tokens = true, .clean_up = {}, .skip_unknown_ids = true});
+  if (inputs.input_ids.defined() && !runner_.config().value("is_encoder_decoder", false)) {
+    const auto ids = inputs.input_ids.values<int64_t>();
+    text.push(std::vector<int32_t>(ids.begin(), ids.end()));  // what follows depends on it; the caller has its text
+  }
+  GenerateHooks with_text = hooks(options);
+  int64_t written = 0;
+  with_text.on_tokens = [&](std::span<const int64_t> tokens) {
+    ++written;
+    const std::string_view piece = text.push(static_cast<int32_t>(tokens.front()));
+    if (!piece.empty()) on_text(piece);
+  };
+  runner_.with_context([&](Context& ctx) { return generate(ctx, model(), inputs, options.config, with_text); });
+  if (const std::string_view rest = text.finish(); !rest.empty()) on_text(rest);
+  return written;
+}
+
+}  // namespace tenon
