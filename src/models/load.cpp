@@ -62,11 +62,13 @@ class Loader final : public nn::Visitor {
     std::string at = find(name);
     for (const std::string& alias : info.aliases)
       if (const std::string other = find(alias); at.empty()) at = other;
-    if (at.empty()) {
+    if (!at.empty()) {
+      t = take(checkpoint_->get(at), at, name, shape, info);
+    } else if (const Tensor merged = from_merged(name); merged.defined()) {
+      t = take(merged, name + " (of all experts in one tensor)", name, shape, info);
+    } else {
       if (checkpoint_ && !info.optional) report.missing.push_back(name);
       t = initial(shape, info, range_, random_);
-    } else {
-      t = take(at, name, shape, info);
     }
     loaded_[name] = t;
   }
@@ -103,6 +105,8 @@ class Loader final : public nn::Visitor {
     }
     for (size_t i = 0, n = candidates.size(); i < n; ++i) {
       const std::string c = candidates[i];
+      if (const size_t moe = c.find(".block_sparse_moe."); moe != std::string::npos)
+        candidates.push_back(c.substr(0, moe) + ".mlp." + c.substr(moe + 18));
       if (ends_with(c, "LayerNorm.weight")) candidates.push_back(c.substr(0, c.size() - 6) + "gamma");
       if (ends_with(c, "LayerNorm.bias")) candidates.push_back(c.substr(0, c.size() - 4) + "beta");
     }
@@ -114,8 +118,30 @@ class Loader final : public nn::Visitor {
     return "";
   }
 
-  Tensor take(const std::string& at, const std::string& name, const Shape& shape, const nn::ParameterInfo& info) {
-    Tensor t = checkpoint_->get(at);
+  /// The weight of one expert where the checkpoint holds those of all in one tensor, as Transformers 5 has them in memory: experts.3.up_proj.weight
+  /// is the second half of block 3 of experts.gate_up_proj (E, 2F, C). Undefined if it is no such weight.
+  Tensor from_merged(const std::string& name) {
+    constexpr std::string_view kMark = ".experts.";
+    const size_t mark = name.find(kMark);
+    if (!checkpoint_ || mark == std::string::npos) return {};
+    const size_t number = mark + kMark.size(), dot = name.find('.', number);
+    if (dot == std::string::npos || dot == number || dot - number > 9 || name.find_first_not_of("0123456789", number) != dot) return {};
+    const std::string part = name.substr(dot + 1);
+    const bool gate = part == "gate_proj.weight" || part == "w1.weight", up = part == "up_proj.weight" || part == "w3.weight";
+    const bool down = part == "down_proj.weight" || part == "w2.weight";
+    if (!gate && !up && !down) return {};
+    const std::string at = find(name.substr(0, number) + (down ? "down_proj" : "gate_up_proj"));
+    if (at.empty()) return {};
+    const Tensor all = checkpoint_->get(at);
+    const int64_t expert = std::stoll(name.substr(number, dot - number));
+    check(all.rank() == 3 && expert < all.size(0) && (down || all.size(1) % 2 == 0), ErrorCode::Format, "load", at,
+          ": expected the weights of ", expert + 1, " experts or more, got ", all.shape());
+    const Tensor one = all.rows(expert, expert + 1).view({all.size(1), all.size(2)});
+    const int64_t half = all.size(1) / 2;
+    return down ? one : gate ? one.rows(0, half) : one.rows(half, 2 * half);
+  }
+
+  Tensor take(Tensor t, const std::string& at, const std::string& name, const Shape& shape, const nn::ParameterInfo& info) {
     check(is_float(t.dtype()), ErrorCode::Format, "load", at, ": expected floating point weights, got ", name_of(t.dtype()));
     if (t.shape() != shape && t.numel() == 1 && shape.numel() == 1) t = t.view(shape);
     if (t.shape() != shape) {

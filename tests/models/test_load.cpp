@@ -1,6 +1,8 @@
 // Loading and saving: round trips, prefixes, fresh heads, and checkpoints that do not fit.
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "golden.h"
 #include "tenon/io/checkpoint.h"
 
@@ -92,6 +94,38 @@ TEST_CASE("a base model opens a checkpoint with a head, and a head starts on a b
   const auto five = models::load(
       ctx, folder, {.class_name = "AutoModelForSequenceClassification", .config_overrides = three, .ignore_mismatched_sizes = true}, &report);
   CHECK(report.mismatched == std::vector<std::string>{"classifier.weight", "classifier.bias"});
+}
+
+TEST_CASE("experts of all in one tensor open as those of one each, and the block for a second token is passed over") {
+  const std::string source = golden_folder("mixtral-16");
+  if (source.empty()) return;
+  Context ctx;
+  const auto model = models::load(ctx, source);
+  std::vector<io::NamedTensor> merged;
+  std::map<std::string, std::vector<Tensor>> parts;
+  const auto renamed = [](std::string name) { return name.replace(name.find("block_sparse_moe"), 16, "mlp"); };
+  for (const auto& [name, t] : model->parameters()) {
+    const size_t at = name.find(".experts.");
+    if (at != std::string::npos) parts[renamed(name.substr(0, at + 9)) + (name.find(".w2.") != std::string::npos ? "down_proj" : "gate_up_proj")].push_back(t);
+    else merged.emplace_back(name.find("block_sparse_moe") == std::string::npos ? name : renamed(name), t);
+  }
+  for (const auto& [name, list] : parts) {  // in the order gate, up (or down) of each expert
+    Tensor all = Tensor::empty({16, list[0].size(0) * (name.find("down") == std::string::npos ? 2 : 1), list[0].size(1)}, DType::F32);
+    char* to = static_cast<char*>(all.raw());
+    for (const Tensor& t : list) to = std::copy_n(static_cast<const char*>(t.raw()), t.nbytes(), to);
+    merged.emplace_back(name, all);
+  }
+  merged.emplace_back("model.layers.2.eh_proj.weight", Tensor::zeros({2, 2}, DType::F32));
+  const TemporaryFolder folder;
+  Json config = model->config();
+  config.set("num_nextn_predict_layers", Json(1));
+  io::save_checkpoint(folder.path, config, merged, uint64_t{1} << 30);
+  models::LoadReport report;
+  const auto again = models::load(ctx, folder.path, {}, &report);
+  CHECK(report.unexpected.empty());
+  models::Inputs in;
+  in.input_ids = Tensor::from(std::vector<int64_t>{5, 9, 23, 7}, {1, 4});
+  CHECK(relative_error(again->forward(ctx, in).logits, model->forward(ctx, in).logits) == 0);
 }
 
 TEST_CASE("what does not fit is named") {

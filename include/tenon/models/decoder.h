@@ -1,6 +1,7 @@
 // Decoders: GPT-2, Llama, Mistral, Qwen, Mixtral, OLMoE and DeepSeek are one model whose configuration says what it is made of.
 #pragma once
 
+#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -82,6 +83,11 @@ class Decoder final : public Model {
   std::string class_name() const override { return class_name_; }
   std::string base_prefix() const override { return names_.prefix; }
   const DecoderConfig& decoder_config() const { return config_; }
+  /// DeepSeek-V3 stores the block that predicts a second token as one more layer.
+  bool superfluous(const std::string& name) const override {
+    const size_t at = name.find("layers.");
+    return config().value("num_nextn_predict_layers", 0) > 0 && at != std::string::npos && std::atoll(name.c_str() + at + 7) >= config_.num_layers;
+  }
 
   /// Outputs: last_hidden_state (B,T,C), logits (B,T,V) or logits (B,L); hidden_states; router_logits and aux_loss of mixtures.
   Outputs forward(Context& ctx, const Inputs& in) const override {
