@@ -145,13 +145,16 @@ class Rewriter {
     if (!p_.is_aligned_) {
       p_.new_spans_.insert(p_.new_spans_.end(), p_.spans_.begin() + at_, p_.spans_.begin() + stop);
     } else {
+      const size_t first = p_.new_spans_.size();
+      p_.new_spans_.resize(first + n);
+      Span* span = p_.new_spans_.data() + first;
       for (uint32_t i = at_; i < stop;) {
         const auto length = static_cast<uint32_t>(char_length(p_.text_[i]));
-        p_.new_spans_.insert(p_.new_spans_.end(), length, Span{i, i + length});
+        for (uint32_t k = 0; k < length; ++k) *span++ = {i, i + length};
         i += length;
       }
     }
-    if (n > 0) last_ = p_.origin(stop - 1);
+    if (n > 0) last_ = p_.is_aligned_ ? p_.new_spans_.back() : p_.spans_[stop - 1];
     at_ = stop;
   }
   /// Skips the next character.
@@ -180,7 +183,7 @@ class Rewriter {
     char buffer[4];
     const size_t n = encode(c, buffer);
     p_.new_text_.append(buffer, n);
-    p_.new_spans_.insert(p_.new_spans_.end(), n, origin);
+    for (size_t i = 0; i < n; ++i) p_.new_spans_.push_back(origin);
   }
 
  private:
