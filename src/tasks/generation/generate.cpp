@@ -14,16 +14,6 @@ namespace {
 
 constexpr const char* kWhere = "generate";
 
-int64_t length_limit(const GenerationConfig& c, int64_t prompt_length) {
-  constexpr int64_t kDefaultNewTokens = 20;
-  if (!c.max_new_tokens && c.max_length) {
-    check(*c.max_length > prompt_length, ErrorCode::Limit, kWhere, "max_length: expected more than the ", prompt_length,
-          " tokens of the prompt, got ", *c.max_length, "; max_new_tokens counts without the prompt");
-    return *c.max_length;
-  }
-  return prompt_length + std::min(c.max_new_tokens.value_or(kDefaultNewTokens), std::numeric_limits<int64_t>::max() - prompt_length);
-}
-
 /// For each prompt, the length at which the context is full: one token more than it holds, since the last is not read again.
 Ids context_limits(const models::DecodingSession& session, const Prompt& prompt) {
   Ids limits;
@@ -58,6 +48,16 @@ void check_speculation(const Prompt& prompt, const GenerationConfig& c, bool ass
 }
 
 }  // namespace
+
+int64_t length_limit(const GenerationConfig& c, int64_t prompt_length) {
+  constexpr int64_t kDefaultNewTokens = 20;
+  if (!c.max_new_tokens && c.max_length) {
+    check(*c.max_length > prompt_length, ErrorCode::Limit, kWhere, "max_length: expected more than the ", prompt_length,
+          " tokens of the prompt, got ", *c.max_length, "; max_new_tokens counts without the prompt");
+    return *c.max_length;
+  }
+  return prompt_length + std::min(c.max_new_tokens.value_or(kDefaultNewTokens), std::numeric_limits<int64_t>::max() - prompt_length);
+}
 
 GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Prompt& prompt, const GenerationConfig& config,
                         const GenerateHooks& hooks, models::DecodingSession* draft) {

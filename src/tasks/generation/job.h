@@ -24,6 +24,8 @@ struct Job {
   bool drops() const { return !records() && hooks.logits_processors.empty() && hooks.stopping_criteria.empty(); }
 };
 
+/// The length, prompt included, that the options end a text at. Errors: Error(Limit) if the prompt is as long.
+int64_t length_limit(const GenerationConfig& config, int64_t prompt_length);
 /// Feeds the prompts and makes `width` rows of each. Shapes: -> (texts * width, V) logits.
 Tensor prefill(Job& job);
 /// Applies the rules in place. Errors: Error(Limit) if a score is NaN, unless remove_invalid_values.
