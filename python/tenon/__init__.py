@@ -39,7 +39,8 @@ _NAMES = {
     "image_processing": "AutoFeatureExtractor AutoImageProcessor BaseImageProcessor load_image",
     "processing": "AutoProcessor CLIPProcessor",
     "pipelines": "Pipeline pipeline TextClassificationPipeline FeatureExtractionPipeline FillMaskPipeline ImageClassificationPipeline "
-                 "ImageFeatureExtractionPipeline ZeroShotImageClassificationPipeline",
+                 "ImageFeatureExtractionPipeline ZeroShotImageClassificationPipeline TextGenerationPipeline Text2TextGenerationPipeline "
+                 "SummarizationPipeline TranslationPipeline",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 # modules that make classes by name: from the registry of models, and from the tables of families

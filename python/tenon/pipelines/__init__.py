@@ -17,10 +17,15 @@ _TASKS: dict[str, tuple[str, str, str, str]] = {
     "image-feature-extraction": ("image", "ImageFeatureExtractionPipeline", "AutoModel", "google/vit-base-patch16-224"),
     "zero-shot-image-classification": ("image", "ZeroShotImageClassificationPipeline", "AutoModelForZeroShotImageClassification",
                                        "openai/clip-vit-large-patch14"),
+    "text-generation": ("generation", "TextGenerationPipeline", "AutoModelForCausalLM", "openai-community/gpt2"),
+    "text2text-generation": ("generation", "Text2TextGenerationPipeline", "AutoModelForSeq2SeqLM", "google-t5/t5-base"),
+    "summarization": ("generation", "SummarizationPipeline", "AutoModelForSeq2SeqLM", "google-t5/t5-base"),
+    "translation": ("generation", "TranslationPipeline", "AutoModelForSeq2SeqLM", "google-t5/t5-base"),
 }
 _ALIASES = {"sentiment-analysis": "text-classification"}
 _BY_HEAD = {"ForSequenceClassification": "text-classification", "ForMaskedLM": "fill-mask", "ForImageClassification": "image-classification",
-            "CLIPModel": "zero-shot-image-classification"}
+            "CLIPModel": "zero-shot-image-classification", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation",
+            "MTModel": "translation", "M2M100ForConditionalGeneration": "translation", "ForConditionalGeneration": "text2text-generation"}
 
 
 def _task_of(model: Any, resolved: "str | None") -> str:
@@ -44,7 +49,7 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
     """A Pipeline for a task from a checkpoint folder, a cached hub name, or a model object with its tokenizer or image processor.
 
     Tasks: text-classification (sentiment-analysis), feature-extraction, fill-mask, image-classification, image-feature-extraction,
-    zero-shot-image-classification. device: -1 or "cpu". Other arguments (top_k, batch_size, ...) are defaults of each call.
+    zero-shot-image-classification, text-generation, translation (translation_en_to_de), summarization, text2text-generation. device: -1 or "cpu". Other arguments (top_k, batch_size, ...) are defaults of each call.
     Errors: KeyError for an unknown task; FileNotFoundError; TypeError for unknown arguments.
     """
     from .. import auto
@@ -58,6 +63,8 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
     model_kwargs = dict(model_kwargs or {})
     fetch = {k: v for k, v in {"revision": revision, "token": token, "cache_dir": model_kwargs.pop("cache_dir", None)}.items() if v is not None}
     name = _ALIASES.get(task, task) if task is not None else None
+    if name is not None and name.startswith("translation_"):
+        name = "translation"
     if name is not None and name not in _TASKS:
         raise KeyError(f"[pipeline] unknown task {task!r}; known are {', '.join([*_TASKS, *_ALIASES])}")
     source: Any = model if model is not None else _TASKS[name or ""][3]
@@ -75,6 +82,8 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
         if part in cls.needs:
             value = folder if value is None else value
             parts[part] = opener.from_pretrained(value, **fetch) if isinstance(value, (str, os.PathLike)) else value
+    if name == "translation":
+        kwargs.setdefault("task", task)  # its name says which languages
     return cls(source, **parts, **kwargs)
 
 
