@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .decoder_families import ROWS as DECODERS
+from .seq2seq_families import ROWS as ENCODER_DECODERS
 
 _ENCODER: dict[str, Any] = {
     "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "hidden_act": "gelu",
@@ -67,7 +68,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-FAMILIES.update({model_type: Family(*row) for model_type, row in DECODERS.items()})
+FAMILIES.update({model_type: Family(*row) for model_type, row in (*DECODERS.items(), *ENCODER_DECODERS.items())})
 
 
 def family_of(model_type: str) -> Family:

@@ -144,8 +144,10 @@ class PreTrainedModel(GenerationMixin):
 
     def _input_names(self) -> tuple[str, ...]:
         names = self.config.family.inputs
-        if not any(part in type(self).__name__ for part in ("For", "LMHead")):  # base models have no loss
+        if not any(part in type(self).__name__ for part in ("For", "LMHead", "MTModel")):  # base models have no loss
             names = tuple(n for n in names if n != "labels")
+        if "EncoderModel" in type(self).__name__:
+            names = tuple(n for n in names if "coder_" not in n)
         return names
 
     def get_text_features(self, input_ids: Any = None, attention_mask: Any = None, position_ids: Any = None, **kwargs: Any) -> Tensor:
@@ -211,7 +213,7 @@ class PreTrainedModel(GenerationMixin):
 
     def get_input_embeddings(self) -> Embeddings:
         for name, t in self._tensors().items():
-            if name.endswith(("word_embeddings.weight", "token_embedding.weight")):
+            if name.endswith(("word_embeddings.weight", "token_embedding.weight", "embed_tokens.weight", "wte.weight", "shared.weight")):
                 return Embeddings(t)
         raise NotImplementedError(f"[{type(self).__name__}] has no table of word vectors")
 
@@ -279,11 +281,13 @@ class PreTrainedModel(GenerationMixin):
 
 
 def _input(name: str, value: Any) -> Tensor:
+    if name == "encoder_outputs" and isinstance(value, (dict, tuple, list)):
+        value = value["last_hidden_state"] if isinstance(value, dict) else value[0]
     try:
         t = as_tensor(value)
     except (TypeError, ValueError) as error:
         raise type(error)(f"[forward] {name}: {error}") from None
-    wide = name in ("pixel_values", "inputs_embeds") and t.dtype.is_floating_point
+    wide = name in ("pixel_values", "inputs_embeds", "decoder_inputs_embeds", "encoder_outputs") and t.dtype.is_floating_point
     return t._to(dtype.float32) if wide else t
 
 

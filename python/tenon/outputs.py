@@ -61,6 +61,15 @@ class MoeCausalLMOutputWithPast(ModelOutput):
     fields = ("loss", "aux_loss", "logits", "past_key_values", "hidden_states", "attentions", "router_logits")
 
 
+class Seq2SeqModelOutput(ModelOutput):
+    fields = ("last_hidden_state", "past_key_values", "decoder_hidden_states", "decoder_attentions", "cross_attentions",
+              "encoder_last_hidden_state", "encoder_hidden_states", "encoder_attentions")
+
+
+class Seq2SeqLMOutput(ModelOutput):
+    fields = ("loss", "logits", *Seq2SeqModelOutput.fields[1:])
+
+
 class ImageClassifierOutput(ModelOutput):
     fields = ("loss", "logits", "hidden_states", "attentions")
 
@@ -78,8 +87,11 @@ class CLIPVisionModelOutput(ModelOutput):
 
 
 _BY_CLASS: dict[str, type[ModelOutput]] = {"CLIPModel": CLIPOutput, "CLIPTextModelWithProjection": CLIPTextModelOutput, "CLIPVisionModelWithProjection": CLIPVisionModelOutput,
-             "DistilBertModel": BaseModelOutput}
-_BY_HEAD: dict[str, type[ModelOutput]] = {"ForSequenceClassification": SequenceClassifierOutput, "ForMaskedLM": MaskedLMOutput, "ForImageClassification": ImageClassifierOutput}
+             "DistilBertModel": BaseModelOutput, "MarianMTModel": Seq2SeqLMOutput,
+             **dict.fromkeys(("MarianModel", "M2M100Model", "T5Model", "MT5Model"), Seq2SeqModelOutput),
+             **dict.fromkeys(("T5EncoderModel", "MT5EncoderModel"), BaseModelOutput)}
+_BY_HEAD: dict[str, type[ModelOutput]] = {"ForSequenceClassification": SequenceClassifierOutput, "ForMaskedLM": MaskedLMOutput, "ForImageClassification": ImageClassifierOutput,
+                                            "ForConditionalGeneration": Seq2SeqLMOutput}
 
 
 _MIXTURES = ("Mixtral", "Olmoe", "Qwen2Moe", "Qwen3Moe", "Deepseek")
