@@ -137,8 +137,8 @@ def test_models_and_tokenizers_as_objects(checkpoints, tokenizer):
 
 
 def test_wrong_arguments(checkpoints):
-    with pytest.raises(KeyError, match="unknown task 'translation'.*text-classification"):
-        pipeline("translation", model=checkpoints["bert"])
+    with pytest.raises(KeyError, match="unknown task 'depth-estimation'.*text-classification"):
+        pipeline("depth-estimation", model=checkpoints["bert"])
     with pytest.raises(TypeError, match="colour"):
         pipeline("text-classification", model=checkpoints["classifier"], colour=1)
     p = pipeline("text-classification", model=checkpoints["classifier"])

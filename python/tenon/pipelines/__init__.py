@@ -49,7 +49,8 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
     """A Pipeline for a task from a checkpoint folder, a cached hub name, or a model object with its tokenizer or image processor.
 
     Tasks: text-classification (sentiment-analysis), feature-extraction, fill-mask, image-classification, image-feature-extraction,
-    zero-shot-image-classification, text-generation, translation (translation_en_to_de), summarization, text2text-generation. device: -1 or "cpu". Other arguments (top_k, batch_size, ...) are defaults of each call.
+    zero-shot-image-classification, text-generation, translation (translation_en_to_de), summarization, text2text-generation.
+    device: -1 or "cpu". Other arguments (top_k, batch_size, ...) are defaults of each call.
     Errors: KeyError for an unknown task; FileNotFoundError; TypeError for unknown arguments.
     """
     from .. import auto
