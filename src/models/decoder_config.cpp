@@ -63,8 +63,10 @@ void read_gpt2(DecoderConfig& d, const Json& c) {
   d.tie_word_embeddings = c.value("tie_word_embeddings", true);
   d.gqa.qkv_bias = d.gqa.output_bias = d.gqa.fused_in_out = true;
   d.gqa.rotary = false;
-  for (const char* key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"})
-    check(!c.value(key, false), ErrorCode::Format, "config.json", "\"", key, "\" is not supported");
+  d.scale_by_layer = c.value("scale_attn_by_inverse_layer_idx", false);
+  const double head = static_cast<double>(d.hidden_size / d.gqa.heads);
+  d.gqa.scale = c.value("scale_attn_weights", true) ? static_cast<float>(1 / std::sqrt(std::max(head, 1.0))) : 1.0f;
+  check(!c.value("add_cross_attention", false), ErrorCode::Format, "config.json", "\"add_cross_attention\" is not supported");
 }
 
 /// Which layers see a window: layer_types (5), or the rule of each family (4).

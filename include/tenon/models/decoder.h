@@ -24,6 +24,7 @@ class DecoderLayer {
     } else {
       nn::GqaConfig g = c.gqa;
       g.window = c.windows[static_cast<size_t>(index)];
+      if (c.scale_by_layer) g.scale /= static_cast<float>(index + 1);
       grouped_.emplace(g);
     }
     if (c.sparse[static_cast<size_t>(index)]) {

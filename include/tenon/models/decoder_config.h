@@ -50,6 +50,7 @@ struct DecoderConfig {
   bool layer_norm = false, learned_positions = false, gated_mlp = true, mlp_bias = false, in_out = false, latent = false;
   bool tie_word_embeddings = false;
   bool balanced = false;  // the family adds a load-balancing loss
+  bool scale_by_layer = false;  // GPT-2: scores of layer i are divided by i + 1 as well
   nn::GqaConfig gqa;
   nn::MlaConfig mla;
   nn::RopeConfig rope;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tenon/nn/mlp.h"
+#include "tenon/ops/elementwise.h"
 #include "tenon/ops/embedding.h"
 #include "tenon/ops/experts.h"
 #include "tenon/ops/router.h"
@@ -21,7 +22,9 @@ class Router {
 
   /// Shapes: x (N,C) f32|bf16 -> Routing of N tokens.
   ops::Routing forward(Context& ctx, const Tensor& x) const {
-    return ops::route(ctx, gate.forward(ctx, ops::cast(ctx, x, DType::F32)), has_correction_bias_ ? correction_bias : Tensor(), options);
+    Tensor seen = ops::cast(ctx, x, DType::F32);
+    if (jitter > 0 && ctx.recorder()) seen = ops::mul(ctx, seen, noise(ctx, seen.shape()));
+    return ops::route(ctx, gate.forward(ctx, seen), has_correction_bias_ ? correction_bias : Tensor(), options);
   }
   void visit(const std::string& prefix, Visitor& v) {
     v.linear(prefix, gate);
@@ -32,8 +35,15 @@ class Router {
   Linear gate;  // (E,C)
   ops::RouterOptions options;
   Tensor correction_bias;  // (E) float32: takes part in the choice, not in the weights (DeepSeek-V3)
+  float jitter = 0;        // while gradients are recorded, each element it sees is multiplied by a number in [1 - jitter, 1 + jitter]
 
  private:
+  Tensor noise(Context& ctx, const Shape& shape) const {
+    Tensor t = ctx.empty(shape, DType::F32);
+    for (float& v : std::span(t.data<float>(), static_cast<size_t>(t.numel()))) v = 1 + jitter * (2 * ctx.random().uniform() - 1);
+    return t;
+  }
+
   bool has_correction_bias_ = false;
 };
 
@@ -112,12 +122,14 @@ struct MoeConfig {
   int64_t shared_intermediate_size = 0;  // one MLP that every token passes; 0 = none
   bool shared_gate = false;              // weighed by sigmoid of a linear of the token (Qwen2-MoE)
   bool correction_bias = false;          // DeepSeek-V3
+  float jitter = 0;                      // of the router's input, in training (Switch)
 
   /// Errors: Error(Format), Error(Limit).
   void validate() const {
     check(hidden_size > 0 && intermediate_size > 0 && num_experts > 0, ErrorCode::Format, "moe",
           "expected positive sizes, got hidden_size ", hidden_size, ", intermediate_size ", intermediate_size, ", num_experts ", num_experts);
     ops::detail::check_router(router, num_experts);
+    check(jitter >= 0 && jitter < 1, ErrorCode::Limit, "moe", "jitter: expected 0 to 1, got ", jitter);
   }
 };
 
@@ -138,6 +150,7 @@ class MoeLayer {
         has_shared_(c.shared_intermediate_size > 0),
         has_gate_(c.shared_gate) {
     c.validate();
+    router.jitter = c.jitter;
     if (has_shared_) shared = Mlp(c.hidden_size, c.shared_intermediate_size, c.act, true, false);
     if (has_gate_) shared_gate = Linear(Linear(c.hidden_size, 1, false).keep_precise());
   }
