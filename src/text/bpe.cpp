@@ -141,6 +141,15 @@ void Bpe::fill_bytes() {
       append(c, kByteAlphabet.to_char[b]);
       alphabet_ids_[place][b] = char_id(c, (place & 1) != 0, (place & 2) != 0);
     }
+  const auto& ids = alphabet_ids_[0];
+  if (!prefix_.empty() || !suffix_.empty()) return;
+  byte_pairs_.resize(size_t{1} << 16, {kNoRank, -1});
+  for (size_t a = 0; a < 256; ++a)
+    for (size_t b = 0; b < 256; ++b)
+      if (ids[a] >= 0 && ids[b] >= 0) {
+        const Merge& merge = find_merge(ids[a], ids[b]);
+        byte_pairs_[a << 8 | b] = {merge.rank, merge.id};
+      }
 }
 
 void Bpe::add_merge(const std::pair<std::string_view, std::string_view>& merge, uint32_t rank) {
@@ -226,8 +235,9 @@ bool Bpe::split_bytes(std::string_view word, std::vector<Symbol>& symbols) const
   return (all | symbols[last].id | symbols[0].id) >= 0;
 }
 
-// The lowest rank is sought among all neighbours each time.
-void Bpe::merge_short(BpeMemory& memory) const {
+// The lowest rank is sought among all neighbours each time. first_merge(i) is what find_merge() gives for the first two symbols at i.
+template <class First>
+void Bpe::merge_short(BpeMemory& memory, First&& first_merge) const {
   std::vector<Symbol>& symbols = memory.symbols;
   std::array<uint32_t, kShort> ranks;
   std::array<int32_t, kShort> ids;
@@ -238,7 +248,11 @@ void Bpe::merge_short(BpeMemory& memory) const {
     ids[i] = merge.id;
     ++memory.lookups;
   };
-  for (size_t i = 0; i + 1 < n; ++i) look_up(i);
+  for (size_t i = 0; i + 1 < n; ++i) {
+    const Result result = first_merge(i);
+    ranks[i] = result.rank;
+    ids[i] = result.id;
+  }
   while (n > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; ++i)
@@ -305,11 +319,17 @@ void Bpe::merge_long(BpeMemory& memory) const {
 std::unique_ptr<Model::Memory> Bpe::make_memory() const { return std::make_unique<BpeMemory>(); }
 
 // From the symbols of a word to its tokens.
-void Bpe::merge(std::string_view word, BpeMemory& memory, std::vector<ModelToken>& out) const {
-  if (memory.symbols.size() <= kShort)
-    merge_short(memory);
-  else
+void Bpe::merge(std::string_view word, bool is_bytes, BpeMemory& memory, std::vector<ModelToken>& out) const {
+  const auto byte = [&](size_t i) { return size_t{static_cast<unsigned char>(word[i])}; };
+  if (memory.symbols.size() > kShort)
     merge_long(memory);
+  else if (is_bytes && !byte_pairs_.empty())
+    merge_short(memory, [&](size_t i) { return byte_pairs_[byte(i) << 8 | byte(i + 1)]; });
+  else
+    merge_short(memory, [&](size_t i) {
+      const Merge& merge = find_merge(memory.symbols[i].id, memory.symbols[i + 1].id);
+      return Result{merge.rank, merge.id};
+    });
   uint32_t at = 0;
   const auto size = static_cast<uint32_t>(word.size());
   for (const Symbol& s : memory.symbols) {
@@ -337,7 +357,7 @@ void Bpe::tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* 
     out.push_back({id, 0, static_cast<uint32_t>(word.size())});
   } else {
     split_chars(word, m.symbols);
-    merge(word, m, out);
+    merge(word, false, m, out);
   }
   if (entry) BpeMemory::remember(*entry, word, std::span(out).subspan(first));
 }
@@ -349,7 +369,7 @@ void Bpe::tokenize_alphabet(std::string_view word, std::vector<ModelToken>& out,
   for (size_t i = 0; i < word.size(); ++i) places.insert(places.end(), kByteAlphabet.to_char[static_cast<unsigned char>(word[i])] < 0x80 ? size_t{1} : size_t{2}, static_cast<uint32_t>(i));
   places.push_back(static_cast<uint32_t>(word.size()));
   split_chars(memory.alphabet, memory.symbols);
-  merge(memory.alphabet, memory, out);
+  merge(memory.alphabet, false, memory, out);
   for (size_t i = first; i < out.size(); ++i) out[i] = {out[i].id, places[out[i].begin], places[out[i].end]};
 }
 
@@ -370,7 +390,7 @@ void Bpe::tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Me
   if (id >= 0)
     out.push_back({id, 0, static_cast<uint32_t>(word.size())});
   else if (has_all)
-    merge(word, m, out);
+    merge(word, true, m, out);
   else
     tokenize_alphabet(word, out, m);
   if (entry) BpeMemory::remember(*entry, word, std::span(out).subspan(first));

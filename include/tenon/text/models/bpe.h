@@ -51,8 +51,9 @@ class Bpe : public Model {
   void split_chars(std::string_view word, std::vector<Symbol>& symbols) const;
   bool split_bytes(std::string_view word, std::vector<Symbol>& symbols) const;
   void tokenize_alphabet(std::string_view word, std::vector<ModelToken>& out, BpeMemory& memory) const;
-  void merge(std::string_view word, BpeMemory& memory, std::vector<ModelToken>& out) const;
-  void merge_short(BpeMemory& memory) const;
+  void merge(std::string_view word, bool is_bytes, BpeMemory& memory, std::vector<ModelToken>& out) const;
+  template <class First>
+  void merge_short(BpeMemory& memory, First&& first_merge) const;
   void merge_long(BpeMemory& memory) const;
 
   std::string unk_, prefix_, suffix_;
@@ -67,6 +68,12 @@ class Bpe : public Model {
   std::vector<int32_t> small_ids_;  // ids of the characters below U+0800 where no affix applies, or -1
   // Ids of the characters of the byte alphabet, or -1: inside a word, its first, its last, its only one.
   std::array<std::array<int32_t, 256>, 4> alphabet_ids_;
+  // Merges of two bytes inside a word, where every word starts: without a look at the large table.
+  struct Result {
+    uint32_t rank;
+    int32_t id;
+  };
+  std::vector<Result> byte_pairs_;  // empty if there are affixes
 };
 
 }  // namespace tenon::text
