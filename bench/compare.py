@@ -11,7 +11,7 @@ a drift of the machine hits all alike. Nothing else should run meanwhile.
 encoder   bert:1x16 bert:1x128 bert:8x128 bert:mixed vit:1 vit:8, each with :f32 :bf16 :int8
           (mixed: the token lengths of 32 real news sentences, 8 to 55; a peer pads them to the longest)
 decoder   dense1b moe16, each :prefill (512 tokens) :decode (a token after 64), in :bf16 :int8
-moe       one layer of width 2048 with experts of 4096, 512 tokens: experts x active, in :f32 :bf16 :int8
+moe       one layer, 512 tokens, experts x active: wide (2048, experts of 4096) and narrow (1024, experts of 1024), in :f32 :bf16 :int8
 tokenize  wordpiece bpe deepseek unigram, each :en :zh, with :1 or :2 threads: a megabyte of lines into lists of ids, so that the figures are
           milliseconds for a megabyte; DIR holds folders of tokenizers (bench/texts.py names them), FILE replaces the English text
 cold      minilm: a fresh process that imports, loads all-MiniLM-L6-v2, tokenizes and runs its first forward pass

@@ -5,12 +5,12 @@ import numpy as np
 
 CASES = {
     "decoder": [f"{m}:{w}:{p}" for m in ("dense1b", "moe16") for w in ("prefill", "decode") for p in ("bf16", "int8")],
-    "moe": [f"{experts}x{active}:{p}" for p in ("f32", "bf16", "int8") for experts, active in ((16, 2), (16, 4), (16, 8), (8, 2), (64, 2), (256, 2))
-            if experts <= (16 if p == "f32" else 64 if p == "bf16" else 256)],
+    "moe": [f"wide:16x2:{p}" for p in ("f32", "bf16", "int8")] + [f"wide:16x{k}:bf16" for k in (3, 4, 6, 8)]
+    + [f"narrow:{e}x2:bf16" for e in (8, 16, 64, 256)],
 }
 PROMPT, PAST, STEPS = 512, 64, 16
-HIDDEN, INNER, TOKENS = 2048, 4096, 512
-TORCH_EXPERTS = 16  # PyTorch beside Tenon up to these
+LAYERS = {"wide": (2048, 4096), "narrow": (1024, 1024)}  # width, width of an expert: 256 wide ones need 26 GB in float32
+TOKENS = 512
 
 
 def prepare(task, runner, case, models, threads, unable):
@@ -54,17 +54,18 @@ def decoder(runner, case, models, threads, unable):
 
 
 def moe(runner, case, models, threads, unable):
-    size, precision = case.split(":")
+    kind, size, precision = case.split(":")
+    hidden, inner = LAYERS[kind]
     experts, active = map(int, size.split("x"))
-    x = np.random.RandomState(0).randn(1, TOKENS, HIDDEN).astype(np.float32)
+    x = np.random.RandomState(0).randn(1, TOKENS, hidden).astype(np.float32)
     if runner == "torch":
         import torch
         from transformers import MixtralConfig
         from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
-        if precision == "int8" or experts > TORCH_EXPERTS:
+        if precision == "int8":
             raise unable
         torch.set_num_threads(threads)
-        config = MixtralConfig(hidden_size=HIDDEN, intermediate_size=INNER, num_local_experts=experts, num_experts_per_tok=active)
+        config = MixtralConfig(hidden_size=hidden, intermediate_size=inner, num_local_experts=experts, num_experts_per_tok=active)
         config._experts_implementation = "eager"
         layer = MixtralSparseMoeBlock(config).eval()
         for p in layer.parameters():
@@ -78,7 +79,7 @@ def moe(runner, case, models, threads, unable):
         return run
     import tenon
     tenon.set_num_threads(threads)
-    layer = tenon.MixtureOfExperts(HIDDEN, INNER, experts, active, dtype=dict(f32="float32", bf16="bfloat16", int8="int8")[precision])
+    layer = tenon.MixtureOfExperts(hidden, inner, experts, active, dtype=dict(f32="float32", bf16="bfloat16", int8="int8")[precision])
     given = tenon.as_tensor(x)
     given = given if precision == "f32" else given.to(tenon.bfloat16)
     return lambda: (layer(given), None)[1]
