@@ -66,7 +66,8 @@ class GenerationConfig:
     def from_model_config(cls, model_config: Any) -> "GenerationConfig":
         """The options in a configuration of the model, as checkpoints without generation_config.json have them."""
         values = model_config if isinstance(model_config, dict) else model_config.to_dict()
-        values = values.get("text_config") if isinstance(values.get("text_config"), dict) else values
+        text = values.get("text_config")
+        values = text if isinstance(text, dict) else values
         skipped = ("output_attentions", "output_hidden_states", "use_cache")
         known = [name for name in option_names() if name not in skipped]
         return cls(**{name: values[name] for name in known if values.get(name) is not None})
@@ -126,7 +127,7 @@ class LogitsProcessor:
         raise NotImplementedError(f"[{type(self).__name__}] __call__ is for subclasses")
 
 
-class LogitsProcessorList(list):
+class LogitsProcessorList(list[Any]):
     """Processors that apply one after another."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
@@ -143,7 +144,7 @@ class StoppingCriteria:
         raise NotImplementedError(f"[{type(self).__name__}] __call__ is for subclasses")
 
 
-class StoppingCriteriaList(list):
+class StoppingCriteriaList(list[Any]):
     """Criteria of which any one ends a row."""
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
