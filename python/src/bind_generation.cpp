@@ -5,8 +5,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "bindings.h"
-#include "tenon/tasks/generation/generate.h"
+#include "generation.h"
 
 namespace tenon::python {
 namespace {
@@ -49,15 +48,17 @@ class Interrupts {
   std::chrono::steady_clock::time_point last_{};
 };
 
+template <class Value>
+void read(const py::dict& hooks, const char* name, Value& to) {
+  if (hooks.contains(name) && !hooks[name].is_none()) to = hooks[name].cast<Value>();
+}
+
+}  // namespace
+
 GenerationConfig config_of(const py::handle& options) {
   GenerationConfig config;
   config.update(to_json(options));
   return config;
-}
-
-template <class Value>
-void read(const py::dict& hooks, const char* name, Value& to) {
-  if (hooks.contains(name) && !hooks[name].is_none()) to = hooks[name].cast<Value>();
 }
 
 GenerateHooks hooks_of(const py::dict& given) {
@@ -87,6 +88,8 @@ GenerateHooks hooks_of(const py::dict& given) {
   hooks.poll = Interrupts();
   return hooks;
 }
+
+namespace {
 
 py::dict generate_with(const models::Model& model, const py::dict& given, const py::object& options, const py::dict& given_hooks) {
   models::Inputs inputs;

@@ -19,6 +19,7 @@ void bind_text(py::module_& m);
 void bind_vision(py::module_& m);
 void bind_models(py::module_& m);
 void bind_generation(py::module_& m);
+void bind_engine(py::module_& m);
 void bind_moe(py::module_& m);
 
 /// JSON as dict, list, str, int, float, bool and None, and back. Keys that are no strings are written as str() of them.

@@ -38,6 +38,7 @@ _NAMES = {
     "streamers": "AsyncTextIteratorStreamer BaseStreamer DecodeStream TextIteratorStreamer TextStreamer",
     "image_processing": "AutoFeatureExtractor AutoImageProcessor BaseImageProcessor load_image",
     "processing": "AutoProcessor CLIPProcessor",
+    "engine": "Engine EngineOutput",
     "pipelines": "Pipeline pipeline TextClassificationPipeline FeatureExtractionPipeline FillMaskPipeline ImageClassificationPipeline "
                  "ImageFeatureExtractionPipeline ZeroShotImageClassificationPipeline TextGenerationPipeline Text2TextGenerationPipeline "
                  "SummarizationPipeline TranslationPipeline",

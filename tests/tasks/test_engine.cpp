@@ -171,7 +171,7 @@ TEST_CASE("NaN, rules that forbid everything and callbacks that throw end one re
   Ledger ledger;
   const Ids prompt = {1, 2, 3};
   const int64_t good = engine.submit(ledger.request(prompt, new_tokens(20)));
-  const int64_t poisoned = engine.submit(ledger.request({1, 90, 2}, new_tokens(20)));
+  const int64_t poisoned = engine.submit(ledger.request({1, 2, 90}, new_tokens(20)));
   GenerationConfig none = new_tokens(20);
   for (int64_t i = 0; i < 96; ++i) none.suppress_tokens.push_back(i);
   const int64_t forbidden = engine.submit(ledger.request(prompt, none));
