@@ -150,6 +150,24 @@ int to_lower(char32_t c, char32_t out[2]) {
   return 1;
 }
 
+std::string to_lower(std::string_view text) {
+  constexpr char32_t kSigma = 0x3A3, kFinalSigma = 0x3C2;
+  const auto is_letter = [](char32_t c) { return (char_flags(c) & kLetter) != 0; };
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const char32_t c = decode(text.data() + i);
+    const size_t end = i + char_length(text[i]);
+    char32_t low[2];
+    const int n = to_lower(c, low);
+    if (c == kSigma && i > 0 && is_letter(last_char(text.substr(0, i))) && (end == text.size() || !is_letter(decode(text.data() + end))))
+      low[0] = kFinalSigma;
+    for (int k = 0; k < n; ++k) append(out, low[k]);
+    i = end;
+  }
+  return out;
+}
+
 int combining_class(char32_t c) {
   if (c < 0x300 || !(char_flags(c) & kMark)) return 0;
   return utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class;

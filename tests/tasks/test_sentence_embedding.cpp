@@ -35,12 +35,14 @@ TEST_CASE("sentence embedding reads modules.json and its companions") {
                                  {"idx": 2, "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}])")
       .write("1_Pooling/config.json",
              R"({"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": false})")
-      .write("sentence_bert_config.json", R"({"max_seq_length": 16})");
+      .write("sentence_bert_config.json", R"({"max_seq_length": 16, "do_lower_case": true})");
   CHECK(task_of(folder.path()) == "sentence-embedding");
   const SentenceEmbedding embed(folder.path());
   CHECK(embed.config().pooling == std::vector<Pooling>{Pooling::Cls, Pooling::Max});
   CHECK(embed.config().normalize);
   CHECK(embed.config().max_length == 16);
+  CHECK(embed.config().lower_case);
+  CHECK(embed("SHARES Rose").values<float>() == embed("shares rose").values<float>());
   const Tensor e = embed("Shares rose");
   CHECK(e.shape() == Shape{64});
   double square = 0;

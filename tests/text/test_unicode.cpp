@@ -49,6 +49,13 @@ TEST_CASE("case and combining classes") {
   CHECK(combining_class('a') == 0);
 }
 
+TEST_CASE("lower case of a text") {
+  CHECK(to_lower("Hello, W\xC3\x96RLD 1") == "hello, w\xC3\xB6rld 1");
+  CHECK(to_lower("\xC4\xB0") == "i\xCC\x87");
+  // sigma inside a word, at its end, alone
+  CHECK(to_lower("\xCE\xA3\xCE\xA3 \xCE\xA3") == "\xCF\x83\xCF\x82 \xCF\x83");
+}
+
 TEST_CASE("normal forms") {
   CHECK(normal("\xC3\xA9", NormalForm::NFD) == "e\xCC\x81");
   CHECK(normal("e\xCC\x81", NormalForm::NFC) == "\xC3\xA9");

@@ -27,6 +27,7 @@ struct EmbeddingConfig {
   std::vector<Pooling> pooling = {Pooling::Mean};  // several are laid one behind the other
   bool normalize = false;                          // to unit length
   int64_t max_length = 0;                          // tokens; 0: what tokenizer and model take
+  bool lower_case = false;                         // texts, before the tokenizer sees them
 };
 
 }  // namespace tenon
@@ -75,8 +76,11 @@ inline EmbeddingConfig read_embedding_config(const std::string& folder) {
       check(name == "Transformer", ErrorCode::Format, path, "expected the modules Transformer, Pooling and Normalize, got \"", type, "\"");
     }
   }
-  if (const std::string sizes = io::join_path(folder, "sentence_bert_config.json"); io::is_file(sizes))
-    result.max_length = Json::parse_file(sizes).value("max_seq_length", 0);
+  if (const std::string sizes = io::join_path(folder, "sentence_bert_config.json"); io::is_file(sizes)) {
+    const Json options = Json::parse_file(sizes);
+    result.max_length = options.value("max_seq_length", 0);
+    result.lower_case = options.value("do_lower_case", false);
+  }
   return result;
 }
 

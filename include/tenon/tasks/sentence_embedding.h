@@ -9,6 +9,8 @@
 #include "tenon/tasks/results.h"
 #include "tenon/tasks/runner.h"
 #include "tenon/tasks/texts.h"
+#include "tenon/text/unicode.h"
+#include "tenon/text/utf8.h"
 
 namespace tenon {
 
@@ -51,7 +53,10 @@ class SentenceEmbedding {
   /// Source: sentence_transformers.models.Transformer, Pooling and Normalize.
   Tensor operator()(const std::vector<std::string>& texts) const {
     const text::EncodeOptions encode = tasks::truncating(tokenizer_, runner_.config(), config_.max_length);
-    const std::vector<text::TextInput> inputs = tasks::text_inputs(texts);
+    std::vector<std::string> lowered;
+    if (config_.lower_case)
+      for (const std::string& text : texts) lowered.push_back(text::to_lower(text::is_valid_utf8(text) ? text : text::repair_utf8(text)));
+    const std::vector<text::TextInput> inputs = tasks::text_inputs(config_.lower_case ? lowered : texts);
     Tensor all;
     tasks::in_text_batches(runner_, tokenizer_, inputs, encode, tasks::kMaxPositions,
                            [&](std::span<const size_t> places, const models::Inputs& batch) {

@@ -48,6 +48,9 @@ inline unsigned scan_kind(uint16_t flags) { return unsigned{flags} >> kCategoryS
 /// The lower-case form; one code point but for U+0130, which gives two. Returns how many were written to out.
 int to_lower(char32_t c, char32_t out[2]);
 
+/// A valid text in lower case; a sigma that ends a word becomes the final one, as Python's str.lower() has it.
+std::string to_lower(std::string_view text);
+
 /// Canonical combining class; 0 for starters.
 int combining_class(char32_t c);
 
