@@ -116,8 +116,7 @@ Bpe::Bpe(const Json& spec, const ModelData& data)
   mask_ = slots - 1;
   filter_.resize(slots * kFilterBits / 2 / 64);
   filter_mask_ = filter_.size() * 64 - 1;
-  merges_.reserve(data.merges.size());
-  for (size_t i = 0; i < data.merges.size(); ++i) add_merge(data.merges[i], static_cast<uint32_t>(i));
+  add_merges(data);
   if (byte_fallback_) {
     byte_ids_.resize(256);
     for (unsigned b = 0; b < 256; ++b) {
@@ -152,15 +151,35 @@ void Bpe::fill_bytes() {
       }
 }
 
-void Bpe::add_merge(const std::pair<std::string_view, std::string_view>& merge, uint32_t rank) {
+Bpe::MergeHashes Bpe::hash_merge(const std::pair<std::string_view, std::string_view>& merge) const {
   const auto& [left, right] = merge;
-  const int32_t a = vocab_.find(left), b = vocab_.find(right);
+  const uint64_t h = Vocab::hash(Vocab::kSeed, left);
+  return {h, Vocab::hash(Vocab::kSeed, right), Vocab::hash(h, right.substr(std::min(prefix_.size(), right.size())))};
+}
+
+// Nearly every look-up misses the caches, so what the next merges need is fetched ahead.
+void Bpe::add_merges(const ModelData& data) {
+  constexpr size_t kAhead = 16;
+  const size_t n = data.merges.size();
+  std::array<MergeHashes, kAhead> ahead;
+  merges_.reserve(n);
+  for (size_t i = 0; i < n + kAhead; ++i) {
+    if (i >= kAhead) add_merge(data.merges[i - kAhead], ahead[i % kAhead], static_cast<uint32_t>(i - kAhead));
+    if (i >= n) continue;
+    ahead[i % kAhead] = hash_merge(data.merges[i]);
+    for (const uint64_t h : {ahead[i % kAhead].left, ahead[i % kAhead].right, ahead[i % kAhead].both}) vocab_.prefetch(h);
+  }
+}
+
+void Bpe::add_merge(const std::pair<std::string_view, std::string_view>& merge, const MergeHashes& hashes, uint32_t rank) {
+  const auto& [left, right] = merge;
+  const int32_t a = vocab_.find(hashes.left, {}, left), b = vocab_.find(hashes.right, {}, right);
   check(a >= 0 && b >= 0, ErrorCode::Format, "bpe", "merge ", rank, ": expected tokens of the vocabulary, got '", left, "' + '", right,
         "'");
   check(right.size() >= prefix_.size(), ErrorCode::Format, "bpe", "merge ", rank, ": expected the prefix '", prefix_, "', got '", right,
         "'");
   const std::string_view tail = right.substr(prefix_.size());
-  const int32_t id = vocab_.find(Vocab::hash(Vocab::hash(Vocab::kSeed, left), tail), left, tail);
+  const int32_t id = vocab_.find(hashes.both, left, tail);
   check(id >= 0, ErrorCode::Format, "bpe", "merge ", rank, ": expected '", left, tail, "' in the vocabulary");
   merges_.emplace_back(a, b);
   const uint64_t pair = pair_of(a, b);

@@ -74,6 +74,51 @@ TEST_CASE("long words take near-linear time") {
 TEST_CASE("WordLevel") {
   const std::string model =
       R"({"pre_tokenizer": {"type": "WhitespaceSplit"}, "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"a": 0)";
+TEST_CASE("what a long word costs grows with its length, not with its square") {
+  ModelData data;
+  data.vocab = {{"a", 0}, {"b", 1}, {"ab", 2}, {"abab", 3}, {"ba", 4}};
+  data.merges = {{"a", "b"}, {"ab", "ab"}, {"b", "a"}};
+  const Bpe model(Json::parse("{}"), data);
+  const auto lookups = [&](size_t n) {
+    std::string word;
+    for (size_t i = 0; i < n; ++i) word += i % 7 == 3 ? "ba" : "ab";
+    const auto memory = model.make_memory();
+    std::vector<ModelToken> tokens, bytes;
+    model.tokenize(word, tokens, memory.get());
+    const uint64_t count = Bpe::lookups(*memory);
+    model.tokenize_bytes(word, bytes, memory.get());
+    CHECK(bytes.size() == tokens.size());
+    CHECK(tokens.back().end == word.size());
+    return static_cast<double>(count) / static_cast<double>(word.size());
+  };
+  const double few = lookups(1000), many = lookups(100000);
+  CHECK(many < 1.1 * few);
+  CHECK(many < 6);
+}
+
+TEST_CASE("words as bytes and in the byte alphabet have the same tokens") {
+  const std::string stage = R"({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false})";
+  const std::string model = R"("vocab": {"a": 0, "\u00c3": 1, "\u00a9": 2, "\u00c3\u00a9": 3, "?": 4, "\u0120": 5, "\u0120a": 6},
+      "merges": ["\u00c3 \u00a9", "\u0120 a"], "unk_token": "?")";
+  // the stage that is not the last writes the alphabet, where the model sees it
+  const Tokenizer bytes = bpe(model, stage);
+  const Tokenizer alphabet =
+      bpe(model, R"({"type": "Sequence", "pretokenizers": [)" + stage + R"(, {"type": "Digits"}]})");
+  for (const char* text : {"a a", "\xC3\xA9 a", "a\xC3\xA8", "\xC3\xA8", "zza\xE4\xBD\xA0", "\xC3\xA9\xC3\xA9"}) {
+    CAPTURE(text);
+    for (int i = 0; i < 2; ++i) CHECK(bytes.encode(text).ids == alphabet.encode(text).ids);
+    CHECK(bytes.encode(text).offsets == alphabet.encode(text).offsets);
+  }
+  CHECK(bytes.encode("\xC3\xA9 a").ids == Ids{3, 6});
+  CHECK(bytes.encode("\xC3\xA8").ids == Ids{1, 4});
+  EncodeOptions only;
+  only.ids_only = true;
+  const Encoding e = bytes.encode("a a", only);
+  CHECK(e.ids == Ids{0, 6});
+  CHECK(e.offsets.empty());
+  CHECK(e.char_to_token(0) == -1);
+}
+
   CHECK(Tokenizer::from_json(model + R"(, "?": 1}}})").encode("a b a").ids == Ids{0, 1, 0});
   CHECK(contains(error_of([&] { Tokenizer::from_json(model + "}}}").encode("a b"); }, ErrorCode::Format), "unk_token"));
 }

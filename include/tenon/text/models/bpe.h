@@ -45,7 +45,12 @@ class Bpe : public Model {
     for (size_t i = static_cast<size_t>(h >> 32) & mask_;; i = (i + 1) & mask_)
       if (table_[i].pair == pair || table_[i].pair == kNoPair) return table_[i];
   }
-  void add_merge(const std::pair<std::string_view, std::string_view>& merge, uint32_t rank);
+  struct MergeHashes {
+    uint64_t left, right, both;
+  };
+  MergeHashes hash_merge(const std::pair<std::string_view, std::string_view>& merge) const;
+  void add_merges(const ModelData& data);
+  void add_merge(const std::pair<std::string_view, std::string_view>& merge, const MergeHashes& hashes, uint32_t rank);
   void fill_bytes();
   int32_t char_id(std::string_view c, bool is_first, bool is_last) const;
   void split_chars(std::string_view word, std::vector<Symbol>& symbols) const;
