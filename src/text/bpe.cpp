@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <span>
 
+#include "tenon/core/random.h"
 #include "tenon/text/byte_level.h"
 #include "tenon/text/utf8.h"
 
@@ -37,6 +39,9 @@ uint64_t hash_word(std::string_view word) {
   return (h ^ (n == 8 ? load(p, 8) : n >= 4 ? load(p, 4) << 32 | load(p + n - 4, 4) : load(p, n))) * kFactor;
 }
 
+// What Bpe::seed() was last told, how often, and the streams handed out since: one for each thread's memory.
+std::atomic<uint64_t> dropout_seed{0}, dropout_round{1}, dropout_streams{0};
+
 }  // namespace
 
 const Bpe::Merge Bpe::kNoMerge;
@@ -48,6 +53,15 @@ struct Bpe::Symbol {
 
 // Merged words by their text: a direct-mapped table in which a newer word replaces an older one.
 struct Bpe::BpeMemory : Model::Memory {
+  // for dropout
+  Random random;
+  uint64_t round = 0;
+  void follow_seed() {
+    if (round == dropout_round) return;
+    round = dropout_round;
+    random = Random(dropout_seed, dropout_streams++);
+  }
+
   static constexpr size_t kWordBytes = 32, kWordTokens = 6, kSlotBits = 13;
   struct alignas(64) Entry {
     uint8_t length = 0, count = 0;
@@ -67,7 +81,7 @@ struct Bpe::BpeMemory : Model::Memory {
   std::vector<Entry> entries = std::vector<Entry>(size_t{1} << kSlotBits);
   std::vector<Symbol> symbols;
   std::vector<Links> links;
-  std::vector<Candidate> heap;
+  std::vector<Candidate> heap, passed;
   std::string alphabet;
   uint64_t lookups = 0;
 
@@ -108,7 +122,9 @@ Bpe::Bpe(const Json& spec, const ModelData& data)
       fuse_unk_(spec.value("fuse_unk", false)),
       byte_fallback_(spec.value("byte_fallback", false)),
       ignore_merges_(spec.value("ignore_merges", false)) {
-  // dropout is for training; here a text always has the same tokens
+  const double dropout = spec.value("dropout", 0.0);
+  check(dropout >= 0 && dropout <= 1, ErrorCode::Format, "bpe", "dropout: expected 0 to 1, got ", dropout);
+  dropout_ = static_cast<float>(dropout);
   unk_id_ = has_unk_ ? vocab_.find(unk_) : -1;
   size_t slots = 16;
   while (slots < 2 * data.merges.size()) slots *= 2;
@@ -313,10 +329,25 @@ void Bpe::merge_long(BpeMemory& memory) const {
     heap.push_back({m.rank, left, m.id});
     std::push_heap(heap.begin(), heap.end());
   };
+  std::vector<BpeMemory::Candidate>& passed = memory.passed;
+  passed.clear();
+  if (dropout_ > 0) memory.follow_seed();
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end());
     const BpeMemory::Candidate top = heap.back();
     heap.pop_back();
+    if (dropout_ > 0) {
+      if (memory.random.uniform() < dropout_) {
+        passed.push_back(top);
+        continue;
+      }
+      // those passed over have another chance with each that is not
+      for (const BpeMemory::Candidate& candidate : passed) {
+        heap.push_back(candidate);
+        std::push_heap(heap.begin(), heap.end());
+      }
+      passed.clear();
+    }
     const auto at = static_cast<size_t>(top.position);
     Symbol& left = symbols[at];
     if (left.length == 0 || links[at].next < 0) continue;
@@ -335,12 +366,18 @@ void Bpe::merge_long(BpeMemory& memory) const {
   }
 }
 
+void Bpe::seed(uint64_t seed) {
+  dropout_seed = seed;
+  ++dropout_round;
+  dropout_streams = 0;
+}
+
 std::unique_ptr<Model::Memory> Bpe::make_memory() const { return std::make_unique<BpeMemory>(); }
 
 // From the symbols of a word to its tokens.
 void Bpe::merge(std::string_view word, bool is_bytes, BpeMemory& memory, std::vector<ModelToken>& out) const {
   const auto byte = [&](size_t i) { return size_t{static_cast<unsigned char>(word[i])}; };
-  if (memory.symbols.size() > kShort)
+  if (memory.symbols.size() > kShort || dropout_ > 0)
     merge_long(memory);
   else if (is_bytes && !byte_pairs_.empty())
     merge_short(memory, [&](size_t i) { return byte_pairs_[byte(i) << 8 | byte(i + 1)]; });
@@ -368,7 +405,7 @@ void Bpe::tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* 
   std::unique_ptr<Memory> own;
   if (!memory) memory = (own = make_memory()).get();
   auto& m = static_cast<BpeMemory&>(*memory);
-  BpeMemory::Entry* entry = word.size() <= BpeMemory::kWordBytes ? &m.slot(word) : nullptr;
+  BpeMemory::Entry* entry = word.size() <= BpeMemory::kWordBytes && dropout_ == 0 ? &m.slot(word) : nullptr;
   if (entry && BpeMemory::recall(*entry, word, out)) return;
   const size_t first = out.size();
   const int32_t id = ignore_merges_ ? vocab_.find(word) : -1;
@@ -396,7 +433,7 @@ void Bpe::tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Me
   std::unique_ptr<Memory> own;
   if (!memory) memory = (own = make_memory()).get();
   auto& m = static_cast<BpeMemory&>(*memory);
-  BpeMemory::Entry* entry = word.size() <= BpeMemory::kWordBytes ? &m.slot(word) : nullptr;
+  BpeMemory::Entry* entry = word.size() <= BpeMemory::kWordBytes && dropout_ == 0 ? &m.slot(word) : nullptr;
   if (entry && BpeMemory::recall(*entry, word, out)) return;
   const size_t first = out.size();
   int32_t id = -1;

@@ -1,5 +1,8 @@
 // BPE and WordLevel: merging, affixes, unknown characters, bytes.
 #include "tenon/text/models/bpe.h"
+
+#include <algorithm>
+
 #include "tiny.h"
 
 using namespace tenon;
@@ -121,4 +124,31 @@ TEST_CASE("words as bytes and in the byte alphabet have the same tokens") {
 
   CHECK(Tokenizer::from_json(model + R"(, "?": 1}}})").encode("a b a").ids == Ids{0, 1, 0});
   CHECK(contains(error_of([&] { Tokenizer::from_json(model + "}}}").encode("a b"); }, ErrorCode::Format), "unk_token"));
+}
+
+TEST_CASE("bpe: dropout") {
+  const auto tokenizer = [](const std::string& dropout) {
+    return Tokenizer::from_json(R"({"model": {"type": "BPE", "dropout": )" + dropout +
+                                R"(, "vocab": {"a": 0, "b": 1, "ab": 2, "abab": 3}, "merges": ["a b", "ab ab"]}})");
+  };
+  CHECK(tokenizer("null").encode("abab").ids == Ids{3});
+  CHECK(tokenizer("0.0").encode("abab").ids == Ids{3});
+  CHECK(tokenizer("1.0").encode("abab").ids == Ids{0, 1, 0, 1});
+  CHECK(contains(error_of([&] { tokenizer("1.5"); }, ErrorCode::Format), "dropout"));
+
+  const Tokenizer half = tokenizer("0.5");
+  const auto draw = [&] {
+    std::vector<Ids> out;
+    for (int i = 0; i < 200; ++i) out.push_back(half.encode("abab").ids);
+    return out;
+  };
+  Bpe::seed(1);
+  const std::vector<Ids> first = draw();
+  for (const Ids& ids : {Ids{3}, Ids{2, 2}, Ids{2, 0, 1}, Ids{0, 1, 2}, Ids{0, 1, 0, 1}})
+    CHECK(std::find(first.begin(), first.end(), ids) != first.end());
+  Bpe::seed(1);
+  CHECK(draw() == first);
+  Bpe::seed(2);
+  CHECK(draw() != first);
+  CHECK(half.encode(std::string(200000, 'a')).size() == 200000);
 }

@@ -18,6 +18,8 @@ class Bpe : public Model {
   void tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const override;
   std::unique_ptr<Memory> make_memory() const override;
   std::vector<std::pair<int32_t, int32_t>> merges() const override { return merges_; }
+  /// Where the random numbers of dropout start, for all tokenizers and threads from their next word on.
+  static void seed(uint64_t seed);
   /// Merges looked up since the memory was made: what the time of a long word goes by.
   static uint64_t lookups(const Memory& memory);
 
@@ -63,6 +65,7 @@ class Bpe : public Model {
 
   std::string unk_, prefix_, suffix_;
   bool has_unk_, fuse_unk_, byte_fallback_, ignore_merges_;
+  float dropout_ = 0;  // the share of merges that are passed over, for training
   int32_t unk_id_ = -1;
   std::vector<Merge> table_;
   size_t mask_ = 0;
