@@ -97,7 +97,9 @@ void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int6
 }
 
 /// With p = softmax(scores) and o = p v: dv = p^T do, dscore = p * (do v^T - do . o), dq = scale * dscore k, dk = scale * dscore^T q.
-void attention_backward_row(const AttentionCall& c, const AttentionGrad& g, const Head& head, int64_t h, int64_t t, float* p) {
+/// d_distance: that of the head, or nullptr.
+void attention_backward_row(const AttentionCall& c, const AttentionGrad& g, const Head& head, int64_t h, int64_t t, float* d_distance,
+                            float* p) {
   const float lse = c.lse[h * c.Nq + head.q_row + t];
   if (lse == -kInfinity) return;
   const int64_t q_at = (head.q_row + t) * c.ld_q + head.q_column, out_at = (head.q_row + t) * c.ld_out + head.out_column;
@@ -113,7 +115,8 @@ void attention_backward_row(const AttentionCall& c, const AttentionGrad& g, cons
     const float prob = std::exp(p[s] - lse);
     double dp = 0;
     for (int64_t d = 0; d < c.Dv; ++d) dp += static_cast<double>(d_out[d]) * v[d];
-    const float dscore = prob * static_cast<float>(dp - delta) * c.scale;
+    const float unscaled = prob * static_cast<float>(dp - delta), dscore = unscaled * c.scale;
+    if (d_distance) d_distance[s - (t + head.S - head.T) + c.distance_zero] += unscaled;
     for (int64_t d = 0; d < c.Dv; ++d) g.dv[v_at + d] += prob * d_out[d];
     for (int64_t d = 0; d < c.D; ++d) {
       g.dk[k_at + d] += dscore * q[d];
@@ -126,7 +129,8 @@ void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t 
   const int64_t group = c.H / c.Hkv;
   for (int64_t h = hkv * group; h < (hkv + 1) * group; ++h) {
     const Head head(c, b, h);
-    for (int64_t t = 0; t < head.T; ++t) attention_backward_row(c, g, head, h, t, static_cast<float*>(scratch));
+    float* d_distance = g.d_distance ? g.d_distance + (b * c.H + h) * c.ld_distance : nullptr;
+    for (int64_t t = 0; t < head.T; ++t) attention_backward_row(c, g, head, h, t, d_distance, static_cast<float*>(scratch));
   }
 }
 

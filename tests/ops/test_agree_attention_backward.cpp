@@ -1,4 +1,4 @@
-// Gradients of attention of every kernel table against ref: head widths, lengths, masks, grouped heads, strides.
+// Gradients of attention of every kernel table against ref: head widths, lengths, masks, grouped heads, strides, biases of distance.
 #include "agree.h"
 
 using namespace tenon;
@@ -11,10 +11,11 @@ struct Case {
   int64_t H = 2, Hkv = 2, D = 64;
   bool causal = false, bias = false;
   int64_t Dv = 0, window = 0;  // Dv 0: D
+  bool distance = false;
 };
 
 struct Gradients {
-  std::vector<float> dq, dk, dv;
+  std::vector<float> dq, dk, dv, d_distance;
 };
 
 /// Forward and backward of one table.
@@ -30,8 +31,15 @@ Gradients gradients(const Kernels& kernels, const Case& c) {
   for (size_t i = 0; i < bias.size(); i += 4) bias[i] = i % 8 ? -std::numeric_limits<float>::infinity() : -3.4028235e38f;
   call.q = q.data(), call.k = k.data(), call.v = v.data(), call.out = out.data(), call.lse = lse.data();
   call.q_start = c.q_start.data(), call.k_start = c.k_start.data(), call.key_bias = c.bias ? bias.data() : nullptr;
-  Gradients r{std::vector<float>(q.size()), std::vector<float>(k.size()), std::vector<float>(v.size())};
-  const AttentionGrad grad{d_out.data(), r.dq.data(), r.dk.data(), r.dv.data()};
+  Gradients r{std::vector<float>(q.size()), std::vector<float>(k.size()), std::vector<float>(v.size()), {}};
+  std::vector<float> table;
+  if (c.distance) {
+    call.distance_zero = Nk, call.ld_distance = Nk + Nq;
+    table = normal(static_cast<size_t>(c.H * call.ld_distance), 6);
+    call.distance_bias = table.data();
+    r.d_distance.resize(static_cast<size_t>(call.B) * table.size());
+  }
+  const AttentionGrad grad{d_out.data(), r.dq.data(), r.dk.data(), r.dv.data(), c.distance ? r.d_distance.data() : nullptr};
   for (int64_t b = 0; b < call.B; ++b) {
     const auto at = static_cast<size_t>(b);
     const int64_t T = c.q_start[at + 1] - c.q_start[at], S = c.k_start[at + 1] - c.k_start[at];
@@ -52,6 +60,7 @@ void compare(const Case& c) {
     CHECK(distance(got.dq, expected.dq) <= 5e-6 * (1 + largest(expected.dq)));
     CHECK(distance(got.dk, expected.dk) <= 5e-6 * (1 + largest(expected.dk)));
     CHECK(distance(got.dv, expected.dv) <= 5e-6 * (1 + largest(expected.dv)));
+    if (c.distance) CHECK(distance(got.d_distance, expected.d_distance) <= 5e-6 * (1 + largest(expected.d_distance)));
   });
 }
 
@@ -78,6 +87,13 @@ TEST_CASE("attention gradients agree with a window, and where values are narrowe
   for (int64_t window : {1, 6, 64, 200})
     for (int64_t n : {40, 130, 600}) compare({{0, n}, {0, n + 3}, 2, 1, 16, true, false, 0, window});
   for (auto [D, Dv] : std::vector<std::pair<int64_t, int64_t>>{{12, 8}, {24, 16}, {16, 40}}) compare({{0, 33}, {0, 33}, 4, 2, D, true, false, Dv});
+}
+
+TEST_CASE("attention gradients agree with biases of distance") {
+  for (auto [T, S] : std::vector<std::pair<int64_t, int64_t>>{{1, 70}, {20, 7}, {33, 33}, {60, 1030}})
+    for (bool causal : {false, true})
+      compare({.q_start = {0, T, T + 2}, .k_start = {0, S, S + 5}, .H = 4, .D = 16, .causal = causal, .bias = S > 8, .distance = true});
+  compare({.q_start = {0, 70}, .k_start = {0, 130}, .Hkv = 1, .D = 8, .causal = true, .window = 9, .distance = true});
 }
 
 TEST_CASE("attention gradients agree for packed sequences, also empty ones") {

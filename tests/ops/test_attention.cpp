@@ -199,6 +199,20 @@ TEST_CASE("attention gradients") {
   }
 }
 
+TEST_CASE("attention gradients with biases of distance") {
+  for (const Case& c : {Case{"both ways", 2, 2, 4, {0, 3, 4, 6}, {0, 3, 4, 6}, false, false, 1}, Case{"causal", 4, 2, 3, {0, 2, 5}, {0, 4, 7}, true, true},
+                        Case{"empty sequences", 2, 2, 4, {0, 0, 2, 4}, {0, 2, 2, 4}}}) {
+    CAPTURE(c.name);
+    const std::vector<float> bias = c.key_bias();
+    const auto run = [&](Context& ctx, const Tensors& in) {
+      ops::AttentionOptions o = c.options(bias);
+      o.distance_bias = in[3], o.distance_zero = 4;
+      return ops::attention(ctx, in[0], in[1], in[2], o);
+    };
+    test::check_gradients(run, {c.q(), c.k(2), c.k(3), test::normal({c.H, 9}, 7)});
+  }
+}
+
 TEST_CASE("attention errors") {
   Context ctx;
   const Case c{"", 2, 2, 4, {0, 3}, {0, 3}};

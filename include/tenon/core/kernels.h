@@ -88,11 +88,12 @@ struct AttentionCall {
   int64_t k_offset = 0, v_offset = 0;
 };
 
-/// Gradients of AttentionCall (float32): dq, dk, dv have the row strides of q, k, v and must be zeroed before. Not with softcap,
-/// distance_bias or pages.
+/// Gradients of AttentionCall (float32): dq, dk, dv have the row strides of q, k, v. All must be zeroed before. Not with softcap or
+/// pages.
 struct AttentionGrad {
   const float* d_out = nullptr;  // (Nq, H*Dv), row stride ld_out
   float *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  float* d_distance = nullptr;  // (B, H, ld_distance) of the distance_bias, each sequence's share apart; or nullptr
 };
 
 struct Kernels {

@@ -138,16 +138,24 @@ inline std::vector<Tensor> attention_backward(Context& ctx, AttentionCall c, con
   c.q = q.raw(), c.k = k.raw(), c.v = v.raw();
   c.out = const_cast<void*>(out.raw());  // read only from here on
   c.lse = const_cast<float*>(lse.data<float>());
-  const AttentionGrad g{.d_out = dy.data<float>(), .dq = dq.data<float>(), .dk = dk.data<float>(), .dv = dv.data<float>()};
+  Tensor shares;
+  AttentionGrad g{.d_out = dy.data<float>(), .dq = dq.data<float>(), .dk = dk.data<float>(), .dv = dv.data<float>()};
+  if (c.distance_bias) {
+    shares = ctx.zeros({c.B, c.H, c.ld_distance}, DType::F32);
+    g.d_distance = shares.data<float>();
+  }
   const std::vector<int64_t> order = by_size(c);
   share_tasks(ctx, c.B * c.Hkv, scratch_for_all(ctx.kernels(), c),
               [&](int64_t i, void* scratch) { ctx.kernels().attention_backward(c, g, order[i / c.Hkv], i % c.Hkv, scratch); });
-  return {dq, dk, dv};
+  if (!c.distance_bias) return {dq, dk, dv};
+  Tensor d_distance = ctx.zeros({c.H, c.ld_distance}, DType::F32);
+  ctx.kernels().sum_rows(d_distance.data<float>(), shares.data<float>(), c.B, c.H * c.ld_distance);
+  return {dq, dk, dv, d_distance};
 }
 
 }  // namespace detail
 
-/// out = softmax(scale * q k^T + key_bias) v, sequence by sequence and head by head, without ever holding T x S scores.
+/// out = softmax(scale * q k^T + key_bias + distance_bias) v, sequence by sequence and head by head, without ever holding T x S scores.
 /// Shapes: q (Nq, H*D), k (Nk, Hkv*D), v (Nk, Hkv*Dv) f32|bf16 of one dtype -> (Nq, H*Dv). A sequence without keys gives zeros.
 /// Errors: Error(Shape) if widths, heads or starts do not fit; Error(Type).
 /// Source: Dao 2023, "FlashAttention-2"; torch.nn.functional.scaled_dot_product_attention.
@@ -163,9 +171,10 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
         "k and v: expected (", k.size(0), ", ", Hkv * D, ") and as many rows of a multiple of ", Hkv, ", got ", k.shape(), " and ", v.shape());
   AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, v.size(1) / Hkv, q.dtype());
   Tensor out = ctx.empty({q.size(0), c.H * c.Dv}, q.dtype()), lse;
-  const bool record = recording(ctx, "attention", q, k, v);
+  const Tensor& distance = options.distance_bias;
+  const bool record = recording(ctx, "attention", q, k, v) || (distance.defined() && recording(ctx, "attention", distance));
   if (record) {
-    check(c.softcap == 0 && !c.distance_bias, ErrorCode::Type, "attention", "gradient: there is none with softcap or distance_bias");
+    check(c.softcap == 0, ErrorCode::Type, "attention", "gradient: there is none with softcap");
     lse = ctx.empty({c.H, c.Nq}, DType::F32);
     c.lse = lse.data<float>();
   }
@@ -176,12 +185,15 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
     std::vector<int64_t> q_start(options.q_start.begin(), options.q_start.end()), k_start(options.k_start.begin(), options.k_start.end());
     std::vector<float> bias;
     if (options.key_bias) bias.assign(options.key_bias, options.key_bias + k.size(0));
-    ctx.recorder()->record("attention", {out}, {q, k, v},
+    std::vector<Tensor> inputs = {q, k, v};
+    if (distance.defined()) inputs.push_back(distance);
+    ctx.recorder()->record("attention", {out}, inputs,
                            [=, q_start = std::move(q_start), k_start = std::move(k_start), bias = std::move(bias)](
                                Context& own, std::span<const Tensor> dy) -> std::vector<Tensor> {
                              AttentionCall call = c;
                              call.q_start = q_start.data(), call.k_start = k_start.data();
                              call.key_bias = bias.empty() ? nullptr : bias.data();
+                             call.distance_bias = distance.defined() ? distance.data<float>() : nullptr;
                              return detail::attention_backward(own, call, q, k, v, out, lse, dy[0]);
                            });
   }

@@ -64,14 +64,17 @@ inline void multiply_packed(float* c, int64_t ldc, int64_t rows, const float* a,
     }
 }
 
-/// Of one row: scores to weights, products do v^T to gradients of the scaled scores. Both 0 below `hidden` and from n up to `padded`.
-inline void score_gradients(float* weights, float* d_scores, int64_t hidden, int64_t n, int64_t padded, const float* bias, float factor,
-                            float lse, float delta, float scale) {
+/// Of one row: scores to weights, products do v^T to gradients of the scaled scores. Both 0 below `hidden` and from n up
+/// to `padded`. distance: added to the scores of its keys, or nullptr.
+inline void score_gradients(float* weights, float* d_scores, int64_t hidden, int64_t n, int64_t padded, const float* bias,
+                            const float* distance, float factor, float lse, float delta, float scale) {
   // A row that saw nothing has weights of 0.
   const vf shift = set1(lse == -__builtin_inff() ? lse : -lse * kLog2E), vfactor = set1(factor), vdelta = set1(delta), vscale = set1(scale);
   for (int64_t i = 0; i < padded; i += kLanes) {
     const Part part(n - i);
     vf exponent = fma(load(weights + i, part), vfactor, shift);
+    // Before the bias: beside the lowest float it vanishes, as it did in the forward pass.
+    if (distance) exponent = fma(load(distance + i, part), set1(kLog2E), exponent);
     if (bias) exponent = exponent + load(bias + i, part);
     // Weights are at most 1: only where the lowest float masks a whole row would rounding say otherwise.
     const vf p = keep(exp2_negative(min(zero(), exponent)), part, zero());
@@ -81,8 +84,17 @@ inline void score_gradients(float* weights, float* d_scores, int64_t hidden, int
   if (hidden > 0) clear(weights, hidden), clear(d_scores, hidden);
 }
 
+/// d_distance += d_scores / scale, of the keys [hidden, n).
+inline void distance_gradients(float* d_distance, const float* d_scores, int64_t hidden, int64_t n, float scale) {
+  const vf back = set1(1 / scale);
+  for_lanes(n - hidden, [&](int64_t i, auto part) {
+    float* to = d_distance + hidden + i;
+    store(to, fma(load(d_scores + hidden + i, part), back, load(to, part)), part);
+  });
+}
+
 inline void attend_backward_block(const BackwardWorkspace& w, const AttentionCall& c, const AttentionGrad& g, const HeadRows<float>& head,
-                                  int64_t h, int64_t t, int64_t rows) {
+                                  int64_t b, int64_t h, int64_t t, int64_t rows) {
   const int64_t D = c.D, Dv = c.Dv, width = w.width, width_v = w.width_v, ld = w.ld_scores, seen = head.seen(c, t + rows - 1);
   const int64_t out_at = (head.first_query + t) * c.ld_out + h * Dv;
   copy_rows(w.queries, head.q + t * c.ld_q, c.ld_q, rows, D, width);
@@ -97,9 +109,15 @@ inline void attend_backward_block(const BackwardWorkspace& w, const AttentionCal
     const int64_t keys = least(kKeyBlock, seen - key), padded = round_up(keys, kLanes);
     multiply_packed(w.weights, ld, rows, w.queries, width, w.keys + key * D, keys, D);
     multiply_packed(w.d_scores, ld, rows, w.d_out, width_v, w.values + key * Dv, keys, Dv);
-    for (int64_t r = 0; r < rows; ++r)
-      score_gradients(w.weights + r * ld, w.d_scores + r * ld, least(keys, head.first(c, t + r) - key), least(keys, most(0, head.seen(c, t + r) - key)), padded,
-                      c.key_bias ? w.bias + key : nullptr, c.scale * kLog2E, c.lse[h * c.Nq + head.first_query + t + r], delta[r], c.scale);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t hidden = least(keys, head.first(c, t + r) - key), n = least(keys, most(0, head.seen(c, t + r) - key));
+      const int64_t place = c.distance_zero + key - (t + r + head.S - head.T);
+      score_gradients(w.weights + r * ld, w.d_scores + r * ld, hidden, n, padded, c.key_bias ? w.bias + key : nullptr,
+                      c.distance_bias ? c.distance_bias + h * c.ld_distance + place : nullptr, c.scale * kLog2E,
+                      c.lse[h * c.Nq + head.first_query + t + r], delta[r], c.scale);
+      if (g.d_distance)
+        distance_gradients(g.d_distance + (b * c.H + h) * c.ld_distance + place, w.d_scores + r * ld, most(0, hidden), n, c.scale);
+    }
     const auto all_keys = [&](int64_t) { return keys; };
     const auto all_rows = [&](int64_t) { return rows; };
     product<MultiplyF32>(w.dq, width, rows, width, w.d_scores, ld, 1, w.key_rows + key * width, width, all_keys, true);
@@ -121,7 +139,7 @@ inline void attention_backward(const AttentionCall& c, const AttentionGrad& g, i
   if (c.key_bias) scale_bias(w.bias, c.key_bias + first.k_row, first.S);
   for (int64_t h = hkv * group; h < (hkv + 1) * group; ++h) {
     const HeadRows<float> head(c, b, h);
-    for (int64_t t = 0; t < head.T; t += kQueryBlock) attend_backward_block(w, c, g, head, h, t, least(kQueryBlock, head.T - t));
+    for (int64_t t = 0; t < head.T; t += kQueryBlock) attend_backward_block(w, c, g, head, b, h, t, least(kQueryBlock, head.T - t));
   }
   add_rows(g.dk + first.k_row * c.ld_k + hkv * c.D, c.ld_k, w.dk, first.S, c.D, w.width);
   add_rows(g.dv + first.k_row * c.ld_v + hkv * c.Dv, c.ld_v, w.dv, first.S, c.Dv, w.width_v);
