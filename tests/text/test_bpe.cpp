@@ -1,8 +1,7 @@
 // BPE and WordLevel: merging, affixes, unknown characters, bytes.
-#include "tenon/text/models/bpe.h"
-
 #include <algorithm>
 
+#include "tenon/text/models/bpe.h"
 #include "tiny.h"
 
 using namespace tenon;
@@ -74,9 +73,6 @@ TEST_CASE("long words take near-linear time") {
   CHECK(bert().encode(std::string(2000000, 'a')).ids == Ids{2, 1, 3});
 }
 
-TEST_CASE("WordLevel") {
-  const std::string model =
-      R"({"pre_tokenizer": {"type": "WhitespaceSplit"}, "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"a": 0)";
 TEST_CASE("what a long word costs grows with its length, not with its square") {
   ModelData data;
   data.vocab = {{"a", 0}, {"b", 1}, {"ab", 2}, {"abab", 3}, {"ba", 4}};
@@ -105,8 +101,7 @@ TEST_CASE("words as bytes and in the byte alphabet have the same tokens") {
       "merges": ["\u00c3 \u00a9", "\u0120 a"], "unk_token": "?")";
   // the stage that is not the last writes the alphabet, where the model sees it
   const Tokenizer bytes = bpe(model, stage);
-  const Tokenizer alphabet =
-      bpe(model, R"({"type": "Sequence", "pretokenizers": [)" + stage + R"(, {"type": "Digits"}]})");
+  const Tokenizer alphabet = bpe(model, R"({"type": "Sequence", "pretokenizers": [)" + stage + R"(, {"type": "Digits"}]})");
   for (const char* text : {"a a", "\xC3\xA9 a", "a\xC3\xA8", "\xC3\xA8", "zza\xE4\xBD\xA0", "\xC3\xA9\xC3\xA9"}) {
     CAPTURE(text);
     for (int i = 0; i < 2; ++i) CHECK(bytes.encode(text).ids == alphabet.encode(text).ids);
@@ -122,6 +117,9 @@ TEST_CASE("words as bytes and in the byte alphabet have the same tokens") {
   CHECK(e.char_to_token(0) == -1);
 }
 
+TEST_CASE("WordLevel") {
+  const std::string model =
+      R"({"pre_tokenizer": {"type": "WhitespaceSplit"}, "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"a": 0)";
   CHECK(Tokenizer::from_json(model + R"(, "?": 1}}})").encode("a b a").ids == Ids{0, 1, 0});
   CHECK(contains(error_of([&] { Tokenizer::from_json(model + "}}}").encode("a b"); }, ErrorCode::Format), "unk_token"));
 }
