@@ -1,6 +1,8 @@
 // Binds text::Encoding, with the tokenizer that made it (for the tokens as strings), and fields of several as one tensor.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "encoding.h"
 
 namespace tenon::python {
@@ -8,17 +10,77 @@ namespace {
 
 using text::Encoding;
 
+using Field = std::vector<int32_t> Encoding::*;
+
 /// One field of encodings of one length as a tensor. Shapes: -> (B,T) int64. Errors: Error(Shape) if the lengths differ.
-Tensor stack(const std::vector<const HeldEncoding*>& encodings, std::vector<int32_t> Encoding::*field) {
-  const auto B = static_cast<int64_t>(encodings.size()), T = B ? static_cast<int64_t>(encodings[0]->size()) : 0;
+template <class Range, class Get>
+Tensor stack(const Range& encodings, Get&& get, Field field) {
+  const auto B = static_cast<int64_t>(encodings.size()), T = B ? static_cast<int64_t>(get(encodings[0]).size()) : 0;
   Tensor t = Tensor::empty({B, T}, DType::I64);
   int64_t* to = t.data<int64_t>();
-  for (const HeldEncoding* e : encodings) {
-    check(static_cast<int64_t>(e->size()) == T, ErrorCode::Shape, "tokenizer", "expected texts of one length for a tensor, got ", T,
-          " and ", e->size(), " tokens (padding=True makes them equal)");
-    for (const int32_t v : e->*field) *to++ = v;
+  for (const auto& entry : encodings) {
+    const Encoding& e = get(entry);
+    check(static_cast<int64_t>(e.size()) == T, ErrorCode::Shape, "tokenizer", "expected texts of one length for a tensor, got ", T,
+          " and ", e.size(), " tokens (padding=True makes them equal)");
+    for (const int32_t v : e.*field) *to++ = v;
   }
   return t;
+}
+
+template <Field field>
+Tensor stack_list(const std::vector<const HeldEncoding*>& encodings) {
+  return stack(encodings, [](const HeldEncoding* e) -> const Encoding& { return *e; }, field);
+}
+
+template <Field field>
+Tensor stack_all(const Encodings& encodings) {
+  return stack(encodings.list, [](const Encoding& e) -> const Encoding& { return e; }, field);
+}
+
+// One field of every encoding as lists; with the plain calls, because a megabyte of text has a third of a million ids.
+template <Field field>
+py::list lists(const Encodings& encodings) {
+  py::list out(encodings.list.size());
+  for (size_t i = 0; i < encodings.list.size(); ++i) {
+    const std::vector<int32_t>& values = encodings.list[i].*field;
+    py::list row(values.size());
+    for (size_t k = 0; k < values.size(); ++k) {
+      PyObject* value = PyLong_FromLong(values[k]);
+      if (!value) throw py::error_already_set();
+      PyList_SET_ITEM(row.ptr(), static_cast<Py_ssize_t>(k), value);
+    }
+    PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), row.release().ptr());
+  }
+  return out;
+}
+
+HeldEncoding encoding_at(const Encodings& encodings, int64_t i) {
+  const auto n = static_cast<int64_t>(encodings.list.size());
+  if (i < -n || i >= n) throw py::index_error("[tokenizer] expected the index of a text");
+  return HeldEncoding(encodings.list[static_cast<size_t>(i < 0 ? i + n : i)], encodings.tokenizer);
+}
+
+size_t longest(const Encodings& encodings) {
+  size_t n = 0;
+  for (const Encoding& e : encodings.list) n = std::max(n, e.size());
+  return n;
+}
+
+void bind_encodings(py::module_& m) {
+  py::class_<Encodings>(m, "Encodings", "The encodings of a batch, made into objects one by one.")
+      .def("__len__", [](const Encodings& e) { return e.list.size(); })
+      .def("__getitem__", &encoding_at, py::arg("index"))
+      .def_property_readonly("ids", &lists<&Encoding::ids>)
+      .def_property_readonly("type_ids", &lists<&Encoding::type_ids>)
+      .def_property_readonly("attention_mask", &lists<&Encoding::attention_mask>)
+      .def_property_readonly("special_tokens_mask", &lists<&Encoding::special_tokens_mask>)
+      .def_property_readonly("offsets",
+                             [](const Encodings& e) {
+                               py::list out;
+                               for (const Encoding& encoding : e.list) out.append(encoding.offsets);
+                               return out;
+                             })
+      .def_property_readonly("longest", &longest, "Tokens of the longest one.");
 }
 
 py::list optional_ids(const std::vector<int32_t>& ids) {
@@ -149,10 +211,16 @@ void bind_encoding(py::module_& m) {
           },
           py::arg("word_index"), py::arg("sequence_index") = 0)
       .def(py::pickle(&get_state, &set_state));
-  m.def("stack_ids", [](const std::vector<const HeldEncoding*>& e) { return stack(e, &Encoding::ids); });
-  m.def("stack_type_ids", [](const std::vector<const HeldEncoding*>& e) { return stack(e, &Encoding::type_ids); });
-  m.def("stack_attention_mask", [](const std::vector<const HeldEncoding*>& e) { return stack(e, &Encoding::attention_mask); });
-  m.def("stack_special_tokens_mask", [](const std::vector<const HeldEncoding*>& e) { return stack(e, &Encoding::special_tokens_mask); });
+  bind_encodings(m);
+  // Encodings first: it is a sequence too, of objects that would die before their pointers are read
+  m.def("stack_ids", &stack_all<&Encoding::ids>);
+  m.def("stack_ids", &stack_list<&Encoding::ids>);
+  m.def("stack_type_ids", &stack_all<&Encoding::type_ids>);
+  m.def("stack_type_ids", &stack_list<&Encoding::type_ids>);
+  m.def("stack_attention_mask", &stack_all<&Encoding::attention_mask>);
+  m.def("stack_attention_mask", &stack_list<&Encoding::attention_mask>);
+  m.def("stack_special_tokens_mask", &stack_all<&Encoding::special_tokens_mask>);
+  m.def("stack_special_tokens_mask", &stack_list<&Encoding::special_tokens_mask>);
 }
 
 }  // namespace tenon::python

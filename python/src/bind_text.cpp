@@ -51,21 +51,14 @@ class Texts {
 
 using Optional = std::optional<py::list>;
 
-std::vector<HeldEncoding> held(std::vector<Encoding> encodings, const std::shared_ptr<Tokenizer>& tokenizer) {
-  std::vector<HeldEncoding> out;
-  out.reserve(encodings.size());
-  for (Encoding& e : encodings) out.emplace_back(std::move(e), tokenizer);
-  return out;
-}
-
 void check_count(size_t texts, const Optional& pairs) {
   check(!pairs || pairs->size() == texts, ErrorCode::Shape, "tokenizer", "expected as many second texts as texts, got ",
         pairs ? pairs->size() : 0, " and ", texts);
 }
 
 // A second text may be None.
-std::vector<HeldEncoding> encode_batch(const std::shared_ptr<Tokenizer>& tokenizer, const py::list& texts, const Optional& pairs,
-                                       const EncodeOptions& options) {
+Encodings encode_batch(const std::shared_ptr<Tokenizer>& tokenizer, const py::list& texts, const Optional& pairs,
+                       const EncodeOptions& options) {
   check_count(texts.size(), pairs);
   const Texts first(texts);
   Texts second;
@@ -79,11 +72,11 @@ std::vector<HeldEncoding> encode_batch(const std::shared_ptr<Tokenizer>& tokeniz
     py::gil_scoped_release release;
     encodings = tokenizer->encode_batch(std::span<const text::TextInput>(inputs), options);
   }
-  return held(std::move(encodings), tokenizer);
+  return {std::move(encodings), tokenizer};
 }
 
-std::vector<HeldEncoding> encode_words(const std::shared_ptr<Tokenizer>& tokenizer, const std::vector<py::list>& texts,
-                                       const Optional& pairs, const EncodeOptions& options) {
+Encodings encode_words(const std::shared_ptr<Tokenizer>& tokenizer, const std::vector<py::list>& texts,
+                       const Optional& pairs, const EncodeOptions& options) {
   check_count(texts.size(), pairs);
   std::vector<Texts> kept;
   kept.reserve(2 * texts.size());
@@ -97,7 +90,7 @@ std::vector<HeldEncoding> encode_words(const std::shared_ptr<Tokenizer>& tokeniz
     py::gil_scoped_release release;
     encodings = tokenizer->encode_batch(std::span<const text::WordsInput>(inputs), options);
   }
-  return held(std::move(encodings), tokenizer);
+  return {std::move(encodings), tokenizer};
 }
 
 void bind_options(py::module_& m) {

@@ -20,6 +20,12 @@ struct HeldEncoding : text::Encoding {
   std::shared_ptr<const text::Tokenizer> tokenizer;  // none in an unpickled one: its tokens are all in `texts`
 };
 
+/// The encodings of a batch. Most callers want lists of ids and none of the encodings, so those become Python objects when asked for.
+struct Encodings {
+  std::vector<text::Encoding> list;
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+};
+
 void bind_encoding(py::module_& m);
 
 }  // namespace tenon::python

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import Any, Sequence
 
-from ._core import Encoding, Tensor
+from ._core import Encoding, Encodings, Tensor
 from .conversion import as_tensor, check_device
 
 CharSpan = namedtuple("CharSpan", ["start", "end"])
@@ -63,12 +63,12 @@ class BatchEncoding(BatchFeature):
     The methods that take a token, word or character take (index) for the first text or (text, index).
     """
 
-    def __init__(self, data: Any = None, encoding: "Encoding | Sequence[Encoding] | None" = None, tensor_type: Any = None,
+    def __init__(self, data: Any = None, encoding: "Encoding | Sequence[Encoding] | Encodings | None" = None, tensor_type: Any = None,
                  prepend_batch_axis: bool = False, n_sequences: "int | None" = None) -> None:
         super().__init__(data or {})
         encodings = [encoding] if isinstance(encoding, Encoding) else encoding
         self.__dict__["_encodings"] = encodings
-        self.__dict__["_n_sequences"] = encodings[0].n_sequences if n_sequences is None and encodings else n_sequences
+        self.__dict__["_n_sequences"] = encodings[0].n_sequences if n_sequences is None and encodings is not None and len(encodings) else n_sequences
         self.convert_to_tensors(tensor_type, prepend_batch_axis)
 
     def __getitem__(self, key: Any) -> Any:
@@ -86,7 +86,10 @@ class BatchEncoding(BatchFeature):
 
     @property
     def encodings(self) -> "list[Encoding] | None":
-        return self.__dict__.get("_encodings")
+        encodings = self.__dict__.get("_encodings")
+        if isinstance(encodings, Encodings):
+            encodings = self.__dict__["_encodings"] = list(encodings)
+        return encodings
 
     def _of(self, index: int) -> Encoding:
         if not self.encodings:
@@ -95,7 +98,7 @@ class BatchEncoding(BatchFeature):
 
     @property
     def is_fast(self) -> bool:
-        return self.encodings is not None
+        return self.__dict__.get("_encodings") is not None
 
     @property
     def n_sequences(self) -> "int | None":

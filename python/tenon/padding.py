@@ -142,17 +142,21 @@ class Padding:
         return (first, rest, over) if gives_way is second else (rest, second, over)
 
 
-def columns(encodings: Sequence[Any], wanted: dict[str, bool], return_tensors: Any) -> dict[str, Any]:
+def columns(encodings: "Sequence[Any] | _core.Encodings", wanted: dict[str, bool], return_tensors: Any) -> dict[str, Any]:
     """The fields of encodings under the names that models know, as lists or tensors."""
     fields = {"input_ids": ("ids", _core.stack_ids), "token_type_ids": ("type_ids", _core.stack_type_ids),
               "attention_mask": ("attention_mask", _core.stack_attention_mask),
               "special_tokens_mask": ("special_tokens_mask", _core.stack_special_tokens_mask)}
     data: dict[str, Any] = {}
+
+    def lists(field: str) -> Any:
+        return getattr(encodings, field) if isinstance(encodings, _core.Encodings) else [getattr(e, field) for e in encodings]
+
     for name, (field, stack) in fields.items():
         if name == "input_ids" or wanted[name]:
-            data[name] = [getattr(e, field) for e in encodings] if return_tensors is None else convert(stack(encodings), return_tensors)
+            data[name] = lists(field) if return_tensors is None else convert(stack(encodings), return_tensors)
     if wanted["offset_mapping"]:
-        data["offset_mapping"] = convert([e.offsets for e in encodings], return_tensors)
+        data["offset_mapping"] = convert(lists("offsets"), return_tensors)
     if wanted["length"]:
         data["length"] = convert([len(e) for e in encodings], return_tensors)
     return data

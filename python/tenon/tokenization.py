@@ -151,12 +151,13 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates):
     def _encode(self, text: Any, pair: Any, is_split: bool, options: _core.EncodeOptions, wanted: dict[str, bool], return_tensors: Any,
                 verbose: bool) -> BatchEncoding:
         single, texts, pairs = _batch_of(text, pair, is_split)
-        encodings = (self._core.encode_words if is_split else self._core.encode_batch)(texts, pairs, options)
-        samples = list(range(len(encodings)))
+        encodings: Any = (self._core.encode_words if is_split else self._core.encode_batch)(texts, pairs, options)
+        longest = encodings.longest
         if options.return_overflowing:
+            encodings = list(encodings)
             samples = [i for i, e in enumerate(encodings) for _ in range(1 + len(e.overflowing))]
             encodings = [w for e in encodings for w in (e, *e.overflowing)]
-        if verbose and options.max_length < 0 and any(len(e) > self.model_max_length for e in encodings):
+        if verbose and options.max_length < 0 and longest > self.model_max_length:
             hub.warn(f"a text has more tokens than the model takes ({self.model_max_length}); truncation=True cuts it", once=True)
         flat = single and return_tensors is None and not options.return_overflowing
         data = columns(encodings, wanted, return_tensors)
