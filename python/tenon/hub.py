@@ -68,7 +68,7 @@ def _fetch(name: str, revision: str | None, cache_dir: Any, token: Any, tried: s
     except ImportError:
         return None, f"{tried}; to download it, install huggingface_hub (pip install 'tenon-ml[hub]') or fetch the files yourself"
     try:
-        patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "*.bin"]
+        patterns = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.safetensors", "*.jinja", "*.bin"]
         return huggingface_hub.snapshot_download(name, revision=revision, cache_dir=cache_dir, token=token, allow_patterns=patterns), ""
     except Exception as error:  # the client raises types of its own for every way in which a network fails
         return None, f"{tried}; downloading failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
