@@ -39,8 +39,6 @@ size_t trailing_space(std::string_view text) {
   return text.size() - rest.size();
 }
 
-uint16_t clamp16(size_t n) { return static_cast<uint16_t>(std::min<size_t>(n, UINT16_MAX)); }
-
 }  // namespace
 
 void AddedTokens::Trie::add(std::string_view text, int32_t id) {
@@ -146,8 +144,7 @@ void AddedTokens::split(Pieces& pieces, bool normalized, bool ignore_specials) c
       if (token.rstrip) right = end + leading_space(text.substr(end));
       if (left > right) continue;
       if (done < left) emit(Piece{static_cast<uint32_t>(done), static_cast<uint32_t>(left)});
-      emit(Piece{static_cast<uint32_t>(left), static_cast<uint32_t>(right), id, clamp16(left < begin ? count_chars(text.substr(left, begin - left)) : 0),
-                 clamp16(count_chars(text.substr(end, right - end)))});
+      emit(Piece{static_cast<uint32_t>(left), static_cast<uint32_t>(right), id});
       done = right;
     }
     if (done < text.size()) emit(Piece{static_cast<uint32_t>(done), static_cast<uint32_t>(text.size())});

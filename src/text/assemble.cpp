@@ -134,19 +134,20 @@ void Tokenizer::count_blanks_of_vocab() const {
   });
 }
 
-void Tokenizer::trim(const Part& part, const Token& token, bool is_first, uint32_t& begin, uint32_t& end) const {
+void Tokenizer::trim(const Part& part, const Token& token, const Scratch& scratch, bool is_first, uint32_t& begin, uint32_t& end) const {
   uint32_t leading = 0, trailing = 0;
-  if (!token.is_added) {
+  if (token.text >= 0) {
+    count_blanks(scratch.texts[static_cast<size_t>(token.text)], leading, trailing);
+  } else if (token.is_added) {
+    count_blanks(added_.entry(token.id)->text, leading, trailing);
+  } else {
     if (static_cast<size_t>(token.id) >= pool_->blanks.size()) return;  // a special token outside the vocabulary
     const uint32_t blanks = pool_->blanks[static_cast<size_t>(token.id)];
     if (blanks == 0) return;
     leading = blanks & kMostBlanks;
     trailing = blanks >> 4;
+    if (leading == kMostBlanks || trailing == kMostBlanks) count_blanks(model_->vocab().token(token.id), leading, trailing);
   }
-  if (token.is_added || leading == kMostBlanks || trailing == kMostBlanks)
-    count_blanks(token.is_added ? std::string_view(added_.entry(token.id)->text) : model_->vocab().token(token.id), leading, trailing);
-  leading += token.lead;
-  trailing += token.trail;
   for (int i = 0; i < part.trims; ++i) {
     const bool is_prefix = (is_first || begin == 0) && part.keeps_prefix_space && leading == 1;
     if (leading > 0 && !is_prefix) begin = std::min(begin + leading, end);
@@ -174,7 +175,7 @@ void Tokenizer::append(Encoding& encoding, const Part& part, const Scratch& scra
   for (size_t i = 0; i < n; ++i) {
     const Token& token = part.tokens[i];
     uint32_t begin = token.begin, end = token.end;
-    if (is_trimmed) trim(part, token, i == 0, begin, end);
+    if (is_trimmed) trim(part, token, scratch, i == 0, begin, end);
     encoding.offsets[first + i] = {begin, end};
     encoding.word_ids[first + i] = token.word;
   }

@@ -124,7 +124,7 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
     if (!p.is_open()) {
       const Span span = pieces.origin(p.begin, p.end);
       const uint32_t begin = offset(span.begin);
-      out.push_back({p.id, begin, offset(span.end), word_id, p.lead, p.trail, true});
+      out.push_back({p.id, begin, offset(span.end), word_id, true});
       if (pieces.view(p) != added_.entry(p.id)->text) out.back().text = scratch.keep(pieces.view(p));
       continue;
     }

@@ -344,7 +344,7 @@ def compare(c: Comparison, count: int, seed: int, limit: int = 5) -> int:
 
 def fuzz_pipelines(count: int, seed: int, per_pipeline: int = 100, limit: int = 5) -> int:
     """`count` strings through random pipelines, `per_pipeline` each."""
-    trained = [make() for name, make in KINDS.items() if name in ("wordpiece", "gpt2", "llama", "wordlevel", "clip")]
+    trained = [make() for name, make in KINDS.items() if name in ("wordpiece", "gpt2", "llama", "unigram", "unigram-bytes", "wordlevel", "clip")]
     found = 0
     for i in range(seed, seed + max(1, count // per_pipeline)):
         described = random_pipeline(i, trained)

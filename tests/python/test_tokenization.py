@@ -93,6 +93,13 @@ def test_pad_method(tokenizer):
     assert padded.input_ids.shape == (2, 4) and padded.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert tokenizer.pad({"input_ids": [[5], [5, 6]]}, max_length=3, padding="max_length").input_ids == [[5, 0, 0], [5, 6, 0]]
     assert tokenizer.pad({"input_ids": [5, 6]}, padding=False).input_ids == [5, 6]
+    arrays = tokenizer.pad([{"input_ids": np.array([5])}, {"input_ids": np.array([5, 6]), "label": 1}][:1])
+    assert isinstance(arrays.input_ids, np.ndarray) and tokenizer.pad({"input_ids": []}) == {"input_ids": []}
+    other = tokenizer.pad({"input_ids": [[5], [5, 6]], "labels": [[1], [2]], "token_type_ids": [[1], [1, 1]]}, padding_side="left")
+    assert other == {"input_ids": [[0, 5], [5, 6]], "labels": [[1], [2]], "token_type_ids": [[0, 1], [1, 1]], "attention_mask": [[0, 1], [1, 1]]}
+    for wrong in ({"x": [1]}, {"input_ids": [[1], [2]], "labels": [[1]]}, 3):
+        with pytest.raises(ValueError, match="pad"):
+            tokenizer.pad(wrong)
 
 
 def test_files_and_overrides(tokenizer, vocab_file, tmp_path):
@@ -111,6 +118,113 @@ def test_files_and_overrides(tokenizer, vocab_file, tmp_path):
 
 def test_labels_from_text_target(tokenizer):
     assert tokenizer("the cat", text_target="a dog")["labels"] == tokenizer("a dog")["input_ids"]
+    assert tokenizer(text_target="a dog") == tokenizer("a dog")
+    assert len(tokenizer("the cat sat", text_target="the cat sat", truncation=True, max_length=5, max_target_length=3)["labels"]) == 3
+
+
+def test_ways_to_give_texts(tokenizer):
+    one, pair = tokenizer("the cat").input_ids, tokenizer("the cat", "a dog").input_ids
+    assert tokenizer(["the cat", ("the cat", "a dog")]).input_ids == [one, pair], "texts and pairs in one batch"
+    assert tokenizer(("the cat", "the cat")).input_ids == [one, one], "a tuple of texts is a batch"
+    assert tokenizer([["the cat", "a dog"]]).input_ids == [pair] == tokenizer([("the", "cat")], [("a", "dog")], is_split_into_words=True).input_ids
+    assert tokenizer([(["the", "cat"], ["a", "dog"])], is_split_into_words=True).input_ids == [pair]
+    assert tokenizer("the cat", "").input_ids == one and tokenizer(["the cat"], [""]).input_ids == [one + [tokenizer.sep_token_id]]
+    assert tokenizer([], is_split_into_words=True).input_ids == [tokenizer.cls_token_id, tokenizer.sep_token_id]
+    assert tokenizer("the cat", tokenizer_kwargs={"add_special_tokens": False}).input_ids == one[1:-1]
+    assert tokenizer.encode(["the cat", "the cat"]) == [one, one] and tokenizer.encode_plus("the cat", "a dog").input_ids == pair
+    assert tokenizer.batch_encode_plus([("the cat", "a dog")]).input_ids == [pair]
+    assert tokenizer("[CLS] the", split_special_tokens=True).input_ids.count(tokenizer.cls_token_id) == 1
+    assert tokenizer.tokenize("the cat", "a dog", add_special_tokens=True) == ["[CLS]", "the", "cat", "[SEP]", "a", "dog", "[SEP]"]
+
+
+def test_places(tokenizer):
+    e = tokenizer(["the catz sat", "a dog"], ["on mat", "rival"], padding=True)
+    assert len(e.encodings) == 2 and e[1].tokens == e.tokens(1) and e[0:2] == e.encodings and e.n_sequences == 2 and e.is_fast
+    assert e.char_to_token(0, 5) == 2 and e.char_to_token(0, 0, sequence_index=1) == 6 and e.char_to_token(0, 99) is None
+    assert e.char_to_word(0, 5) == 1 and e.token_to_word(0, 3) == 1 and e.token_to_word(0, 0) is None and e.token_to_word(0, 99) is None
+    assert e.token_to_chars(0, 3) == (7, 8) and e.token_to_chars(0, -3) == (0, 2) and e.token_to_chars(0, 0) is None
+    assert e.token_to_sequence(0, 6) == 1 and e.token_to_sequence(0, 0) is None
+    assert e.word_to_tokens(0, 1) == (2, 4) and e.word_to_tokens(0, 9) is None and e.word_to_chars(0, 1) == (4, 8) and e.word_to_chars(0, 0, sequence_index=1).end == 2
+    with pytest.raises(TypeError, match="word"):
+        e.word_to_chars(0, 9)
+    assert e[0].word_ids == e.word_ids(0) == e.words(0) and e[0].n_sequences == 2 and "num_tokens=" in repr(e[0])
+    again = pickle.loads(pickle.dumps(e))
+    assert again == e and again.tokens(0) == e.tokens(0) and again.word_to_tokens(0, 1) == (2, 4) and again.n_sequences == 2
+    bare = tenon.BatchEncoding({"a": [[1, 2]]})
+    assert bare.encodings is None and bare[0:1] == {"a": [[1, 2]]} and not bare.is_fast
+    for call, error in ((lambda: bare[0], KeyError), (lambda: bare.tokens(), ValueError), (lambda: bare.word_ids(), ValueError)):
+        with pytest.raises(error):
+            call()
+    assert tenon.BatchEncoding({"a": [1, 2]}, tensor_type="np", prepend_batch_axis=True)["a"].shape == (1, 2)
+    assert tokenizer("the", return_tensors="pt").convert_to_tensors("np")["input_ids"].shape == (1, 3)
+
+
+def test_ids_instead_of_texts(tokenizer):
+    a, b = tokenizer.encode("the cat sat", add_special_tokens=False), tokenizer.encode("a dog", add_special_tokens=False)
+    assert tokenizer.build_inputs_with_special_tokens(a, b) == tokenizer("the cat sat", "a dog").input_ids
+    assert tokenizer.create_token_type_ids_from_sequences(a, b) == tokenizer("the cat sat", "a dog").token_type_ids
+    assert tokenizer.get_special_tokens_mask(a) == [1, 0, 0, 0, 1] == tokenizer.get_special_tokens_mask(tokenizer.encode("the cat sat"), already_has_special_tokens=True)
+    e = tokenizer.prepare_for_model(a, b, max_length=6, truncation="only_first", padding="max_length", return_special_tokens_mask=True)
+    assert e == {k: v for k, v in tokenizer("the cat sat", "a dog", max_length=6, truncation="only_first", padding="max_length", return_special_tokens_mask=True).items()}
+    over = tokenizer.prepare_for_model(a, truncation=True, max_length=4, stride=1, return_overflowing_tokens=True)
+    assert over["overflowing_tokens"] == a[1:] and over["num_truncated_tokens"] == 1 and over.input_ids == [2, *a[:2], 3]
+    assert tokenizer.prepare_for_model(a, return_tensors="pt", prepend_batch_axis=True).input_ids.shape == (1, 5)
+    assert tokenizer.truncate_sequences([1, 2, 3], [4, 5], 3) == ([1], [4], []) and tokenizer.truncate_sequences([1, 2, 3], num_tokens_to_remove=1, stride=1) == ([1, 2], None, [2, 3])
+    assert tokenizer.truncate_sequences([1], [4, 5], 1, "only_second") == ([1], [4], [5]) and tokenizer.truncate_sequences([1], None, 0) == ([1], None, [])
+    with pytest.raises(ValueError, match="only_first"):
+        tokenizer.truncate_sequences([1], [2], 1, "only_first")
+
+
+def test_roles(vocab_file):
+    t = tenon.BertTokenizer(vocab_file)
+    n = len(t)
+    t.pad_token = "nowhere"
+    assert t.pad_token == "nowhere" and t.pad_token_id == t.unk_token_id and len(t) == n, "a role does not add a token"
+    assert t(["a", "the cat"], padding=True).input_ids[0][-1] == t.unk_token_id
+    t.pad_token_id = t.mask_token_id
+    assert t.pad_token == "[MASK]" and t(["a", "the cat"], padding=True).input_ids[0][-1] == t.mask_token_id
+    t.pad_token = None
+    assert t.pad_token is None and t.pad_token_id is None and "pad_token" not in t.special_tokens_map
+    with pytest.raises(ValueError, match="pad_token"):
+        t(["a", "the cat"], padding=True)
+    with pytest.raises(ValueError, match="pad_token"):
+        t.pad_token = 3
+    assert t.add_special_tokens({"pad_token": "<p>", "additional_special_tokens": ["<e1>", tenon.AddedToken("<e2>", lstrip=True)]}) == 3 and len(t) == n + 3
+    assert t.extra_special_tokens == ["<e1>", "<e2>"] == t.additional_special_tokens and t.extra_special_tokens_ids == [n + 1, n + 2]
+    assert t.decode([n, n + 1, n + 2], skip_special_tokens=True) == "" and t.added_tokens_decoder[n + 2].lstrip
+    t.add_special_tokens({"extra_special_tokens": ["<e3>"]}, replace_extra_special_tokens=False)
+    assert t.extra_special_tokens == ["<e1>", "<e2>", "<e3>"] and t.all_special_tokens[-1] == "<e3>"
+    for wrong in ({"foo": "x"}, {"pad_token": 3}, {"extra_special_tokens": "x"}):
+        with pytest.raises(ValueError):
+            t.add_special_tokens(wrong)
+    with pytest.raises(TypeError, match="int"):
+        t.add_tokens([3])
+    with pytest.raises(AttributeError, match="image_token"):
+        t.image_token
+    assert "lstrip=True" in repr(tenon.AddedToken("x", lstrip=True)) and t.max_len_sentences_pair == t.model_max_length - 3
+
+
+def test_overrides_of_files(tmp_path, vocab_file):
+    tenon.BertTokenizer(vocab_file).save_pretrained(tmp_path)
+    t = tenon.AutoTokenizer.from_pretrained(tmp_path, bos_token="the", eos_token="sat", add_bos_token=True, image_token="<image>", extra_special_tokens={"audio_token": "<audio>"})
+    assert t.convert_ids_to_tokens(t("a cat").input_ids) == ["the", "a", "cat"] and t.add_bos_token and not t.add_eos_token
+    t.add_eos_token = True
+    assert t.tokenize("a", "dog", add_special_tokens=True) == ["the", "a", "sat", "the", "dog", "sat"]
+    assert t.image_token == "<image>" and t.special_tokens_map["audio_token"] == "<audio>" and t.tokenize("a <image>") == ["a", "<image>"]
+    assert t.image_token_id == t.convert_tokens_to_ids("<image>") and t.image_token_id in t.all_special_ids
+    t.bos_token = None
+    t.update_post_processor()
+    assert t.tokenize("a", add_special_tokens=True) == ["a", "sat"]
+    assert tenon.AutoTokenizer.from_pretrained(tmp_path, pad_token=tenon.AddedToken("<pad>", lstrip=True)).pad_token == "<pad>"
+
+
+def test_clean_up_and_numbers(tokenizer):
+    np_ids = np.array(tokenizer("the cat sat .").input_ids)
+    assert tokenizer.decode(np_ids) == tokenizer.decode(np_ids.tolist()) == tokenizer.decode(tenon.tensor(np_ids)) == tokenizer.decode({"input_ids": np_ids})
+    assert tokenizer.decode(np_ids[1]) == "the" and tokenizer.batch_decode(np_ids[None]) == [tokenizer.decode(np_ids)] == tokenizer.batch_decode(np_ids)
+    assert tokenizer.decode([]) == "" and tokenizer.batch_decode([]) == [] and tokenizer.convert_ids_to_tokens(np_ids[:2]) == ["[CLS]", "the"]
+    assert tokenizer.clean_up_tokenization("do n't , he 's .") == "don't, he's."
+    assert tokenizer.convert_tokens_to_ids([]) == [] and tokenizer.convert_tokens_to_ids(None) is None
 
 
 def test_wrong_arguments(tokenizer):
@@ -122,6 +236,9 @@ def test_wrong_arguments(tokenizer):
                         (lambda: tokenizer(["a"], ["b", "c"]), "second")):
         with pytest.raises(ValueError, match=error):
             call()
+    for texts in (["a", 3], 3, [["a"], [3]]):
+        with pytest.raises(TypeError):
+            tokenizer(texts)
     with pytest.raises(TypeError, match="unknown arguments: colour"):
         tokenizer("a", colour=1)
     assert tokenizer("lone \ud800 surrogate").input_ids[0] == tokenizer.cls_token_id

@@ -19,8 +19,7 @@ struct Span {
 /// A range of the current text. An added token has its id and is left alone by the stages; the others wait for the model.
 struct Piece {
   uint32_t begin, end;
-  int32_t id = -1;               // the added token, or -1
-  uint16_t lead = 0, trail = 0;  // whitespace that the added token took along on either side
+  int32_t id = -1;  // the added token, or -1; it may have taken whitespace along on either side
   bool is_open() const { return id < 0; }
 };
 

@@ -13,9 +13,8 @@ namespace tenon::text {
 /// A token with its place in the original text.
 struct Token {
   int32_t id;
-  uint32_t begin, end;           // offsets, in the caller's unit
-  int32_t word;                  // -1 for none
-  uint16_t lead = 0, trail = 0;  // whitespace that an added token took along
+  uint32_t begin, end;  // offsets, in the caller's unit
+  int32_t word;         // -1 for none
   bool is_added = false;
   int32_t text = -1;  // which of the texts that the vocabulary does not have, -1: it is the vocabulary's
 };

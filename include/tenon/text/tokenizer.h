@@ -164,7 +164,7 @@ class Tokenizer {
                     bool has_offsets = true) const;
   void append(Encoding& encoding, const Part& part, const Scratch& scratch, bool has_offsets, bool ids_only) const;
   void count_blanks_of_vocab() const;
-  void trim(const Part& part, const Token& token, bool is_first, uint32_t& begin, uint32_t& end) const;
+  void trim(const Part& part, const Token& token, const Scratch& scratch, bool is_first, uint32_t& begin, uint32_t& end) const;
   // What decode() starts from for an id; nothing for one that the options skip.
   std::optional<std::string_view> written(int32_t id, const DecodeOptions& options) const;
   bool cleans_up(const DecodeOptions& options) const;

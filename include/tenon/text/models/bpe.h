@@ -14,7 +14,8 @@ class Bpe : public Model {
  public:
   Bpe(const Json& spec, const ModelData& data);
   void tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const override;
-  bool reads_bytes() const override { return true; }
+  /// With byte fallback a character of the byte alphabet that is no token becomes several tokens, as other characters do.
+  bool reads_bytes() const override { return !byte_fallback_; }
   void tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const override;
   std::unique_ptr<Memory> make_memory() const override;
   std::vector<std::pair<int32_t, int32_t>> merges() const override { return merges_; }
