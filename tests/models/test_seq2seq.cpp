@@ -3,6 +3,7 @@
 
 #include "golden.h"
 #include "tenon/models/seq2seq.h"
+#include "tenon/train/tape.h"
 
 using namespace tenon;
 using namespace tenon::test;
@@ -202,6 +203,42 @@ TEST_CASE("labels are the answer shifted by one") {
     CHECK_THROWS_AS(model->forward(ctx, shifted), Error);
     shifted.input_ids = {};
     CHECK(relative_error(model->forward(ctx, shifted).logits, want.logits) < 1e-6);
+  }
+}
+
+TEST_CASE("gradients of the loss are those of finite differences, at the steepest element of each parameter") {
+  for (const char* name : kCases) {
+    CAPTURE(std::string(name));
+    const std::string folder = golden_folder(name);
+    if (folder.empty()) continue;
+    Context ctx;
+    const auto model = models::load(ctx, folder, {.pack = false});
+    models::Inputs in = inputs_of(folder);
+    in.decoder_input_ids = {};
+    in.labels = Tensor::from(std::vector<int64_t>{7, 8, 9, 10, 11, -100, -100, 12}, {2, 4});
+    train::Tape tape;
+    const auto parameters = model->parameters();
+    for (const auto& [n, p] : parameters) tape.watch(p);
+    ctx.set_recorder(&tape);
+    const Tensor loss = model->forward(ctx, in).loss;
+    ctx.set_recorder(nullptr);
+    tape.backward(ctx, loss);
+    for (const auto& [n, p] : parameters) {
+      CAPTURE(n);
+      const Tensor g = tape.grad(p);
+      REQUIRE(g.defined());
+      const auto values = g.values<float>();
+      const auto steepest = std::max_element(values.begin(), values.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }) - values.begin();
+      Tensor w = p;
+      float& x = w.data<float>()[steepest];
+      const float before = x, step = 0.01f;
+      x = before + step;
+      const double up = model->forward(ctx, in).loss.item();
+      x = before - step;
+      const double down = model->forward(ctx, in).loss.item();
+      x = before;
+      CHECK((up - down) / (2 * step) == doctest::Approx(values[static_cast<size_t>(steepest)]).epsilon(0.02).scale(0.1));
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tenon/models/decoder_config.h"
+#include "tenon/models/decoding_step.h"
 #include "tenon/models/heads.h"
 #include "tenon/nn/packed_rows.h"
 #include "tenon/ops/router_loss.h"
@@ -270,27 +271,14 @@ class DecoderSession final : public DecodingSession {
   nn::KvCache& cache() { return cache_; }
 
   Tensor feed(Context& ctx, std::span<const std::vector<int64_t>> tokens, bool all_positions) override {
-    check(static_cast<int64_t>(tokens.size()) == size(), ErrorCode::Shape, "feed", "expected tokens for ", size(), " sequences, got ", tokens.size());
-    std::vector<int64_t> ids, counts, wanted;
-    for (int64_t i = 0; i < size(); ++i) {
-      const std::vector<int64_t>& t = tokens[static_cast<size_t>(i)];
-      const auto n = static_cast<int64_t>(t.size());
-      check(length(i) + n <= max_length(), ErrorCode::Limit, model_.class_name(), "sequence ", i, " would have ", length(i) + n,
-            " tokens, but max_position_embeddings is ", max_length());
-      for (const int64_t id : t) {
-        ids.push_back(id);
-        if (all_positions) wanted.push_back(static_cast<int64_t>(ids.size()) - 1);
-      }
-      if (!all_positions && n) wanted.push_back(static_cast<int64_t>(ids.size()) - 1);
-      counts.push_back(n);
-    }
-    Tensor x = ops::embedding(ctx, model_.embedding_, ids, DType::F32, "token id");
-    if (ids.empty()) return ctx.empty({0, vocab_size()}, DType::F32);
-    nn::CacheStep step(cache_, counts);
+    const DecodingStep given(*this, tokens, all_positions, model_.class_name());
+    Tensor x = ops::embedding(ctx, model_.embedding_, given.ids, DType::F32, "token id");
+    if (given.ids.empty()) return ctx.empty({0, vocab_size()}, DType::F32);
+    nn::CacheStep step(cache_, given.counts);
     nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step};
     Decoder::Pass pass;
     Tensor h = model_.run(ctx, std::move(x), step.positions(), rows, pass, nullptr);
-    if (wanted.size() < ids.size()) h = ops::gather_rows(ctx, h, wanted);
+    if (given.wanted.size() < given.ids.size()) h = ops::gather_rows(ctx, h, given.wanted);
     Tensor logits = model_.logits(ctx, h);
     step.commit();
     return logits;
