@@ -37,8 +37,8 @@ double seconds(const models::Model& model, const Run& run, bool together) {
   while (engine.step()) continue;
   const double took = now() - start;
   const EngineStats s = engine.stats();
-  std::printf("  %s: %6.2f s, %7.1f new tokens/s, %lld steps, %.1f MB of cache\n", together ? "at once          " : "one after another", took,
-              static_cast<double>(s.generated_tokens) / took, static_cast<long long>(s.steps), static_cast<double>(s.cache_bytes) / 1e6);
+  std::printf("  %s: %6.2f s, %7.1f new tokens/s, %lld steps\n", together ? "at once          " : "one after another", took,
+              static_cast<double>(s.generated_tokens) / took, static_cast<long long>(s.steps));
   return took;
 }
 

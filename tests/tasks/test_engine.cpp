@@ -2,6 +2,7 @@
 #include <map>
 
 #include "engine_models.h"
+#include "models/golden.h"
 
 using namespace tenon;
 using namespace tenon::test;
@@ -241,4 +242,25 @@ TEST_CASE("requests start in the order in which they came") {
   }
   while (engine.step()) continue;
   CHECK(order == std::vector<int64_t>{1, 2, 3, 4, 5, 6});
+}
+
+TEST_CASE("every kind of decoder runs in the engine as it runs alone") {
+  for (const char* name : {"gpt2", "llama", "mistral-window", "qwen3-moe", "deepseek-v2", "deepseek-v3"}) {
+    CAPTURE(std::string(name));
+    const std::string folder = golden_folder(name);
+    if (folder.empty()) continue;
+    Context ctx;
+    const auto model = models::load(ctx, folder);
+    Engine engine(*model, {.max_cache_bytes = pages(*model, 9), .prefill_chunk = 33});
+    Ledger ledger;
+    std::map<int64_t, Ids> expected;
+    for (int64_t i = 0; i < 6; ++i) {
+      Ids prompt = prompt_of_length(34 + 9 * i, i % 2);  // each begins as the one before the last
+      expected[engine.submit(ledger.request(prompt, new_tokens(30)))] = alone(*model, prompt, new_tokens(30));
+      engine.step();
+    }
+    while (engine.step()) continue;
+    for (const auto& [id, ids] : expected) CHECK(ledger.results[id].tokens == ids);
+    CHECK(engine.stats().prefix_hit_tokens > 0);
+  }
 }

@@ -67,7 +67,8 @@ class EngineStream {
   virtual EngineResult result() = 0;
 };
 
-/// Greedy answers are those that each request would get alone, and sampled ones depend on their own seed only. Requests start in the
+/// Greedy answers are those that each request would get alone (where shared or repeated computation rounds differently, two tokens would
+/// have to be level within it), and sampled ones depend on their own seed only. Requests start in the
 /// order in which they came. When the cache is full the youngest running request gives way and goes on later, so none is lost.
 /// submit(), stream(), cancel(), stats() and has_work() may be called from any thread and from callbacks.
 class Engine {
