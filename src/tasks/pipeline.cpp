@@ -72,6 +72,19 @@ struct Call {
     if (o.hypothesis_template) options.hypothesis_template = *o.hypothesis_template;
     return wrap(task(tasks::load_images(inputs), o.candidate_labels, options));
   }
+  std::vector<Result> operator()(const TextGeneration& task) const {
+    constexpr int64_t kMostTokens = 256;
+    TextGenerationOptions options{.config = task.config()};
+    options.seed = o.seed;
+    if (!o.generation.is_null()) options.config.update(o.generation);
+    if (!options.config.max_length && !options.config.max_new_tokens) options.config.max_new_tokens = kMostTokens;
+    const std::vector<std::string> texts = task(inputs, options);
+    std::vector<Result> results(inputs.size());
+    const size_t each = inputs.empty() ? 0 : texts.size() / inputs.size();
+    const bool full = o.return_full_text && !task.model().config().value("is_encoder_decoder", false);
+    for (size_t i = 0; i < texts.size(); ++i) results[i / each].texts.push_back(full ? inputs[i / each] + texts[i] : texts[i]);
+    return results;
+  }
 };
 
 template <class Kind>
@@ -93,6 +106,10 @@ constexpr KnownTask kTasks[] = {
     {ImageClassification::kTask, open<ImageClassification>},
     {ImageFeatureExtraction::kTask, open<ImageFeatureExtraction>},
     {ZeroShotImageClassification::kTask, open<ZeroShotImageClassification>},
+    {TextGeneration::kTask, open<TextGeneration>},
+    {"translation", open<TextGeneration>},
+    {"summarization", open<TextGeneration>},
+    {"text2text-generation", open<TextGeneration>},
 };
 
 }  // namespace
@@ -102,6 +119,7 @@ Json Result::to_json() const {
   if (tokens.size() == 1) return tenon::to_json(tokens.front());
   Json::Array list;
   for (const auto& mask : tokens) list.push_back(tenon::to_json(mask));
+  for (const std::string& text : texts) list.push_back(Json(Json::Object{{"generated_text", Json(text)}}));
   for (const LabelScore& l : labels)
     list.push_back(Json(Json::Object{{"label", Json(l.label)}, {"score", Json(static_cast<double>(l.score))}}));
   return Json(std::move(list));
@@ -139,6 +157,8 @@ std::string task_of(const std::string& folder) {
   if (name.ends_with("ForMaskedLM")) return FillMask::kTask;
   if (name.ends_with("ForImageClassification")) return ImageClassification::kTask;
   if (name == "CLIPModel") return ZeroShotImageClassification::kTask;
+  for (const char* head : {"ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel"})
+    if (name.ends_with(head)) return TextGeneration::kTask;
   const std::string type = config.value("model_type", "");
   return type == "vit" || type == "clip_vision_model" ? ImageFeatureExtraction::kTask : FeatureExtraction::kTask;
 }

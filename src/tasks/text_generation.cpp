@@ -11,11 +11,12 @@ TextGeneration::TextGeneration(const std::string& folder, const PipelineOptions&
   if (!config_.pad_token_id && tokenizer_.role_id(text::Role::Pad) >= 0) config_.pad_token_id = tokenizer_.role_id(text::Role::Pad);
 }
 
-models::Inputs TextGeneration::encode(const std::vector<std::string>& prompts, const TextGenerationOptions& options) const {
-  check(!prompts.empty(), ErrorCode::Limit, kTask, "expected at least one prompt");
+models::Inputs TextGeneration::encode(std::span<const std::string> prompts, const TextGenerationOptions& options) const {
   text::EncodeOptions encoding;
   encoding.add_special_tokens = options.add_special_tokens;
-  const std::vector<text::Encoding> encodings = tokenizer_.encode_batch(tasks::text_inputs(prompts), encoding, runner_.threads());
+  std::vector<text::TextInput> texts;
+  for (const std::string& prompt : prompts) texts.push_back({prompt, std::nullopt});
+  const std::vector<text::Encoding> encodings = tokenizer_.encode_batch(texts, encoding, runner_.threads());
   size_t longest = 0;
   for (const text::Encoding& e : encodings) longest = std::max(longest, e.size());
   if (encodings.size() == 1 && longest == 0) return {};
@@ -50,24 +51,28 @@ std::string TextGeneration::decode(std::span<const int64_t> ids, bool skip_speci
 }
 
 std::vector<std::string> TextGeneration::operator()(const std::vector<std::string>& prompts, const TextGenerationOptions& options) const {
+  std::vector<std::string> texts;
+  runner_.in_batches(std::span<const std::string>(prompts), [&](std::span<const std::string> part) { write(part, options, texts); });
+  return texts;
+}
+
+void TextGeneration::write(std::span<const std::string> prompts, const TextGenerationOptions& options, std::vector<std::string>& to) const {
   const models::Inputs inputs = encode(prompts, options);
   const GenerateOutput output =
       runner_.with_context([&](Context& ctx) { return generate(ctx, model(), inputs, options.config, hooks(options)); });
-  std::vector<std::string> texts;
   const int64_t T = output.sequences.size(1);
   for (int64_t i = 0; i < output.sequences.size(0); ++i) {
     const auto ids = output.sequences.values<int64_t>().subspan(static_cast<size_t>(i * T), static_cast<size_t>(T));
     // Decoded together with the prompt: many decoders drop the space before a first word.
     const std::string before = decode(ids.first(static_cast<size_t>(output.prompt_length)), true), all = decode(ids, true);
-    texts.push_back(all.starts_with(before) ? all.substr(before.size())
-                                            : decode(ids.subspan(static_cast<size_t>(output.prompt_length)), true));
+    to.push_back(all.starts_with(before) ? all.substr(before.size())
+                                         : decode(ids.subspan(static_cast<size_t>(output.prompt_length)), true));
   }
-  return texts;
 }
 
 int64_t TextGeneration::stream(const std::string& prompt, const TextGenerationOptions& options,
                                const std::function<void(std::string_view)>& on_text) const {
-  const models::Inputs inputs = encode({prompt}, options);
+  const models::Inputs inputs = encode(std::span(&prompt, 1), options);
   text::DecodeStream text(tokenizer_, {.skip_special_tokens = true, .clean_up = {}, .skip_unknown_ids = true});
   if (inputs.input_ids.defined() && !runner_.config().value("is_encoder_decoder", false)) {
     const auto ids = inputs.input_ids.values<int64_t>();

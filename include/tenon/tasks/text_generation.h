@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,8 +39,8 @@ class TextGeneration {
   const models::Model& model() const { return runner_.model(); }
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
 
-  /// What is written for each prompt (several answers one behind the other), without the prompt and without special tokens. An empty
-  /// prompt stands alone: a decoder then starts from its bos token.
+  /// What is written for each prompt (several answers one behind the other), without the prompt and without special tokens;
+  /// PipelineOptions::batch_size prompts run together. An empty prompt stands alone: a decoder then starts from its bos token.
   /// Errors: as generate().
   std::vector<std::string> operator()(const std::vector<std::string>& prompts, const TextGenerationOptions& options) const;
   std::string operator()(const std::string& prompt, const TextGenerationOptions& options) const {
@@ -51,7 +52,8 @@ class TextGeneration {
                  const std::function<void(std::string_view)>& on_text) const;
 
  private:
-  models::Inputs encode(const std::vector<std::string>& prompts, const TextGenerationOptions& options) const;
+  models::Inputs encode(std::span<const std::string> prompts, const TextGenerationOptions& options) const;
+  void write(std::span<const std::string> prompts, const TextGenerationOptions& options, std::vector<std::string>& to) const;
   GenerateHooks hooks(const TextGenerationOptions& options) const;
   std::string decode(std::span<const int64_t> ids, bool skip_special_tokens) const;
 
