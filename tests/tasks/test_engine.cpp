@@ -35,7 +35,9 @@ TEST_CASE("each request gets the answer that it would get alone, whoever joins a
     }
     while (engine.step()) CHECK(engine.stats().running <= 5);
     REQUIRE(ledger.results.size() == 24);
-    for (const auto& [id, result] : ledger.results) {
+    for (const auto& entry : ledger.results) {
+      const int64_t id = entry.first;
+      const EngineResult& result = entry.second;
       CAPTURE(id);
       CHECK(result.tokens == expected[id]);
       CHECK(streamed[id] == expected[id]);

@@ -2,6 +2,7 @@
 // computed again.
 #pragma once
 
+#include <algorithm>
 #include <list>
 #include <map>
 #include <memory>
