@@ -1,6 +1,7 @@
 // Words whose tokens are known already: a direct-mapped table in which a newer word replaces an older one.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -13,8 +14,8 @@ namespace tenon::text {
 
 class WordCache {
  public:
-  static constexpr size_t kWordBytes = 32, kWordTokens = 5, kSlots = 16384;
-  struct Entry {
+  static constexpr size_t kWordBytes = 32, kWordTokens = 5, kSlots = 8192;
+  struct alignas(64) Entry {
     uint8_t length = 0, count = 0;
     std::array<uint8_t, kWordTokens> ends;
     std::array<char, kWordBytes> word;
@@ -24,8 +25,7 @@ class WordCache {
   /// The place of a word, or null if it is too long to be kept.
   Entry* place(std::string_view word) {
     if (word.size() > kWordBytes) return nullptr;
-    const uint64_t hash = Vocab::hash(Vocab::kSeed, word);
-    return &entries_[static_cast<size_t>(hash * 0x9E3779B97F4A7C15u >> 40) % kSlots];
+    return &entries_[static_cast<size_t>(hash(word) >> 40) % kSlots];
   }
   /// Appends the tokens of a word that its place holds, as bytes of the word that starts at `base`; false if it holds another.
   static bool recall(const Entry& entry, std::string_view word, uint32_t base, std::vector<ModelToken>& out) {
@@ -53,6 +53,19 @@ class WordCache {
   }
 
  private:
+  // Eight bytes at a step; words are mostly shorter.
+  static uint64_t hash(std::string_view word) {
+    constexpr uint64_t kFactor = 0x9E3779B97F4A7C15u;
+    uint64_t h = word.size();
+    for (size_t i = 0; i < word.size(); i += 8) {
+      uint64_t bytes = 0;
+      std::memcpy(&bytes, word.data() + i, std::min<size_t>(8, word.size() - i));
+      h = (h ^ bytes) * kFactor;
+      h ^= h >> 32;
+    }
+    return h * kFactor;
+  }
+
   std::vector<Entry> entries_ = std::vector<Entry>(kSlots);
 };
 

@@ -31,7 +31,8 @@ class WhitespaceSplit : public PreTokenizer {
  public:
   explicit WhitespaceSplit(const Json&) {}
   void cut(Pieces& pieces) const override {
-    split_at_chars(pieces, Delimiter::Removed, [](char32_t c) { return (char_flags(c) & kSpace) != 0; });
+    split_at_chars(pieces, Delimiter::Removed,
+                   [](char32_t c) { return c < 128 ? c == ' ' || (c >= '\t' && c <= '\r') : (char_flags(c) & kSpace) != 0; });
   }
 };
 
