@@ -3,6 +3,8 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
+#include <utility>
 
 #include "cli/command.h"
 #include "tenon/tasks/text_generation.h"
@@ -67,11 +69,13 @@ int run(const Args& args) {
   int64_t tokens = 0;
   const auto start = std::chrono::steady_clock::now();
   for (const std::string& prompt : prompts) {
-    if (echo) put(prompt);
+    std::string begin = echo ? prompt : "";  // printed with the first piece: not before an error
+    const auto show = [&](std::string_view piece) { put(std::exchange(begin, "")), put(piece); };
     if (options.config.num_beams > 1)
-      put(generator(prompt, options));
+      show(generator(prompt, options));
     else
-      tokens += generator.stream(prompt, options, put);
+      tokens += generator.stream(prompt, options, show);
+    put(begin);
     put("\n");
     if (g_cancel) return 130;
   }

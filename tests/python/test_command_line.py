@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import shared
 
 import tenon
 
@@ -28,7 +29,7 @@ def answer(*words, **kwargs):
 
 def test_help_teaches():
     text = answer("--help")
-    for command in ("info", "classify", "embed", "bench"):
+    for command in ("info", "classify", "embed", "generate", "bench"):
         assert command in text
         assert "Examples\n" in answer(command, "--help")
         assert f"tenon {command}" in answer(command, "-h")
@@ -99,3 +100,19 @@ def test_errors_are_one_message_and_a_code(words, code, part):
 def test_an_unknown_instruction_set_is_an_error():
     done = run("info", TENON_ISA="mmx")
     assert done.returncode == 1 and "mmx" in done.stderr
+
+
+def test_generate():
+    model = shared("weights", "stories260K")
+    text = answer("generate", model, "--prompt", "Once upon a time", "--max-new-tokens", "20")
+    assert text == "Once upon a time, there was a little girl named Lily. She loved to play outsid\n"
+    lines = answer("generate", model, "--max-new-tokens=8", "--answer-only", stdin="Tom and Lily\nOnce upon a time\n").splitlines()
+    assert lines == [" were playing in the par", ", there was a little girl"]
+    drawn = [answer("generate", model, "The dog", "--seed", seed, "--max-new-tokens", "20") for seed in ("1", "1", "2")]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert answer("generate", model, "Once", "--stop", "girl").endswith("little girl\n")
+    assert answer("generate", model, "Lily and Tom. Lily", "--lookup", "4") == answer("generate", model, "Lily and Tom. Lily")
+    assert run("generate", model, "x", "--top-p", "much").returncode == 2
+    failed = run("generate", model, "x", "--top-p", "7")
+    assert failed.returncode == 1 and "top_p" in failed.stderr
+    assert run("generate", GOLDEN / "bert", "x").returncode == 1
