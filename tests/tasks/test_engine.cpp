@@ -53,7 +53,7 @@ TEST_CASE("each request gets the answer that it would get alone, whoever joins a
 TEST_CASE("beginnings are computed once, over other requests and over other turns of a talk") {
   const auto model = tiny_decoder();
   for (const bool share : {true, false}) {
-    Engine engine(*model, {.max_cache_bytes = pages(*model, 64), .share_prefixes = share});
+    Engine engine(*model, {.max_cache_bytes = pages(*model, 64), .share_prefixes = share, .threads = 1});
     Ledger ledger;
     Ids prompt = prompt_of_length(100, 1);
     const auto ask = [&] {
@@ -97,7 +97,7 @@ TEST_CASE("in a cache that is too small for all, requests wait and give way, and
   const auto model = tiny_decoder();
   for (const size_t size : {4, 6, 9}) {
     CAPTURE(size);
-    Engine engine(*model, {.max_cache_bytes = pages(*model, size), .prefill_chunk = 64});
+    Engine engine(*model, {.max_cache_bytes = pages(*model, size), .prefill_chunk = 64, .threads = 1});
     Ledger ledger;
     std::map<int64_t, Ids> expected;
     for (int64_t i = 0; i < 8; ++i) {
@@ -119,7 +119,7 @@ TEST_CASE("in a cache that is too small for all, requests wait and give way, and
 
 TEST_CASE("what was kept for later makes room for what runs") {
   const auto model = tiny_decoder();
-  Engine engine(*model, {.max_cache_bytes = pages(*model, 5)});
+  Engine engine(*model, {.max_cache_bytes = pages(*model, 5), .threads = 1});
   Ledger ledger;
   for (int64_t i = 0; i < 6; ++i) {
     const Ids prompt = prompt_of_length(96, i);
