@@ -51,7 +51,7 @@ class Router {
 class ExpertBank final : public Packable {
  public:
   ExpertBank() = default;
-  ExpertBank(int64_t experts, int64_t width, int64_t inner, Activation act) : width_(width), inner_(inner), act_(act) {
+  ExpertBank(int64_t experts, int64_t width, int64_t inner, Activation act) : width_(width), act_(act) {
     for (int64_t e = 0; e < experts; ++e) {
       gate.emplace_back(width, inner, false);
       up.emplace_back(width, inner, false);
@@ -108,7 +108,7 @@ class ExpertBank final : public Packable {
     return residual.defined() ? ops::add(ctx, y, residual) : y;
   }
 
-  int64_t width_ = 0, inner_ = 0;
+  int64_t width_ = 0;
   Activation act_ = Activation::Silu;
   std::vector<quant::PackedWeight> gate_up_, down_;  // one for each expert, once packed
 };
