@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <span>
 
 #include "tenon/core/random.h"
@@ -16,8 +17,8 @@ namespace tenon::text {
 namespace {
 
 constexpr char32_t kSmall = 0x800;
-constexpr size_t kShort = 48;          // up to here scanning all neighbours beats keeping a heap
-constexpr size_t kFilterBits = 8;      // for each merge
+constexpr size_t kShort = 256;  // up to here scanning neighbours beats keeping a heap
+constexpr size_t kFilterBits = 8;  // for each merge
 constexpr size_t kKeptBytes = 1 << 20;  // of working memory, after a long word
 
 uint64_t load(const char* p, size_t n) {
@@ -270,41 +271,68 @@ bool Bpe::split_bytes(std::string_view word, std::vector<Symbol>& symbols) const
   return (all | symbols[last].id | symbols[0].id) >= 0;
 }
 
-// The lowest rank is sought among all neighbours each time. first_merge(i) is what find_merge() gives for the first two symbols at i.
+// The lowest rank is sought among the lowest of each block of neighbours. first_merge(i) is what find_merge() gives for the first two symbols
+// at i.
 template <class First>
 void Bpe::merge_short(BpeMemory& memory, First&& first_merge) const {
+  constexpr size_t kBlock = 16;
+  constexpr int32_t kNone = std::numeric_limits<int32_t>::max();  // signed, which SSE2 can compare
   std::vector<Symbol>& symbols = memory.symbols;
-  std::array<uint32_t, kShort> ranks;
-  std::array<int32_t, kShort> ids;
-  size_t n = symbols.size();
+  std::array<int32_t, kShort> ranks, ids;  // of merging a symbol with the next
+  std::array<int32_t, kShort / kBlock> lows;
+  std::array<uint16_t, kShort + 1> next, prev;
+  const size_t n = symbols.size(), blocks = (n + kBlock - 1) / kBlock;
+  if (n < 2) return;
+  const auto set = [&](size_t i, uint32_t rank, int32_t id) {
+    ranks[i] = rank == kNoRank ? kNone : static_cast<int32_t>(rank);
+    ids[i] = id;
+  };
+  const auto refresh = [&](size_t block) {
+    int32_t low = kNone;
+    for (size_t k = 0; k < kBlock; ++k) low = std::min(low, ranks[block * kBlock + k]);
+    lows[block] = low;
+  };
   const auto look_up = [&](size_t i) {
-    const Merge& merge = find_merge(symbols[i].id, symbols[i + 1].id);
-    ranks[i] = merge.rank;
-    ids[i] = merge.id;
+    const Merge& merge = next[i] < n ? find_merge(symbols[i].id, symbols[next[i]].id) : kNoMerge;
+    const int32_t last = ranks[i];
+    set(i, merge.rank, merge.id);
+    int32_t& low = lows[i / kBlock];
+    if (ranks[i] <= low)
+      low = ranks[i];
+    else if (last == low)
+      refresh(i / kBlock);
     ++memory.lookups;
   };
   for (size_t i = 0; i + 1 < n; ++i) {
     const Result result = first_merge(i);
-    ranks[i] = result.rank;
-    ids[i] = result.id;
+    set(i, result.rank, result.id);
   }
-  while (n > 1) {
-    size_t best = 0;
-    for (size_t i = 1; i + 1 < n; ++i)
-      if (ranks[i] < ranks[best]) best = i;
-    if (ranks[best] == kNoRank) break;
-    symbols[best].id = ids[best];
-    symbols[best].length += symbols[best + 1].length;
-    --n;
-    for (size_t i = best + 1; i < n; ++i) symbols[i] = symbols[i + 1];
-    for (size_t i = best + 1; i + 1 < n; ++i) {
-      ranks[i] = ranks[i + 1];
-      ids[i] = ids[i + 1];
-    }
-    if (best > 0) look_up(best - 1);
-    if (best + 1 < n) look_up(best);
+  std::fill(ranks.begin() + static_cast<std::ptrdiff_t>(n - 1), ranks.begin() + static_cast<std::ptrdiff_t>(blocks * kBlock), kNone);
+  for (size_t i = 0; i <= n; ++i) {
+    next[i] = static_cast<uint16_t>(i + 1);
+    prev[i] = static_cast<uint16_t>(i - 1);
   }
-  symbols.resize(n);
+  for (size_t block = 0; block < blocks; ++block) refresh(block);
+  while (true) {
+    size_t block = 0;
+    for (size_t b = 1; b < blocks; ++b)
+      if (lows[b] < lows[block]) block = b;
+    if (lows[block] == kNone) break;
+    size_t i = block * kBlock;
+    while (ranks[i] != lows[block]) ++i;
+    const size_t right = next[i];
+    symbols[i].id = ids[i];
+    symbols[i].length += symbols[right].length;
+    symbols[right].length = 0;
+    next[i] = next[right];
+    prev[next[right]] = static_cast<uint16_t>(i);
+    const bool is_low = ranks[right] == lows[right / kBlock];
+    ranks[right] = kNone;
+    // its block is the merged one's, which is refreshed below, or another
+    if (is_low && right / kBlock != block) refresh(right / kBlock);
+    look_up(i);
+    if (i > 0) look_up(prev[i]);
+  }
 }
 
 void Bpe::merge_long(BpeMemory& memory) const {
