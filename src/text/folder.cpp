@@ -68,13 +68,19 @@ const Family* recognise(const AddedTokens& added, std::span<const Family> famili
   return nullptr;
 }
 
-void read_config(const Json& options, const Family* family, TokenizerConfig& config) {
+// Files that call themselves Llama's and are byte-level (DeepSeek, Llama 3) have none of that class's habits in Transformers 5.
+bool has_byte_level(const Json& pre_tokenizer) {
+  return pre_tokenizer.is_object() && pre_tokenizer.dump().find("\"ByteLevel\"") != std::string::npos;
+}
+
+void read_config(const Json& options, const Family* family, const Json& pre_tokenizer, TokenizerConfig& config) {
   config.file = options;
   config.tokenizer_class = class_of(options);
   if (config.tokenizer_class.empty() && family) config.tokenizer_class = family->tokenizer_class;
   config.model_max_length = parse_max_length(options);
   config.padding_side = parse_side(options, "padding_side");
-  const bool pads_left = family && (family->kind == FamilyKind::Llama || family->kind == FamilyKind::Gemma);
+  const bool pads_left =
+      family && (family->kind == FamilyKind::Gemma || (family->kind == FamilyKind::Llama && !has_byte_level(pre_tokenizer)));
   if (pads_left && !options.has("padding_side")) config.padding_side = Side::Left;
   config.truncation_side = parse_side(options, "truncation_side");
   config.clean_up_tokenization_spaces = options.value("clean_up_tokenization_spaces", false);
@@ -238,7 +244,7 @@ Tokenizer Tokenizer::from_folder(const std::string& path) {
 
   Tokenizer out(spec);
   if (!family && !options.has("tokenizer_class")) family = recognise(out.added_, all_families());
-  read_config(options, family, out.config_);
+  read_config(options, family, out.spec_.pre_tokenizer, out.config_);
   out.add_tokens(listed_tokens(options, added_file));
   for (size_t i = 0; i < kRoleNames.size(); ++i) {
     const std::optional<AddedToken> token = role_token(static_cast<Role>(i), options, map, family);
