@@ -195,10 +195,11 @@ def test_closing_cancels_what_is_left(model):
 
 
 @pytest.fixture
-def client(model, tokenizer, tmp_path):
+def client(model, vocab_file, tmp_path):
     pytest.importorskip("fastapi")
     testclient = pytest.importorskip("fastapi.testclient")
     model.save_pretrained(tmp_path)
+    tokenizer = tenon.BertTokenizer(vocab_file, model_max_length=64)  # of its own: others share the fixture's
     tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
     tokenizer.save_pretrained(tmp_path)
     spec = importlib.util.spec_from_file_location("serve_engine", ROOT / "examples" / "serve_engine.py")
