@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_INPUTS = ("input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask", "encoder_outputs", "inputs_embeds", "decoder_inputs_embeds", "labels")
+_INPUTS = ("input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask", "encoder_outputs", "inputs_embeds",
+           "decoder_inputs_embeds", "labels")
 _BART_NAMES = {"hidden_size": "d_model", "num_attention_heads": "encoder_attention_heads", "num_hidden_layers": "encoder_layers"}
 _T5_NAMES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers", "head_dim": "d_kv"}
 
@@ -18,7 +19,8 @@ _MARIAN = {
     "forced_eos_token_id": 0, "share_encoder_decoder_embeddings": True,
 }
 _M2M100 = {
-    **_BART, "vocab_size": 128112, "encoder_layerdrop": 0.05, "decoder_layerdrop": 0.05, "activation_function": "relu", "attention_dropout": 0.1,
+    **_BART, "vocab_size": 128112, "encoder_layerdrop": 0.05, "decoder_layerdrop": 0.05, "activation_function": "relu",
+    "attention_dropout": 0.1,
     "decoder_start_token_id": 2, "scale_embedding": True, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
 }
 _T5: dict[str, Any] = {

@@ -19,7 +19,8 @@ Seq2SeqStackConfig read_bart_stack(const Json& c, const std::string& which, int6
   s.layers = read_layers(c, (which + "_layers").c_str(), 12);
   s.intermediate_size = read_size(c, {(which + "_ffn_dim").c_str()}, 4096);
   const int64_t heads = read_size(c, {(which + "_attention_heads").c_str()}, 16);
-  check(d_model % heads == 0, ErrorCode::Format, "config.json", "\"d_model\" ", d_model, " is not a multiple of ", heads, " ", which, " heads");
+  check(d_model % heads == 0, ErrorCode::Format, "config.json", "\"d_model\" ", d_model, " is not a multiple of ", heads, " ", which,
+        " heads");
   s.attention.heads = s.attention.kv_heads = heads;
   s.attention.head_dim = d_model / heads;
   s.attention.qkv_bias = s.attention.output_bias = true;
@@ -29,7 +30,8 @@ Seq2SeqStackConfig read_bart_stack(const Json& c, const std::string& which, int6
 void read_bart_like(Seq2SeqConfig& s, Seq2SeqKind kind, const Json& c) {
   const bool marian = kind == Seq2SeqKind::Marian;
   s.d_model = read_size(c, {"d_model"}, 1024);
-  check(s.d_model % 2 == 0, ErrorCode::Format, "config.json", "\"d_model\": expected an even number, as sinusoids need it, got ", s.d_model);
+  check(s.d_model % 2 == 0, ErrorCode::Format, "config.json", "\"d_model\": expected an even number, as sinusoids need it, got ",
+        s.d_model);
   s.vocab_size = read_size(c, {"vocab_size"}, marian ? 58101 : 128112);
   s.decoder_vocab_size = marian ? read_size(c, {"decoder_vocab_size"}, s.vocab_size) : s.vocab_size;
   s.encoder = read_bart_stack(c, "encoder", s.d_model);
@@ -75,8 +77,9 @@ void read_t5(Seq2SeqConfig& s, Seq2SeqKind kind, const Json& c) {
   read_feed_forward(s, c.value("feed_forward_proj", multilingual ? "gated-gelu" : "relu"));
   s.num_buckets = read_size(c, {"relative_attention_num_buckets"}, 32, 1 << 20);
   s.max_distance = read_size(c, {"relative_attention_max_distance"}, 128);
-  check(s.num_buckets >= 4 && s.max_distance > s.num_buckets / 2, ErrorCode::Format, "config.json", "\"relative_attention_num_buckets\": expected at least ",
-        "4 and less than twice \"relative_attention_max_distance\" ", s.max_distance, ", got ", s.num_buckets);
+  check(s.num_buckets >= 4 && s.max_distance > s.num_buckets / 2, ErrorCode::Format, "config.json",
+        "\"relative_attention_num_buckets\": expected at least ", "4 and less than twice \"relative_attention_max_distance\" ",
+        s.max_distance, ", got ", s.num_buckets);
   s.pad_token_id = c.value("pad_token_id", 0);
   s.decoder_start_token_id = c.value("decoder_start_token_id", multilingual ? 0 : -1);
   s.positions = Seq2SeqConfig::Positions::Distance;

@@ -52,7 +52,8 @@ TEST_CASE("greedy answers are those that Transformers recorded, id for id") {
     const auto model = models::load(ctx, folder);
     const Json meta = Json::parse_file(folder + "/meta.json");
     const Json& recorded = meta.at("generate").as_array()[0];
-    const int64_t count = recorded.at("arguments").value("max_new_tokens", 0), forced = recorded.at("arguments").value("forced_bos_token_id", -1);
+    const int64_t count = recorded.at("arguments").value("max_new_tokens", 0),
+                  forced = recorded.at("arguments").value("forced_bos_token_id", -1);
     const int64_t start = model->config().value("decoder_start_token_id", -1), last = model->config().value("forced_eos_token_id", -1);
     const auto session = model->start(ctx, inputs_of(folder));
     REQUIRE(session->size() == 2);
@@ -93,7 +94,8 @@ TEST_CASE("answers fed token by token, in chunks and at once have the logits of 
         double worst = 0;
         for (size_t i = 0; i < ids.size(); i += chunk) {
           const size_t end = std::min(ids.size(), i + chunk);
-          const Tensor logits = session->feed(ctx, Lists{{ids.begin() + static_cast<int64_t>(i), ids.begin() + static_cast<int64_t>(end)}}, true);
+          const Tensor logits =
+              session->feed(ctx, Lists{{ids.begin() + static_cast<int64_t>(i), ids.begin() + static_cast<int64_t>(end)}}, true);
           worst = std::max(worst, relative_error(logits, whole.rows(static_cast<int64_t>(i), static_cast<int64_t>(end))));
         }
         CHECK(worst < (precision == models::Precision::Float32 ? 2e-5 : 0.08));
@@ -228,7 +230,8 @@ TEST_CASE("gradients of the loss are those of finite differences, at the steepes
       const Tensor g = tape.grad(p);
       REQUIRE(g.defined());
       const auto values = g.values<float>();
-      const auto steepest = std::max_element(values.begin(), values.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }) - values.begin();
+      const auto steepest =
+          std::max_element(values.begin(), values.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }) - values.begin();
       Tensor w = p;
       float& x = w.data<float>()[steepest];
       const float before = x, step = 0.01f;

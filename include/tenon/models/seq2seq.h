@@ -24,6 +24,7 @@ class Seq2Seq final : public Model {
   Seq2Seq(const char* class_name, const Seq2SeqFamily& family, const Json& json, Head head)
       : Model(json), class_name_(class_name), names_(family.names), config_(family.kind, json), head_(head), encoder_(config_, false) {
     if (head != Head::EncoderOnly) decoder_.emplace(config_, true);
+    if (decoder_ && !json.has("is_encoder_decoder")) config().set("is_encoder_decoder", true);  // generation asks
     if (head != Head::LanguageModel) return;
     top_ = nn::Linear(config_.d_model, config_.decoder_vocab_size, false);
     top_.tied_weight = nn::join(names_.prefix, config_.shared_embeddings ? "shared.weight" : "decoder.embed_tokens.weight");
@@ -102,8 +103,8 @@ class Seq2Seq final : public Model {
       const Tensor& given = in.encoder_outputs;
       check(head_ != Head::EncoderOnly && !in.input_ids.defined() && !in.inputs_embeds.defined(), ErrorCode::Type, class_name_,
             "expected one of input_ids, inputs_embeds and encoder_outputs");
-      check(given.rank() == 3 && given.size(2) == config_.d_model, ErrorCode::Shape, class_name_, "encoder_outputs: expected (batch, length, ",
-            config_.d_model, "), got ", given.describe());
+      check(given.rank() == 3 && given.size(2) == config_.d_model, ErrorCode::Shape, class_name_,
+            "encoder_outputs: expected (batch, length, ", config_.d_model, "), got ", given.describe());
       source = nn::pack_spans(in.attention_mask, given.size(0), given.size(1));
       return ops::cast(ctx, nn::select(ctx, given, source), activations());
     }
@@ -119,8 +120,9 @@ class Seq2Seq final : public Model {
     const auto [B, T] = batch_of(answer, config_.d_model, class_name_);
     check(B == source.B, ErrorCode::Shape, class_name_, "decoder inputs: expected ", source.B, " rows as the encoder has, got ", B);
     packed = nn::pack_spans(answer.attention_mask, B, T, with_labelled_padding(answer, labels, B, T));
-    const Seq2SeqSources sources{.rows = {.q_start = packed.start, .k_start = source.start, .key_bias = source.key_bias, .order = {}, .back = {}},
-                                 .layers = decoder_->project(ctx, encoded)};
+    const Seq2SeqSources sources{
+        .rows = {.q_start = packed.start, .k_start = source.start, .key_bias = source.key_bias, .order = {}, .back = {}},
+        .layers = decoder_->project(ctx, encoded)};
     nn::DecoderRows rows = rows_of(packed);
     return decoder_->forward(ctx, embed_batch(ctx, answer, packed, true), rows, &sources, trace, &packed);
   }
@@ -139,7 +141,8 @@ class Seq2Seq final : public Model {
     check(in.labels.defined() && head_ == Head::LanguageModel, ErrorCode::Type, class_name_,
           "expected decoder_input_ids, decoder_inputs_embeds or (with a head) labels, got none");
     check(in.labels.rank() == 2, ErrorCode::Shape, "labels", "expected (batch, length), got ", in.labels.shape());
-    check(config_.decoder_start_token_id >= 0, ErrorCode::Format, class_name_, "config.json has no decoder_start_token_id to put before labels");
+    check(config_.decoder_start_token_id >= 0, ErrorCode::Format, class_name_,
+          "config.json has no decoder_start_token_id to put before labels");
     const std::vector<int64_t> labels = read_ids(in.labels, "labels");
     std::vector<int64_t> ids(labels.size());
     for (size_t i = 0; i < ids.size(); ++i) {
@@ -235,7 +238,8 @@ class Seq2Seq final : public Model {
 /// knows its source.
 class Seq2SeqSession final : public DecodingSession {
  public:
-  Seq2SeqSession(Context& ctx, const Seq2Seq& model, const Inputs& in, size_t max_bytes = SIZE_MAX) : model_(model), cache_(layout(model), max_bytes) {
+  Seq2SeqSession(Context& ctx, const Seq2Seq& model, const Inputs& in, size_t max_bytes = SIZE_MAX)
+      : model_(model), cache_(layout(model), max_bytes) {
     nn::PackedRows source;
     nn::Trace none;
     const Tensor encoded = model.encode(ctx, in, source, none);
@@ -246,7 +250,9 @@ class Seq2SeqSession final : public DecodingSession {
   }
 
   int64_t vocab_size() const override { return model_.config_.decoder_vocab_size; }
-  int64_t max_length() const override { return model_.config_.max_position_embeddings > 0 ? model_.config_.max_position_embeddings : kUnlimited; }
+  int64_t max_length() const override {
+    return model_.config_.max_position_embeddings > 0 ? model_.config_.max_position_embeddings : kUnlimited;
+  }
   int64_t size() const override { return cache_.size(); }
   int64_t length(int64_t i) const override { return cache_.length(i); }
 
@@ -276,7 +282,10 @@ class Seq2SeqSession final : public DecodingSession {
  private:
   static nn::CacheLayout layout(const Seq2Seq& model) {
     const nn::GqaConfig& a = model.config_.decoder.attention;
-    return {.layers = model.config_.decoder.layers, .k_width = a.heads * a.head_dim, .v_width = a.heads * a.head_dim, .dtype = model.activations()};
+    return {.layers = model.config_.decoder.layers,
+            .k_width = a.heads * a.head_dim,
+            .v_width = a.heads * a.head_dim,
+            .dtype = model.activations()};
   }
 
   std::vector<int64_t> positions_of(const DecodingStep& given) const {

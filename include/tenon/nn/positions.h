@@ -20,7 +20,8 @@ namespace tenon::nn {
 inline Tensor sinusoids(Context& ctx, std::span<const int64_t> positions, int64_t width, double steps) {
   const int64_t half = width / 2;
   std::vector<float> turn(static_cast<size_t>(half));
-  for (int64_t j = 0; j < half; ++j) turn[static_cast<size_t>(j)] = static_cast<float>(std::exp(-static_cast<double>(j) * std::log(10000.0) / steps));
+  for (int64_t j = 0; j < half; ++j)
+    turn[static_cast<size_t>(j)] = static_cast<float>(std::exp(-static_cast<double>(j) * std::log(10000.0) / steps));
   Tensor y = ctx.empty({static_cast<int64_t>(positions.size()), width}, DType::F32);
   float* to = y.data<float>();
   ctx.over_rows(y.size(0), 40 * width, [&](int64_t begin, int64_t end) {
