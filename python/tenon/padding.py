@@ -59,7 +59,7 @@ class Padding:
     padding_side: str
     pad_token: "str | None"
     pad_token_id: "int | None"
-    pad_token_type_id: int
+    pad_token_type_id: Any
 
     def pad(self, encoded_inputs: Any, padding: Any = True, max_length: "int | None" = None, pad_to_multiple_of: "int | None" = None,
             padding_side: "str | None" = None, return_attention_mask: "bool | None" = None, return_tensors: Any = None, verbose: bool = True) -> BatchEncoding:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable
 
-from ._core import AddedToken, Role
+from ._core import AddedToken, Role, Tokenizer
 
 _ROLES = tuple(Role.__members__)
 
@@ -13,7 +13,7 @@ class SpecialTokens:
     unknown token's, as everywhere; add_special_tokens() also adds it."""
 
     SPECIAL_TOKENS_ATTRIBUTES = list(_ROLES)
-    _core: Any
+    _core: Tokenizer
     _named: dict[str, str]  # further roles that a checkpoint names, image_token and the like
     # properties, made below from the roles that the engine knows
     bos_token: "str | None"

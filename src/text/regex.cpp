@@ -73,7 +73,12 @@ bool Regex::Matcher::find(std::string_view text, size_t from, size_t& begin, siz
     rc = pcre2_jit_match(s.code->code, subject, text.size(), from, 0, s.data, s.context);
   }
   if (rc == PCRE2_ERROR_NOMATCH) return false;
-  check(rc >= 0, ErrorCode::Limit, "regex", "matching: expected a result, got PCRE2 error ", rc, " on ", text.size(), " bytes");
+  if (rc < 0) {
+    PCRE2_UCHAR message[128] = {};
+    pcre2_get_error_message(rc, message, sizeof(message));
+    fail(ErrorCode::Limit, "regex", "matching: expected a result, got '", reinterpret_cast<char*>(message), "' on ", text.size(),
+         " bytes: the pattern goes back too often");
+  }
   const PCRE2_SIZE* range = pcre2_get_ovector_pointer(s.data);
   // \K in a lookaround can put the start behind the end
   check(range[0] <= range[1] && range[1] <= text.size(), ErrorCode::Limit, "regex", "match: expected a range of the text");

@@ -116,3 +116,10 @@ TEST_CASE("scanning a text that matches nowhere ends with an error, not in the s
     CHECK(pieces <= 1);
   }
 }
+
+TEST_CASE("a pattern that goes back without end is an error in PCRE2 too") {
+  const Regex regex("(x+x+)+[yz]");
+  Regex::Matcher matcher(regex);
+  size_t begin = 0, end = 0;
+  CHECK(contains(error_of([&] { matcher.find(std::string(60, 'x'), 0, begin, end); }, tenon::ErrorCode::Limit), "match limit"));
+}
