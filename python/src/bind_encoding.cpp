@@ -37,6 +37,18 @@ Tensor stack_all(const Encodings& encodings) {
   return stack(encodings.list, [](const Encoding& e) -> const Encoding& { return e; }, field);
 }
 
+// The int object of an id: one for each id that was ever asked for, shared by all lists, since making one costs more than finding its token
+// in the vocabulary. They stay until the process ends. Needs the GIL.
+PyObject* shared_int(int32_t value) {
+  constexpr int32_t kShared = 1 << 18;  // vocabularies are smaller; other numbers get an object of their own
+  static PyObject** known = new PyObject*[kShared]();
+  if (value < 0 || value >= kShared) return PyLong_FromLong(value);
+  PyObject*& object = known[value];
+  if (!object) object = PyLong_FromLong(value);
+  Py_XINCREF(object);
+  return object;
+}
+
 // One field of every encoding as lists; with the plain calls, because a megabyte of text has a third of a million ids.
 template <Field field>
 py::list lists(const Encodings& encodings) {
@@ -45,7 +57,7 @@ py::list lists(const Encodings& encodings) {
     const std::vector<int32_t>& values = encodings.list[i].*field;
     py::list row(values.size());
     for (size_t k = 0; k < values.size(); ++k) {
-      PyObject* value = PyLong_FromLong(values[k]);
+      PyObject* value = shared_int(values[k]);
       if (!value) throw py::error_already_set();
       PyList_SET_ITEM(row.ptr(), static_cast<Py_ssize_t>(k), value);
     }
