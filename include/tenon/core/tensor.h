@@ -20,6 +20,7 @@ struct Storage {
   size_t bytes = 0;
   Device device;
   bool read_only = false;       // mapped checkpoints: writing through them is an error
+  uint32_t version = 0;         // how often it was changed in place since somebody counts (Python's graph of gradients)
   std::shared_ptr<void> owner;  // its deleter gives the memory back
 };
 
