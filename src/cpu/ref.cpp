@@ -229,6 +229,7 @@ const Kernels& ref_kernels() {
     k.name = "ref";
     fill_ref_matmul(k);
     fill_ref_attention(k);
+    fill_ref_training(k);
     fill_ref_rows(k);
     fill_ref_elements(k);
     return k;

@@ -12,6 +12,7 @@ void fill_ref_rows(Kernels&);
 void fill_ref_elements(Kernels&);
 void fill_ref_matmul(Kernels&);
 void fill_ref_attention(Kernels&);
+void fill_ref_training(Kernels&);
 
 /// One block of a grouped linear as a call of its own; it may use the whole call's scratch.
 inline LinearCall block_call(LinearCall c, const LinearBlock& block) {

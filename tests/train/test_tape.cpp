@@ -1,5 +1,7 @@
 // The tape: what it watches, how gradients add up, what it keeps and what it lets go.
 #include "ops/op_test.h"
+#include "tenon/ops/checkpoint.h"
+#include "tenon/ops/dropout.h"
 #include "tenon/ops/linear.h"
 #include "tenon/ops/loss.h"
 #include "tenon/train/tape.h"
@@ -112,6 +114,64 @@ TEST_CASE("a branch that leads to no loss costs nothing") {
   r.tape.backward(r.ctx, loss);
   CHECK(r.tape.grad(a).item() == 2);
   CHECK_FALSE(r.tape.grad(b).defined());
+}
+
+TEST_CASE("several outputs at once") {
+  const Tensor a = test::floats({2, 3}, {2});
+  Recording r({a});
+  const std::vector<Tensor> outputs{ops::scale(r.ctx, a, 3), ops::mul(r.ctx, a, a), ops::scale(r.ctx, a, 100)};
+  const std::vector<Tensor> dy{test::floats({1, 10}, {2}), test::floats({1, 1}, {2}), Tensor()};
+  r.tape.backward(r.ctx, outputs, dy);
+  CHECK(test::values(r.tape.grad(a)) == std::vector<float>{3 + 4, 30 + 6});
+  test::expect_error(ErrorCode::Shape, {"3 gradients", "2"}, [&] { r.tape.backward(r.ctx, outputs, std::span(dy).first(2)); });
+}
+
+TEST_CASE("a checkpoint keeps its inputs alone, and its gradients are the same bits") {
+  const Tensor x = test::normal({5, 4}, 1), w = test::normal({4, 4}, 2), b = test::normal({4}, 3);
+  std::weak_ptr<Storage> inside;
+  const auto run = [&](bool checkpoint) {
+    Recording r({x, w, b});
+    r.ctx.set_training({.dropout = true, .checkpoint = checkpoint});
+    Tensor h = ops::scale(r.ctx, x, 2);
+    for (int layer = 0; layer < 2; ++layer)
+      h = ops::checkpoint(r.ctx, "layer", {h, x}, [&inside, w, b](Context& c, std::span<const Tensor> in) -> std::vector<Tensor> {
+        const Tensor middle = ops::dropout(c, ops::linear(c, in[0], w, b, Activation::Tanh), 0.3f);
+        inside = middle.storage();
+        return {ops::add(c, ops::linear(c, middle, w, b), in[1])};
+      })[0];
+    CHECK(inside.expired() == checkpoint);
+    const Tensor loss = ops::mse_loss(r.ctx, h, ops::mul(r.ctx, x, x));
+    r.tape.backward(r.ctx, loss);
+    std::vector<float> all = test::values(loss);
+    for (const Tensor& t : {x, w, b})
+      for (const float v : test::values(r.tape.grad(t))) all.push_back(v);
+    return all;
+  };
+  const std::vector<float> plain = run(false), again = run(true);
+  for (size_t i = 0; i < plain.size(); ++i) CHECK(again[i] == doctest::Approx(plain[i]).epsilon(1e-5));
+}
+
+TEST_CASE("an error in a checkpoint's second run leaves the context as it was") {
+  const Tensor x = test::normal({4}, 1);
+  Recording r({x});
+  r.ctx.set_training({.checkpoint = true});
+  int runs = 0;
+  const Tensor y = ops::checkpoint(r.ctx, "part", {x}, [&runs](Context& c, std::span<const Tensor> in) -> std::vector<Tensor> {
+    check(++runs < 2, ErrorCode::Limit, "part", "the second run");
+    return {ops::mul(c, in[0], in[0])};
+  })[0];
+  const uint64_t counter = r.ctx.random().counter();
+  test::expect_error(ErrorCode::Limit, {"the second run"}, [&] { r.tape.backward(r.ctx, y, y); });
+  CHECK(r.ctx.recorder() == &r.tape);
+  CHECK(r.ctx.training().checkpoint);
+  CHECK(r.ctx.random().counter() == counter);
+}
+
+TEST_CASE("check_finite names the op") {
+  const Tensor a = test::floats({1e30f}, {1});
+  Recording r({a});
+  r.tape.check_finite();
+  test::expect_error(ErrorCode::Limit, {"[mul]", "infinity"}, [&] { ops::mul(r.ctx, a, a); });
 }
 
 TEST_CASE("tape errors") {

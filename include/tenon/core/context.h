@@ -16,6 +16,13 @@
 
 namespace tenon {
 
+/// What a training step computes otherwise than inference does.
+struct TrainingMode {
+  bool dropout = false;         // layers drop activations as their configuration says
+  DType matmul = DType::F32;    // BF16: matrices are multiplied from factors rounded to bfloat16, with float32 sums ("autocast")
+  bool checkpoint = false;      // while recording, layers keep their inputs alone and compute the rest again for the gradient
+};
+
 /// One per concurrent caller: a loaded model is const and may be used by several threads, each with a Context of its own.
 class Context {
  public:
@@ -27,6 +34,8 @@ class Context {
   const Kernels& kernels() const { return *kernels_; }
   Device device() const { return {}; }
   Random& random() { return random_; }
+  const TrainingMode& training() const { return training_; }
+  void set_training(const TrainingMode& mode) { training_ = mode; }
   Pool& pool() { return *pool_; }
 
   /// Scratch memory from the pool, uninitialised. Errors: Error(Memory).
@@ -58,6 +67,7 @@ class Context {
   const Kernels* kernels_;
   std::shared_ptr<Pool> pool_;
   Random random_;
+  TrainingMode training_;
   Recorder* recorder_ = nullptr;
 };
 

@@ -62,6 +62,14 @@ struct MatmulCall {
   int threads = 1;
 };
 
+/// Which elements a dropout keeps: element i is dropped where the i-th 16-bit number of a Philox stream lies below `below`, the others
+/// are multiplied by `scale`. Number i is half i % 2 (0 = the lower) of word i / 2 % 4 of block first + i / 8; see core/random.h.
+struct Dropout {
+  uint64_t seed = 0, stream = 0, first = 0;
+  uint32_t below = 0;  // p * 65536; 0 drops nothing
+  float scale = 1;     // 65536 / (65536 - below), 0 if all are dropped
+};
+
 /// Softmax attention over packed sequences: rows of sequence b are q_start[b] .. q_start[b+1] of q and out, and k_start[b] ..
 /// k_start[b+1] of k and v. Head h reads k and v of head h / (H / Hkv). Row r of a head starts at r * ld + head * D (v and out: * Dv).
 ///
@@ -86,6 +94,10 @@ struct AttentionCall {
   const int64_t* page_start = nullptr;  // (B+1)
   int64_t page_rows = 0;                // a power of two, 16 or more
   int64_t k_offset = 0, v_offset = 0;
+  /// Of the probabilities: that of head h, row n of q and key s (counted in its sequence) is element (h * Nq + n) * ld_dropout + s.
+  /// ld_dropout is a multiple of 8. Only with lse.
+  Dropout dropout;
+  int64_t ld_dropout = 0;
 };
 
 /// Gradients of AttentionCall (float32): dq, dk, dv have the row strides of q, k, v. All must be zeroed before. Not with softcap or
@@ -94,6 +106,33 @@ struct AttentionGrad {
   const float* d_out = nullptr;  // (Nq, H*Dv), row stride ld_out
   float *dq = nullptr, *dk = nullptr, *dv = nullptr;
   float* d_distance = nullptr;  // (B, H, ld_distance) of the distance_bias, each sequence's share apart; or nullptr
+};
+
+/// Steps of optimisers over n parameters p with gradients g, which are multiplied by grad_scale first. Shapes are of no account.
+/// AdamW: m = b1 m + (1-b1) g, v = b2 v + (1-b2) g^2, p -= lr * (weight_decay * p + (m / correction1) / (sqrt(v / correction2) + eps)).
+struct AdamWCall {
+  float *p = nullptr, *m = nullptr, *v = nullptr;
+  const float* g = nullptr;
+  int64_t n = 0;
+  float lr = 0, beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0, grad_scale = 1;
+  float correction1 = 1, correction2 = 1;  // 1 - beta^step
+  bool decay_gradient = false;             // Adam: weight_decay * p is added to g instead
+};
+/// SGD: g += weight_decay * p, m = first ? g : momentum * m + (1 - dampening) * g, p -= lr * (nesterov ? g + momentum * m : m). m may be
+/// nullptr without momentum: then p -= lr * g.
+struct SgdCall {
+  float *p = nullptr, *m = nullptr;
+  const float* g = nullptr;
+  int64_t n = 0;
+  float lr = 0, momentum = 0, dampening = 0, weight_decay = 0, grad_scale = 1;
+  bool nesterov = false, first = false;
+};
+/// Lion: p -= lr * (sign(b1 m + (1-b1) g) + weight_decay * p), m = b2 m + (1-b2) g.
+struct LionCall {
+  float *p = nullptr, *m = nullptr;
+  const float* g = nullptr;
+  int64_t n = 0;
+  float lr = 0, beta1 = 0, beta2 = 0, weight_decay = 0, grad_scale = 1;
 };
 
 struct Kernels {
@@ -168,6 +207,15 @@ struct Kernels {
   void (*axpby)(float* y, const float* x, int64_t n, float a, float b);
   /// Between F32, BF16 and F16, rounded to nearest even.
   void (*cast)(void* y, DType y_type, const void* x, DType x_type, int64_t n);
+
+  // --- training -----------------------------------------------------------------------------------------------------------------
+  /// y = the kept of x, times scale: elements [begin, begin + n) of the dropout, at y and x. It is its own gradient. y may be x.
+  void (*dropout)(void* y, const void* x, const Dropout& d, int64_t begin, int64_t n, DType type);
+  void (*adamw)(const AdamWCall&);
+  void (*sgd)(const SgdCall&);
+  void (*lion)(const LionCall&);
+  /// The sum of x^2, in double.
+  double (*sum_of_squares)(const float* x, int64_t n);
 
   // --- images -------------------------------------------------------------------------------------------------------------------
   /// Patches of x (B, channels, height, width) as rows (B * P, channels * p * p) of y_type, the order of a convolution with stride p.

@@ -4,13 +4,25 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 namespace tenon {
 
 /// Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; the known-answer tests of Random123.
 class Random {
  public:
-  explicit Random(uint64_t seed = 0, uint64_t stream = 0) : seed_(seed), stream_(stream) {}
+  /// Starts at block `counter` of the stream.
+  explicit Random(uint64_t seed = 0, uint64_t stream = 0, uint64_t counter = 0) : seed_(seed), stream_(stream), counter_(counter) {}
+
+  uint64_t seed() const { return seed_; }
+  uint64_t stream() const { return stream_; }
+  /// The next block that nobody has used.
+  uint64_t counter() const { return counter_; }
+  /// Leaves the next n blocks to the caller, who reads them with block(); returns the first. Numbers left of an earlier block are lost.
+  uint64_t take_blocks(uint64_t n) {
+    used_ = 4;
+    return std::exchange(counter_, counter_ + n);
+  }
 
   /// Four independent 32-bit numbers for one counter value.
   std::array<uint32_t, 4> block(uint64_t counter) const {
@@ -37,7 +49,7 @@ class Random {
   }
 
  private:
-  uint64_t seed_, stream_, counter_ = 0;
+  uint64_t seed_, stream_, counter_;
   std::array<uint32_t, 4> buffer_{};
   int used_ = 4;
 };

@@ -16,6 +16,9 @@ class Context;
 /// whose gradient is not wanted may be left undefined. Runs with a Context that records nothing.
 using Backward = std::function<std::vector<Tensor>(Context&, std::span<const Tensor> dy)>;
 
+/// A part of a model as a function of the tensors that reach it from outside, without its parameters.
+using Part = std::function<std::vector<Tensor>(Context&, std::span<const Tensor> inputs)>;
+
 class Recorder {
  public:
   virtual ~Recorder() = default;
@@ -23,6 +26,12 @@ class Recorder {
   virtual bool wants(const Tensor& t) const = 0;
   /// Notes that `outputs` were computed from `inputs`, in the order in which `backward` reads and returns gradients.
   virtual void record(std::string_view op, std::vector<Tensor> outputs, std::vector<Tensor> inputs, Backward backward) = 0;
+  /// Runs `part` and keeps of it the inputs alone; the gradient runs it again, with the same random numbers. `part` may be called after
+  /// this returns: it must own what it captures, but for parameters.
+  virtual std::vector<Tensor> checkpoint(Context& ctx, std::string_view name, std::vector<Tensor> inputs, Part part) {
+    (void)name;
+    return part(ctx, inputs);
+  }
 };
 
 }  // namespace tenon
