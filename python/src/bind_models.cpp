@@ -23,43 +23,6 @@ constexpr std::pair<const char*, bool Inputs::*> kFlags[] = {{"output_hidden_sta
                                                              {"return_loss", &Inputs::return_loss},
                                                              {"output_router_logits", &Inputs::output_router_logits}};
 
-/// Arguments by name as Inputs. Errors: Error(Type) for a name that no model takes.
-Inputs inputs_of(const py::kwargs& given) {
-  Inputs inputs;
-  for (const auto& [key, value] : given) {
-    const auto name = key.cast<std::string>();
-    bool known = false;
-    inputs.visit([&](const char* member, auto& to) {
-      if (name != member) return;
-      known = true;
-      using To = std::remove_reference_t<decltype(to)>;
-      to = value.template cast<To>();
-    });
-    for (const auto& [flag, member] : kFlags) {
-      if (name != flag) continue;
-      known = true;
-      inputs.*member = value.cast<bool>();
-    }
-    check(known, ErrorCode::Type, "forward", "unknown argument '", name, "'");
-  }
-  return inputs;
-}
-
-/// The members that are set, by name, in Transformers' order.
-py::dict dict_of(Outputs& outputs) {
-  py::dict d;
-  outputs.visit([&](const char* name, auto& value) {
-    if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, Tensor>) {
-      if (value.defined()) d[name] = value;
-    } else if (!value.empty()) {
-      py::tuple all(value.size());
-      for (size_t i = 0; i < value.size(); ++i) all[i] = value[i];
-      d[name] = all;
-    }
-  });
-  return d;
-}
-
 py::dict forward(const Model& model, const py::kwargs& given) {
   const Inputs inputs = inputs_of(given);
   Outputs outputs;
@@ -100,6 +63,41 @@ void pack(Model& model, Precision precision) {
 }
 
 }  // namespace
+
+Inputs inputs_of(const py::dict& given) {
+  Inputs inputs;
+  for (const auto& [key, value] : given) {
+    const auto name = key.cast<std::string>();
+    bool known = false;
+    inputs.visit([&](const char* member, auto& to) {
+      if (name != member) return;
+      known = true;
+      using To = std::remove_reference_t<decltype(to)>;
+      to = value.template cast<To>();
+    });
+    for (const auto& [flag, member] : kFlags) {
+      if (name != flag) continue;
+      known = true;
+      inputs.*member = value.cast<bool>();
+    }
+    check(known, ErrorCode::Type, "forward", "unknown argument '", name, "'");
+  }
+  return inputs;
+}
+
+py::dict dict_of(Outputs& outputs) {
+  py::dict d;
+  outputs.visit([&](const char* name, auto& value) {
+    if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, Tensor>) {
+      if (value.defined()) d[name] = value;
+    } else if (!value.empty()) {
+      py::tuple all(value.size());
+      for (size_t i = 0; i < value.size(); ++i) all[i] = value[i];
+      d[name] = all;
+    }
+  });
+  return d;
+}
 
 void bind_models(py::module_& m) {
   py::enum_<Precision>(m, "Precision", "Of the weights and of the activations between them.")

@@ -8,6 +8,7 @@
 #include "tenon/core/context.h"
 #include "tenon/core/json.h"
 #include "tenon/core/tensor.h"
+#include "tenon/models/model.h"
 
 namespace tenon::python {
 
@@ -21,6 +22,7 @@ void bind_models(py::module_& m);
 void bind_generation(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_moe(py::module_& m);
+void bind_training(py::module_& m);
 
 /// JSON as dict, list, str, int, float, bool and None, and back. Keys that are no strings are written as str() of them.
 /// Errors: Error(Type) naming the Python type for objects that JSON does not have; Error(Limit) for nesting deeper than 512.
@@ -34,6 +36,11 @@ Tensor from_buffer(const py::buffer& object);
 Tensor from_dlpack(const py::object& object);
 /// A DLPack capsule over the tensor's memory. Errors: Error(Type) if it is read-only and the consumer's version cannot say so.
 py::capsule to_dlpack(const Tensor& t, bool versioned);
+
+/// A model's arguments by name. Errors: Error(Type) for a name that no model takes.
+models::Inputs inputs_of(const py::dict& given);
+/// The outputs that are there, by name, in Transformers' order.
+py::dict dict_of(models::Outputs& outputs);
 
 /// A Context of one's own for the time of one call. They are kept for the next calls, as many as were ever in use at once: threads
 /// come and go in a server, and one Context per thread would keep the scratch memory of each.

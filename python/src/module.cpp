@@ -40,4 +40,5 @@ PYBIND11_MODULE(_core, m) {
   tenon::python::bind_generation(m);
   tenon::python::bind_engine(m);
   tenon::python::bind_moe(m);
+  tenon::python::bind_training(m);
 }

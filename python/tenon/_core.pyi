@@ -52,7 +52,12 @@ class Tensor(TensorMethods):
     def read_only(self) -> Any: ...
     def numel(self) -> int: ...
     def data_ptr(self) -> int: ...
-    def clone(self) -> Tensor: ...
+    def _clone(self) -> Tensor: ...
+    def _handle(self) -> Tensor: ...
+    def _rebind(self, other: Tensor) -> None: ...
+    def _changed(self) -> None: ...
+    @property
+    def _version(self) -> int: ...
     def item(self) -> Any: ...
     def tolist(self) -> Any: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -69,6 +74,100 @@ class Tensor(TensorMethods):
     long: Callable[[], Tensor]
     int: Callable[[], Tensor]
     bool: Callable[[], Tensor]
+    mul: Callable[[Any], Tensor]
+    multiply: Callable[[Any], Tensor]
+    true_divide: Callable[[Any], Tensor]
+    divide: Callable[[Any], Tensor]
+    subtract: Callable[[Any], Tensor]
+    eq: Callable[[Any], Tensor]
+    ne: Callable[[Any], Tensor]
+    lt: Callable[[Any], Tensor]
+    le: Callable[[Any], Tensor]
+    gt: Callable[[Any], Tensor]
+    ge: Callable[[Any], Tensor]
+    maximum: Callable[[Any], Tensor]
+    minimum: Callable[[Any], Tensor]
+    remainder: Callable[[Any], Tensor]
+    fmod: Callable[[Any], Tensor]
+    floor_divide: Callable[[Any], Tensor]
+    atan2: Callable[[Any], Tensor]
+    logaddexp: Callable[[Any], Tensor]
+    logical_and: Callable[[Any], Tensor]
+    logical_or: Callable[[Any], Tensor]
+    logical_xor: Callable[[Any], Tensor]
+    bitwise_and: Callable[[Any], Tensor]
+    bitwise_or: Callable[[Any], Tensor]
+    bitwise_xor: Callable[[Any], Tensor]
+    exp: Callable[[], Tensor]
+    exp2: Callable[[], Tensor]
+    expm1: Callable[[], Tensor]
+    log: Callable[[], Tensor]
+    log2: Callable[[], Tensor]
+    log10: Callable[[], Tensor]
+    log1p: Callable[[], Tensor]
+    sqrt: Callable[[], Tensor]
+    rsqrt: Callable[[], Tensor]
+    square: Callable[[], Tensor]
+    reciprocal: Callable[[], Tensor]
+    sin: Callable[[], Tensor]
+    cos: Callable[[], Tensor]
+    tan: Callable[[], Tensor]
+    asin: Callable[[], Tensor]
+    acos: Callable[[], Tensor]
+    atan: Callable[[], Tensor]
+    sinh: Callable[[], Tensor]
+    cosh: Callable[[], Tensor]
+    tanh: Callable[[], Tensor]
+    sigmoid: Callable[[], Tensor]
+    erf: Callable[[], Tensor]
+    abs: Callable[[], Tensor]
+    neg: Callable[[], Tensor]
+    relu: Callable[[], Tensor]
+    sign: Callable[[], Tensor]
+    floor: Callable[[], Tensor]
+    ceil: Callable[[], Tensor]
+    trunc: Callable[[], Tensor]
+    abs_: Callable[..., Tensor]
+    ceil_: Callable[..., Tensor]
+    clamp_: Callable[..., Tensor]
+    clip_: Callable[..., Tensor]
+    cos_: Callable[..., Tensor]
+    exp_: Callable[..., Tensor]
+    floor_: Callable[..., Tensor]
+    log_: Callable[..., Tensor]
+    neg_: Callable[..., Tensor]
+    reciprocal_: Callable[..., Tensor]
+    relu_: Callable[..., Tensor]
+    round_: Callable[..., Tensor]
+    rsqrt_: Callable[..., Tensor]
+    sigmoid_: Callable[..., Tensor]
+    sign_: Callable[..., Tensor]
+    sin_: Callable[..., Tensor]
+    sqrt_: Callable[..., Tensor]
+    square_: Callable[..., Tensor]
+    tanh_: Callable[..., Tensor]
+    tril_: Callable[..., Tensor]
+    triu_: Callable[..., Tensor]
+    masked_fill_: Callable[..., Tensor]
+    scatter_: Callable[..., Tensor]
+    scatter_add_: Callable[..., Tensor]
+    index_add_: Callable[..., Tensor]
+    addcmul_: Callable[..., Tensor]
+    addcdiv_: Callable[..., Tensor]
+    lerp_: Callable[..., Tensor]
+    remainder_: Callable[..., Tensor]
+    floor_divide_: Callable[..., Tensor]
+    softmax_: Callable[..., Tensor]
+    def __iadd__(self, other: Any) -> Tensor: ...
+    def __isub__(self, other: Any) -> Tensor: ...
+    def __imul__(self, other: Any) -> Tensor: ...
+    def __itruediv__(self, other: Any) -> Tensor: ...
+    def __ipow__(self, other: Any) -> Tensor: ...
+    def __ifloordiv__(self, other: Any) -> Tensor: ...
+    def __imod__(self, other: Any) -> Tensor: ...
+    def __iand__(self, other: Any) -> Tensor: ...
+    def __ior__(self, other: Any) -> Tensor: ...
+    def __ixor__(self, other: Any) -> Tensor: ...
     def __add__(self, other: Any) -> Tensor: ...
     def __radd__(self, other: Any) -> Tensor: ...
     def __sub__(self, other: Any) -> Tensor: ...
@@ -354,6 +453,13 @@ class Engine:
     """step() returns (whether requests are left, [(id, token)], [results])."""
     def __init__(self, model: Model, max_cache_bytes: int, max_batch: int, max_waiting: int, prefill_chunk: int, share_prefixes: bool,
                  threads: int) -> None: ...
+class Recording:
+    def tracks(self, t: Tensor) -> bool: ...
+    def backward(self, outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor | None]: ...
+
+def add_in_place(sums: Sequence[Tensor], terms: Sequence[Tensor]) -> None: ...
+def versions(tensors: Sequence[Tensor]) -> int: ...
+
     def submit(self, prompt: Sequence[int], options: Mapping[str, Any], hooks: Mapping[str, Any]) -> int: ...
     def cancel(self, id: int) -> bool: ...
     def step(self) -> tuple[bool, list[tuple[int, int]], list[dict[str, Any]]]: ...
@@ -368,6 +474,8 @@ class MoeConfig:
     correction_bias: Any
     top_k: int
     n_group: int
+    def record(self, inputs: Mapping[str, Any], watched: Sequence[Tensor], dropout: bool = False, bf16: bool = False, checkpoint: bool = False,
+               seed: int = 0) -> tuple[dict[str, Any], Recording]: ...
     topk_group: int
     norm_topk_prob: Any
     routed_scaling_factor: float

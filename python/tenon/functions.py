@@ -1,68 +1,16 @@
 """Functions with PyTorch's names, so that `import tenon as torch` runs inference scripts."""
 from __future__ import annotations
 
-import functools
 from typing import Any, Callable, Sequence
 
 from . import _core
 from ._lazy import np
+from .autograd import attach
 from .conversion import Tensor, array_of, as_tensor, check_device, dtype, to_dtype, wrap
-from .tensors import apply_binary, axes_of, sizes_of
-
-
-class _GradMode:
-    """A context manager and decorator; gradients are recorded only where training asks for them."""
-
-    enabled = False
-
-    def __init__(self, mode: Any = None) -> None:
-        self._function = mode if callable(mode) else None
-        if self._function is not None:
-            functools.update_wrapper(self, self._function)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._function is not None:
-            with type(self)():
-                return self._function(*args, **kwargs)
-        function: Callable[..., Any] = args[0]
-
-        @functools.wraps(function)
-        def wrapped(*a: Any, **k: Any) -> Any:
-            with type(self)():
-                return function(*a, **k)
-
-        return wrapped
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
-
-    def __enter__(self) -> "_GradMode":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        return None
-
-
-class no_grad(_GradMode):
-    """`with no_grad():` or `@no_grad()`; nothing is recorded."""
-
-
-class inference_mode(_GradMode):
-    """As no_grad."""
-
-
-class enable_grad(_GradMode):
-    """As PyTorch's."""
-
-    enabled = True
-
-
-class set_grad_enabled(_GradMode):
-    """As PyTorch's."""
-
-
-def is_grad_enabled() -> bool:
-    return False
+from .products import einsum, matmul  # noqa: F401
+from .random import generator, manual_seed, next_seed  # noqa: F401
+from .tensor_math import BINARY, UNARY, like, promote_types, result_type  # noqa: F401
+from .tensor_shapes import choose, sizes_of
 
 
 # Making tensors
@@ -78,24 +26,28 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     check_device(device)
-    return _core.empty(list(sizes_of(size)), to_dtype(dtype or "float32"))
+    return _leaf(_core.empty(list(sizes_of(size)), to_dtype(dtype or "float32")), requires_grad)
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def _leaf(t: Tensor, requires_grad: bool) -> Tensor:
+    return t.requires_grad_() if requires_grad else t
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     check_device(device)
-    return _core.zeros(list(sizes_of(size)), to_dtype(dtype or "float32"))
+    return _leaf(_core.zeros(list(sizes_of(size)), to_dtype(dtype or "float32")), requires_grad)
 
 
-def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     check_device(device)
     one = as_tensor(fill_value, dtype)
-    return wrap(np.full(tuple(size), array_of(one)))._to(one.dtype)
+    return _leaf(wrap(np.full(tuple(size), array_of(one)))._to(one.dtype), requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    return full(sizes_of(size), 1.0, dtype=dtype, device=device)
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    return full(sizes_of(size), 1.0, dtype=dtype or "float32", device=device, requires_grad=requires_grad)
 
 
 def zeros_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
@@ -125,123 +77,133 @@ def eye(n: int, *, dtype: Any = None) -> Tensor:
     return wrap(np.eye(n))._to(to_dtype(dtype or "float32"))
 
 
-# Random numbers come from NumPy's PCG64; the streams differ from PyTorch's.
-_seed = 0
-_generator: Any = None
+# Random numbers
+def _numbers(own: Any) -> Any:
+    """NumPy's generator: of a Generator that the caller has, or the common one."""
+    return generator() if own is None else own.numpy()
 
 
-def manual_seed(seed: int) -> None:
-    """Seeds rand, randn, randint, randperm and the weights of models made from a configuration."""
-    global _seed, _generator, _models_made
-    _seed, _generator, _models_made = int(seed), None, 0
-
-
-def initial_seed() -> int:
-    return _seed
-
-
-def next_seed() -> int:
-    """The seed of the next model made from a configuration: follows manual_seed, differs from model to model."""
-    global _models_made
-    _models_made += 1
-    return (_seed * 1_000_003 + _models_made) % 2**63 if _models_made > 1 else _seed
-
-
-_models_made = 0
-
-
-def _random() -> Any:
-    global _generator
-    if _generator is None:
-        _generator = np.random.default_rng(_seed)
-    return _generator
-
-
-def rand(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
     check_device(device)
-    return wrap(_random().random(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32"))
+    return _leaf(wrap(_numbers(generator).random(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32")), requires_grad)
 
 
-def randn(*size: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
     check_device(device)
-    return wrap(_random().standard_normal(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32"))
+    return _leaf(wrap(_numbers(generator).standard_normal(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32")), requires_grad)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None) -> Tensor:
+def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None, generator: Any = None) -> Tensor:
     check_device(device)
     if size is None:
         low, high, size = 0, low, high
-    return wrap(_random().integers(low, high, tuple(size)))._to(to_dtype(dtype or "int64"))
+    return wrap(_numbers(generator).integers(low, high, tuple(size)))._to(to_dtype(dtype or "int64"))
 
 
-def randperm(n: int) -> Tensor:
-    return wrap(_random().permutation(n))
+def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = None) -> Tensor:
+    return wrap(_numbers(generator).permutation(n))._to(to_dtype(dtype or "int64"))
+
+
+def rand_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
+    return rand(t.shape, dtype=dtype or t.dtype, device=device)
+
+
+def randn_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
+    return randn(t.shape, dtype=dtype or t.dtype, device=device)
+
+
+def empty_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
+    return empty(t.shape, dtype=dtype or t.dtype, device=device)
+
+
+def normal(mean: float = 0.0, std: float = 1.0, size: Any = None, *, dtype: Any = None, generator: Any = None) -> Tensor:
+    return randn(size, dtype=dtype, generator=generator) * std + mean
 
 
 # Joining
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int = 0, axis: "int | None" = None) -> Tensor:
     """Tensors one after another along `dim`."""
     parts = [as_tensor(t) for t in tensors]
     if not parts:
         raise ValueError("[cat] expected at least one tensor")
+    at = dim if axis is None else axis
+    kind = result_type(*parts)
+    arrays = [array_of(t.to(kind)) for t in parts]
+    arrays = [a for a in arrays if a.shape != (0,)] or arrays[:1]  # an empty vector fits to everything, as in PyTorch
     try:
-        return wrap(np.concatenate([array_of(t) for t in parts], dim))._to(parts[0].dtype)
+        y = wrap(np.concatenate(arrays, at))
     except ValueError as error:
         raise ValueError(f"[cat] {error}") from None
+    ends = np.cumsum([0 if t.shape == (0,) else t.shape[at] for t in parts])[:-1]
+
+    def backward(g: Any) -> Any:
+        return tuple(d if d.size else np.zeros(tuple(t.shape), g.dtype) for d, t in zip(np.split(g, ends, at), parts))
+
+    return attach("cat", y if y.dtype == kind else y._to(kind), parts, backward)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new dimension."""
     parts = [as_tensor(t) for t in tensors]
-    shapes = {p.shape for p in parts}
+    shapes = {tuple(p.shape) for p in parts}
     if len(shapes) != 1:
         raise ValueError(f"[stack] expected tensors of one shape, got {sorted(shapes)}")
-    return wrap(np.stack([array_of(t) for t in parts], dim))._to(parts[0].dtype)
+    return cat([t.unsqueeze(dim) for t in parts], dim)
 
 
-concat = cat
+concat = concatenate = cat
 
 
-def where(condition: Any, x: Any, y: Any) -> Tensor:
-    like = next((v for v in (x, y) if isinstance(v, Tensor)), None)
-    a, b = (array_of(v) if isinstance(v, Tensor) else v for v in (x, y))
-    result = wrap(np.where(array_of(as_tensor(condition)), a, b))
-    return result if like is None else result._to(like.dtype)
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    return cat(tensors, 0 if as_tensor(tensors[0]).ndim == 1 else 1)
 
 
-def einsum(equation: str, *operands: Tensor) -> Tensor:
-    return wrap(np.einsum(equation, *map(array_of, operands)))._to(operands[0].dtype)
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    return cat([t.unsqueeze(0) if t.ndim == 1 else t for t in map(as_tensor, tensors)])
 
 
-def matmul(x: Tensor, y: Tensor) -> Tensor:
-    return apply_binary("matmul", x, y)
+def where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    """x where the condition holds, else y; with the condition alone, the indices where it holds."""
+    return as_tensor(condition).nonzero(as_tuple=True) if x is None else choose(condition, x, y)
 
 
 mm = bmm = matmul
 
 
-def norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-    return x.norm(p, dim, keepdim)
+def outer(x: Tensor, y: Tensor) -> Tensor:
+    return x.unsqueeze(1) * y.unsqueeze(0)
 
 
-def maximum(x: Tensor, y: Any) -> Tensor:
-    return apply_binary("maximum", x, y)
+def addmm(x: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * x + alpha * mat1 @ mat2."""
+    return x * beta + matmul(mat1, mat2) * alpha
 
 
-def minimum(x: Tensor, y: Any) -> Tensor:
-    return apply_binary("minimum", x, y)
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    return tuple(map(wrap, np.meshgrid(*(array_of(t) for t in tensors), indexing=indexing)))
 
 
-def isnan(x: Tensor) -> Tensor:
-    return wrap(np.isnan(array_of(x)))
+def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+    return x.expand(shape)
 
 
-def isfinite(x: Tensor) -> Tensor:
-    return wrap(np.isfinite(array_of(x)))
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between vectors along `dim`, with broadcasting."""
+    from .nn import functional
+
+    return functional.cosine_similarity(x1, x2, dim, eps)
 
 
-def count_nonzero(x: Tensor, dim: Any = None) -> Tensor:
-    return wrap(np.count_nonzero(array_of(x), axis=axes_of(dim)))
+def bernoulli(x: Tensor) -> Tensor:
+    """1 with the probability that each element is, else 0."""
+    return like(generator().random(tuple(x.shape)) < array_of(x), x)
+
+
+def multinomial(x: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
+    """Indices drawn along the last dimension with the weights there."""
+    a = np.asarray(array_of(x), dtype="float64")
+    rows = [generator().choice(a.shape[-1], num_samples, replacement, row / row.sum()) for row in a.reshape(-1, a.shape[-1])]
+    return wrap(np.asarray(rows, dtype="int64").reshape(*a.shape[:-1], num_samples))
 
 
 def _from_method(name: str) -> Callable[..., Any]:
@@ -254,10 +216,12 @@ def _from_method(name: str) -> Callable[..., Any]:
 
 
 _METHODS = frozenset((
-    "abs", "add", "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "chunk", "clamp", "cumsum", "div", "eq", "equal", "exp",
-    "flatten", "gather", "index_select", "log", "log_softmax", "max", "mean", "min", "mul", "neg", "permute", "pow", "relu", "reshape",
-    "round", "sigmoid", "softmax", "sort", "split", "sqrt", "squeeze", "std", "sub", "sum", "tanh", "topk", "transpose", "unbind", "unsqueeze",
-    "var",
+    "add", "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "bincount", "chunk", "clamp", "clip", "count_nonzero", "cumsum",
+    "diag", "diagonal", "div", "dot", "equal", "flatten", "flip", "gather", "index_add", "index_select", "isclose", "isfinite", "isinf", "isnan", "lerp",
+    "log_softmax", "logsumexp", "masked_fill", "masked_select", "max", "mean", "median", "min", "movedim", "narrow", "nonzero", "norm", "permute",
+    "pow", "prod", "repeat_interleave", "reshape", "roll", "round", "scatter", "scatter_add", "softmax", "sort", "split", "squeeze", "std", "sub", "sum",
+    "swapaxes", "t", "take_along_dim", "topk", "transpose", "tril", "triu", "unbind", "unflatten", "unique", "unsqueeze", "var",
+    *BINARY, *UNARY,
 ))
 
 

@@ -2,16 +2,19 @@
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections import namedtuple
 from typing import Any, Iterator
 
-from . import _core, hub
+from . import _core, hub, model_node
 from ._core import Precision, Tensor
 from .configuration import PretrainedConfig, config_class
 from .conversion import as_tensor, check_device, device, dtype, to_dtype
 from .generation import GenerationConfig, GenerationMixin
 from .outputs import ModelOutput, output_class
 from .quantization import precision_of
+from .random import next_seed
 
 _FLAGS = ("output_attentions", "output_hidden_states", "return_dict")
 _FLAG_INPUTS = frozenset({"interpolate_pos_encoding", "return_loss", "output_router_logits"})
@@ -47,8 +50,6 @@ class PreTrainedModel(GenerationMixin):
 
     def __init__(self, config: PretrainedConfig, *, dtype: Any = None, quantization_config: Any = None, **kwargs: Any) -> None:
         """A model with fresh weights, drawn as tenon.manual_seed says."""
-        from .functions import next_seed
-
         if not isinstance(config, PretrainedConfig):
             raise TypeError(f"[{type(self).__name__}] expected a configuration, got {type(config).__name__}; from_pretrained opens checkpoints")
         options = _core.LoadOptions()
@@ -59,12 +60,17 @@ class PreTrainedModel(GenerationMixin):
         if unused:
             raise TypeError(f"[{type(self).__name__}] unknown arguments: {', '.join(unused)}")
         self._take(_core.from_config({**config.to_diff_dict(), **kwargs}, options), config)
+        self.training = True
 
     def _take(self, core: _core.Model, config: PretrainedConfig) -> None:
         self._core = core
         self.config = config
         self.training = False
+        self.is_gradient_checkpointing = False
         self._parameters: dict[str, Tensor] | None = None
+        self._trainable = False  # the weights are plain float32 that may be written to
+        self._records = False    # gradients were asked for: eval() mode records at once, too
+        self._lock = threading.Lock()
         self._generation_config: GenerationConfig | None = None
 
     # Opening and saving
@@ -115,7 +121,8 @@ class PreTrainedModel(GenerationMixin):
         flags, inputs = self._arguments(args, kwargs)
         if "labels" in inputs and self._core.config.get("problem_type") != self.config.problem_type:
             self._sync_config()
-        outputs = self._core.forward(**inputs, output_hidden_states=flags["output_hidden_states"], output_attentions=flags["output_attentions"])
+        inputs["output_hidden_states"], inputs["output_attentions"] = flags["output_hidden_states"], flags["output_attentions"]
+        outputs = model_node.forward(self, inputs)
         result = output_class(self.core_name)(outputs)
         return result if flags["return_dict"] else result.to_tuple()
 
@@ -167,10 +174,35 @@ class PreTrainedModel(GenerationMixin):
     # Parameters
     def _tensors(self) -> dict[str, Tensor]:
         if self._parameters is None:
+            owner = weakref.ref(self)
+
+            def prepare() -> None:
+                model = owner()
+                if model is not None:
+                    model._make_trainable()
+
             self._parameters = dict(self._core.parameters())
             for t in self._parameters.values():
-                t.requires_grad = True
+                t.__dict__.update(_requires_grad=True, _parameter=True, _prepare=prepare)
         return self._parameters
+
+    def _make_trainable(self) -> None:
+        """Turns the weights into plain float32 that may be written to. The parameters stay the same objects."""
+        with self._lock:
+            if not self._trainable:
+                self._core.unpack()
+                self._bind_parameters()
+                self._trainable = True
+
+    def _bind_parameters(self) -> None:
+        """Lets the parameters that were given out stand for the core's tensors of today."""
+        if self._parameters is None:
+            return
+        for name, t in self._core.parameters():
+            own = self._parameters[name]
+            if own.data_ptr() != t.data_ptr():
+                own.__dict__["_former"] = own._handle()  # arrays over it do not keep its memory alive
+            own._rebind(t)
 
     def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
         """The parameters under the names that the checkpoint has on disk; tied ones once."""
@@ -178,6 +210,12 @@ class PreTrainedModel(GenerationMixin):
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
         return iter(self._tensors().values())
+
+    def get_parameter(self, target: str) -> Tensor:
+        """One parameter by its name. Errors: AttributeError."""
+        if target not in self._tensors():
+            raise AttributeError(f"[{type(self).__name__}] has no parameter {target!r}")
+        return self._tensors()[target]
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: t.detach() for name, t in self._tensors().items()}
@@ -197,8 +235,9 @@ class PreTrainedModel(GenerationMixin):
         for name, t in self._core.parameters():
             if name in values:
                 t.copy_(values[name])
-        self._core.pack(precision)
-        self._parameters = None
+        if not self._trainable:
+            self._core.pack(precision)
+        self._bind_parameters()
         return LoadResult(missing, unexpected)
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
@@ -237,6 +276,7 @@ class PreTrainedModel(GenerationMixin):
             precision = precision_of(to_dtype(dtype), None) or Precision.float32
             if precision != self._core.precision:
                 self._core.pack(precision)
+                self._trainable = False
         return self
 
     def float(self) -> "PreTrainedModel":
@@ -256,7 +296,17 @@ class PreTrainedModel(GenerationMixin):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         for t in self._tensors().values():
-            t.grad = None
+            if set_to_none or t.grad is None:
+                t.grad = None
+            else:
+                t.grad.zero_()
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None) -> None:
+        """From now on recording keeps the inputs of each layer alone and computes the rest again for the gradient."""
+        self.is_gradient_checkpointing = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        self.is_gradient_checkpointing = False
 
     @property
     def device(self) -> device:
@@ -288,7 +338,7 @@ def _input(name: str, value: Any) -> Tensor:
     except (TypeError, ValueError) as error:
         raise type(error)(f"[forward] {name}: {error}") from None
     wide = name in ("pixel_values", "inputs_embeds", "decoder_inputs_embeds", "encoder_outputs") and t.dtype.is_floating_point
-    return t._to(dtype.float32) if wide else t
+    return t.to(dtype.float32) if wide else t
 
 
 def _bytes(size: "int | str") -> int:

@@ -3,75 +3,35 @@
 # (the methods are written for Tensor, which the stub derives from their class)
 from __future__ import annotations
 
-import math
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
-from . import _core
+from . import _core, autograd
 from ._core import Tensor, dtype
 from ._lazy import np
-from .conversion import NO_BUFFER, NUMPY_NAMES, Size, array_of, as_tensor, check_device, device, to_dtype, wrap
+from .autograd import attach
+from .conversion import NO_BUFFER, Size, array_of, check_device, device, to_dtype, wrap
+from .tensor_in_place import FROM_COPY, InPlaceMethods, from_copy, in_place_operator
+from .tensor_in_place import OPERATORS as IN_PLACE_OPERATORS
+from .tensor_math import BINARY, COMPARISONS, OPERATORS, UNARY, MathMethods, apply_binary, apply_unary
+from .tensor_reductions import MinMax, ReductionMethods, axes_of
+from .tensor_shapes import ShapeMethods, sizes_of, view_of
 
-
-class MinMax(NamedTuple):
-    """What max(dim), min(dim), sort and topk return."""
-
-    values: Tensor
-    indices: Tensor
-
-
-def _operand(value: Any) -> Any:
-    """What a binary operator takes beside a tensor: a Tensor, a number, or what as_tensor() reads."""
-    return value if isinstance(value, (Tensor, bool, int, float)) else as_tensor(value)
-
-
-def apply_binary(name: str, a: Any, b: Any) -> Tensor:
-    """A NumPy ufunc on two operands with PyTorch's rules for the type of the result."""
-    a, b = _operand(a), _operand(b)
-    types = [x.dtype for x in (a, b) if isinstance(x, Tensor)]
-    floats = [t for t in types if t.is_floating_point]
-    if floats:  # integers beside floats take the floats' type, the widest one wins
-        result = max(floats, key=lambda t: (t.itemsize, t == dtype.float32))
-        if len({t for t in floats if t.itemsize == 2}) == 2 and result.itemsize == 2:
-            result = dtype.float32
-    elif name in _TRUE_DIVISIONS or any(isinstance(x, float) for x in (a, b)):
-        result = dtype.float32
-    else:
-        result = None
-    compute = dtype.float32 if result in NO_BUFFER else result
-    operands = [array_of(x if compute is None else x._to(compute)) if isinstance(x, Tensor) else x for x in (a, b)]
-    if compute is not None:
-        operands = [np.asarray(x, dtype=NUMPY_NAMES[compute]) for x in operands]
-    try:
-        y = wrap(getattr(np, name)(*operands))
-    except ValueError as error:
-        raise ValueError(f"[{name}] {error}") from None
-    return y if result is None or y.dtype == dtype.bool else y._to(result)
-
-
-_TRUE_DIVISIONS = {"true_divide"}
-
-
-def _unary(name: str, t: Tensor) -> Tensor:
-    x = t if t.dtype.is_floating_point else t._to(dtype.float32)
-    return wrap(getattr(np, name)(array_of(x)))._to(x.dtype)
-
-
-def axes_of(dim: Any) -> Any:
-    return tuple(dim) if isinstance(dim, list) else dim
-
-
-def sizes_of(args: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else tuple(int(a) for a in args)
+__all__ = ["MinMax", "TensorMethods", "apply_binary", "axes_of", "sizes_of"]
 
 
 def _text(t: Tensor) -> str:
     options: dict[str, Any] = {"precision": 4, "separator": ", ", "suppress_small": False, "floatmode": "maxprec_equal"}
     body = np.array2string(array_of(t), prefix="tensor(", **options)
-    plain = t.dtype in (dtype.float32, dtype.int64, dtype.bool)
-    return f"tensor({body})" if plain else f"tensor({body}, dtype={t.dtype})"
+    if t.dtype not in (dtype.float32, dtype.int64, dtype.bool):
+        body += f", dtype={t.dtype}"
+    if t.grad_fn is not None:
+        body += f", grad_fn={t.grad_fn!r}"
+    elif t.requires_grad:
+        body += ", requires_grad=True"
+    return f"tensor({body})"
 
 
-class TensorMethods:
+class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods):
     """Attached to Tensor below; a class of its own so that readers and type checkers see each method."""
 
     # What it is
@@ -81,28 +41,8 @@ class TensorMethods:
         return device(self._device)
 
     @property
-    def requires_grad(self) -> bool:
-        return self.__dict__.get("_requires_grad", False)
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self.__dict__["_requires_grad"] = bool(value)
-
-    @property
-    def grad(self) -> Tensor | None:
-        return self.__dict__.get("_grad")
-
-    @grad.setter
-    def grad(self, value: Tensor | None) -> None:
-        self.__dict__["_grad"] = value
-
-    @property
     def is_cuda(self) -> bool:
         return False
-
-    def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
-        self.requires_grad = requires_grad
-        return self
 
     def size(self: Tensor, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -187,7 +127,16 @@ class TensorMethods:
         return self if self.dtype not in NO_BUFFER else self._reinterpret(dtype.uint16 if self.dtype.itemsize == 2 else dtype.uint8)
 
     def __deepcopy__(self: Tensor, memo: Any) -> Tensor:
-        return self.clone()
+        if not self.is_leaf:
+            raise RuntimeError("[deepcopy] only leaves of the graph of gradients can be copied; detach() the tensor")
+        copied = self._clone()
+        for name in ("_requires_grad", "_parameter"):
+            if name in self.__dict__:
+                copied.__dict__[name] = self.__dict__[name]
+        if self.grad is not None:
+            copied.grad = self.grad._clone()
+        memo[id(self)] = copied
+        return copied
 
     # Copies and conversions
     def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False) -> Tensor:
@@ -200,8 +149,11 @@ class TensorMethods:
             elif not isinstance(arg, bool):
                 device = arg
         check_device(device)
-        y = self if dtype is None else self._to(to_dtype(dtype))
-        return y.clone() if copy and y is self else y
+        kind = self.dtype if dtype is None else to_dtype(dtype)
+        if kind == self.dtype:
+            return self.clone() if copy else self
+        y = self._to(kind)
+        return attach("to_copy", y, (self,), lambda g: g, arrays=False) if kind.is_floating_point else y
 
     def cpu(self: Tensor) -> Tensor:
         return self
@@ -210,304 +162,123 @@ class TensorMethods:
         check_device("cuda" if device is None else device)
         return self
 
-    def detach(self: Tensor) -> Tensor:
-        return self._view(list(self.shape))
+    def clone(self: Tensor, memory_format: Any = None) -> Tensor:
+        """A copy in memory of its own."""
+        return attach("clone", self._clone(), (self,), lambda g: g, arrays=False)
 
     def contiguous(self: Tensor) -> Tensor:
         return self
 
     def type_as(self: Tensor, other: Tensor) -> Tensor:
-        return self._to(other.dtype)
+        return self.to(other.dtype)
 
-    def copy_(self: Tensor, other: Any) -> Tensor:
-        """Writes the elements of `other` into this tensor's memory. Errors: TypeError if it is read-only."""
-        if self.read_only:
-            raise TypeError("[copy_] cannot write: the memory is read-only (a mapped file)")
-        source = as_tensor(other)._to(self.dtype)
-        np.copyto(array_of(self._bytes()), array_of(source._bytes()))
+    def new_tensor(self: Tensor, data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        return _functions().tensor(data, dtype=dtype or self.dtype, requires_grad=requires_grad)
+
+    def new_zeros(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+        return _core.zeros(list(sizes_of(size)), to_dtype(dtype or self.dtype))
+
+    def new_ones(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+        return self.new_full(sizes_of(size), 1, dtype)
+
+    def new_empty(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+        return _core.empty(list(sizes_of(size)), to_dtype(dtype or self.dtype))
+
+    def new_full(self: Tensor, size: Any, fill_value: Any, dtype: Any = None) -> Tensor:
+        return _functions().full(size, fill_value, dtype=dtype or self.dtype)
+
+    # Gradients
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are wanted for this tensor."""
+        return self.__dict__.get("_requires_grad", False)
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        d = self.__dict__
+        if "_node" in d and not value:
+            raise RuntimeError("[requires_grad] only leaves of the graph of gradients can be changed; use detach()")
+        if value and not self.dtype.is_floating_point:  # type: ignore[attr-defined]
+            raise RuntimeError(f"[requires_grad] only floating point tensors can require gradients, got {self.dtype}")  # type: ignore[attr-defined]
+        d["_requires_grad"] = bool(value)
+
+    def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
+        self.requires_grad = requires_grad
         return self
 
-    # Shapes
-    def view(self: Tensor, *shape: Any) -> Tensor:
-        """The same elements under another shape; one size may be -1."""
-        sizes = list(sizes_of(shape))
-        if sizes.count(-1) == 1:
-            known = math.prod(s for s in sizes if s != -1)
-            if known == 0 or self.numel() % known:
-                raise ValueError(f"[view] expected a shape for {self.numel()} elements, got {tuple(sizes)}")
-            sizes[sizes.index(-1)] = self.numel() // known
-        return self._view(sizes)
+    @property
+    def grad(self) -> Tensor | None:
+        """The sum of the gradients that backward() brought here since it was None."""
+        return self.__dict__.get("_grad")
 
-    reshape = view
-
-    def view_as(self: Tensor, other: Tensor) -> Tensor:
-        return self._view(list(other.shape))
-
-    def flatten(self: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        s, n = self.shape, self.ndim
-        if not n:
-            return self._view([1])
-        start, end = start_dim % n, end_dim % n
-        return self._view([*s[:start], math.prod(s[start : end + 1]), *s[end + 1 :]])
-
-    def squeeze(self: Tensor, dim: Any = None) -> Tensor:
-        dims = range(self.ndim) if dim is None else [d % self.ndim for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
-        return self._view([s for i, s in enumerate(self.shape) if s != 1 or i not in dims])
-
-    def unsqueeze(self: Tensor, dim: int) -> Tensor:
-        at = dim % (self.ndim + 1)
-        return self._view([*self.shape[:at], 1, *self.shape[at:]])
-
-    def permute(self: Tensor, *dims: Any) -> Tensor:
-        return _reordered(self, lambda a: np.transpose(a, sizes_of(dims)))
-
-    def transpose(self: Tensor, dim0: int, dim1: int) -> Tensor:
-        return _reordered(self, lambda a: np.swapaxes(a, dim0, dim1))
-
-    def t(self: Tensor) -> Tensor:
-        return _reordered(self, np.transpose)
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None and value.shape != self.shape:  # type: ignore[attr-defined]
+            raise RuntimeError(f"[grad] expected shape {tuple(self.shape)}, got {tuple(value.shape)}")  # type: ignore[attr-defined]
+        self.__dict__["_grad"] = value
 
     @property
-    def T(self: Tensor) -> Tensor:
-        return self.t()
+    def grad_fn(self) -> Any:
+        """The node that the tensor was computed by, None for leaves."""
+        node = self.__dict__.get("_node")
+        return None if node is None else node[0]
 
     @property
-    def mT(self: Tensor) -> Tensor:
-        return self.transpose(-1, -2)
+    def is_leaf(self) -> bool:
+        return "_node" not in self.__dict__
 
-    def expand(self: Tensor, *sizes: Any) -> Tensor:
-        """Repeats dimensions of size 1; -1 keeps a size. Unlike PyTorch's the result has memory of its own."""
-        wanted = sizes_of(sizes)
-        own = (1,) * (len(wanted) - self.ndim) + tuple(self.shape)
-        return _reordered(self, lambda a: np.broadcast_to(a, [o if w == -1 else w for w, o in zip(wanted, own)]))
+    def backward(self: Tensor, gradient: Any = None, retain_graph: "bool | None" = None, create_graph: bool = False, inputs: Any = None) -> None:
+        """Adds the gradients of this tensor to the `grad` of the leaves that it was computed from.
 
-    def repeat(self: Tensor, *sizes: Any) -> Tensor:
-        return _reordered(self, lambda a: np.tile(a, sizes_of(sizes)))
+        `gradient`, of this tensor's shape, weighs its elements; one element alone needs none. retain_graph=True allows a second pass.
+        Errors: RuntimeError, see autograd.backward().
+        """
+        autograd.backward(self, gradient, retain_graph, create_graph, inputs)
 
-    def chunk(self: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-        step = max(1, -(-self.shape[dim] // chunks))
-        return self.split(step, dim)
+    def detach(self: Tensor) -> Tensor:
+        """The same memory, outside the graph of gradients."""
+        return self._view(list(self.shape))
 
-    def split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
-        n = self.shape[dim]
-        sizes = [min(split_size, n - i) for i in range(0, n, split_size)] if isinstance(split_size, int) else list(split_size)
-        before = (slice(None),) * (dim % self.ndim)
-        starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        return tuple(self[(*before, slice(start, start + size))] for start, size in zip(starts, sizes))
+    @property
+    def data(self: Tensor) -> Tensor:
+        """The same memory, outside the graph of gradients; assigning copies the elements into this tensor's memory."""
+        prepare = self.__dict__.get("_prepare")
+        if prepare is not None:
+            prepare()
+        return self.detach()
 
-    def unbind(self: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-        return tuple(self if dim % self.ndim == 0 else self.transpose(0, dim))
-
-    # Indexing
-    def __getitem__(self: Tensor, index: Any) -> Tensor:
-        """As NumPy and PyTorch; integers and slices of the first dimension share memory."""
-        if isinstance(index, int) and not isinstance(index, bool):
-            n = len(self)
-            if not -n <= index < n:
-                raise IndexError(f"[index] expected an index in [-{n}, {n}), got {index}")
-            i = index % n
-            return self._rows(i, i + 1)._view(self.shape[1:])
-        if isinstance(index, slice) and self.ndim:
-            start, stop, step = index.indices(self.shape[0])
-            if step == 1:
-                return self._rows(start, max(start, stop))
-        return _reordered(self, lambda a: a[_index(index)])
-
-    def __setitem__(self: Tensor, index: Any, value: Any) -> None:
-        if self.read_only:
-            raise TypeError("[index] cannot write: the memory is read-only (a mapped file)")
-        if self.dtype in NO_BUFFER:
-            a = array_of(self).copy()
-            a[_index(index)] = array_of(value) if isinstance(value, Tensor) else value
-            self.copy_(wrap(a))
+    @data.setter
+    def data(self: Tensor, value: Tensor) -> None:
+        if value.shape == self.shape and value.dtype == self.dtype:
+            with autograd.no_grad():
+                self.copy_(value)
+        elif "_prepare" in self.__dict__:
+            raise RuntimeError(f"[data] a model's parameter keeps its shape {tuple(self.shape)} and type, got {tuple(value.shape)} {value.dtype}")
         else:
-            array_of(self)[_index(index)] = array_of(value) if isinstance(value, Tensor) else value
+            self._rebind(value)
 
-    def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
-        return wrap(np.where(array_of(as_tensor(mask)), value, array_of(self)))._to(self.dtype)
+    def retain_grad(self: Tensor) -> None:
+        """Keeps the gradient of a tensor that is no leaf."""
+        autograd.retain_grad(self)
 
-    def gather(self: Tensor, dim: int, index: Tensor) -> Tensor:
-        return _reordered(self, lambda a: np.take_along_axis(a, array_of(index), dim))
+    @property
+    def retains_grad(self: Tensor) -> bool:
+        node = self.__dict__.get("_node")
+        return node is not None and node[1] in node[0].retained
 
-    def index_select(self: Tensor, dim: int, index: Tensor) -> Tensor:
-        return _reordered(self, lambda a: np.take(a, array_of(index), dim))
+    def register_hook(self: Tensor, hook: Callable[[Tensor], Any]) -> Any:
+        """Calls `hook` with each gradient; what it returns, if anything, takes the gradient's place."""
+        return autograd.register_hook(self, hook)
 
-    # Reductions
-    def sum(self: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-        y = wrap(array_of(self).sum(axis=axes_of(dim), keepdims=keepdim))
-        return y._to(to_dtype(dtype) if dtype is not None else self.dtype if self.dtype.is_floating_point else _core.dtype.int64)
-
-    def mean(self: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-        if dtype is None and not self.dtype.is_floating_point:
-            raise TypeError(f"[mean] expected floating point elements, got {self.dtype}")
-        return wrap(array_of(self).mean(axis=axes_of(dim), keepdims=keepdim))._to(to_dtype(dtype) if dtype is not None else self.dtype)
-
-    def var(self: Tensor, dim: Any = None, keepdim: bool = False, unbiased: bool = True, correction: int | None = None) -> Tensor:
-        ddof = int(unbiased) if correction is None else correction
-        return wrap(array_of(self).var(axis=axes_of(dim), keepdims=keepdim, ddof=ddof))._to(self.dtype)
-
-    def std(self: Tensor, dim: Any = None, keepdim: bool = False, unbiased: bool = True, correction: int | None = None) -> Tensor:
-        return self.var(dim, keepdim, unbiased, correction).sqrt()
-
-    def norm(self: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """The p-norm over `dim`, or over all elements."""
-        a = np.abs(array_of(self))
-        p = 2 if p in ("fro", None) else float(p)
-        y = a.max(axis=axes_of(dim), keepdims=keepdim) if p == math.inf else (a**p).sum(axis=axes_of(dim), keepdims=keepdim) ** (1 / p)
-        return wrap(y)._to(self.dtype)
-
-    def argmax(self: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """The index of the largest element, of the flattened tensor or along `dim`; the first among equals."""
-        return wrap(array_of(self).argmax(axis=dim, keepdims=keepdim))
-
-    def argmin(self: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        return wrap(array_of(self).argmin(axis=dim, keepdims=keepdim))
-
-    def max(self: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-        """The largest element; with `dim` (values, indices); with a tensor the elementwise larger."""
-        if isinstance(dim, Tensor):
-            return apply_binary("maximum", self, dim)
-        if dim is None:
-            return wrap(array_of(self).max())._to(self.dtype)
-        return MinMax(wrap(array_of(self).max(axis=dim, keepdims=keepdim))._to(self.dtype), self.argmax(dim, keepdim))
-
-    def min(self: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-        if isinstance(dim, Tensor):
-            return apply_binary("minimum", self, dim)
-        if dim is None:
-            return wrap(array_of(self).min())._to(self.dtype)
-        return MinMax(wrap(array_of(self).min(axis=dim, keepdims=keepdim))._to(self.dtype), self.argmin(dim, keepdim))
-
-    def amax(self: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return wrap(array_of(self).max(axis=axes_of(dim), keepdims=keepdim))._to(self.dtype)
-
-    def amin(self: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return wrap(array_of(self).min(axis=axes_of(dim), keepdims=keepdim))._to(self.dtype)
-
-    def any(self: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return wrap(array_of(self).any(axis=axes_of(dim), keepdims=keepdim))
-
-    def all(self: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return wrap(array_of(self).all(axis=axes_of(dim), keepdims=keepdim))
-
-    def cumsum(self: Tensor, dim: int) -> Tensor:
-        return wrap(array_of(self).cumsum(axis=dim))._to(self.dtype if self.dtype.is_floating_point else dtype.int64)
-
-    def argsort(self: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-        a = array_of(self)
-        if not descending:
-            return wrap(np.argsort(a, axis=dim, kind="stable"))
-        n = a.shape[dim]
-        return wrap(n - 1 - np.flip(np.argsort(np.flip(a, dim), axis=dim, kind="stable"), dim))
-
-    def sort(self: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> MinMax:
-        order = self.argsort(dim, descending)
-        return MinMax(self.gather(dim, order), order)
-
-    def topk(self: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> MinMax:
-        """The k largest elements along `dim` and where they are."""
-        if not 0 <= k <= self.shape[dim]:
-            raise ValueError(f"[topk] expected k in [0, {self.shape[dim]}], got {k}")
-        order = array_of(self.argsort(dim, largest))
-        first = wrap(np.take(order, np.arange(k), axis=dim))
-        return MinMax(self.gather(dim, first), first)
-
-    # Elementwise functions
-    def exp(self: Tensor) -> Tensor:
-        return _unary("exp", self)
-
-    def log(self: Tensor) -> Tensor:
-        return _unary("log", self)
-
-    def sqrt(self: Tensor) -> Tensor:
-        return _unary("sqrt", self)
-
-    def tanh(self: Tensor) -> Tensor:
-        return _unary("tanh", self)
-
-    def abs(self: Tensor) -> Tensor:
-        return wrap(np.abs(array_of(self)))._to(self.dtype)
-
-    def neg(self: Tensor) -> Tensor:
-        return wrap(-array_of(self))._to(self.dtype)
-
-    def round(self: Tensor, decimals: int = 0) -> Tensor:
-        return wrap(np.round(array_of(self), decimals))._to(self.dtype)
-
-    def relu(self: Tensor) -> Tensor:
-        return self.clamp(min=0)
-
-    def sigmoid(self: Tensor) -> Tensor:
-        """1 / (1 + exp(-x)), without overflow."""
-        x = self if self.dtype.is_floating_point else self._to(dtype.float32)
-        a = array_of(x)
-        e = np.exp(-np.abs(a))
-        return wrap(np.where(a >= 0, 1 / (1 + e), e / (1 + e)))._to(x.dtype)
-
-    def softmax(self: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
-        """exp(x) / sum(exp(x)) along `dim`."""
-        return wrap(np.exp(array_of(self.log_softmax(dim, _core.dtype.float64))))._to(self.dtype if dtype is None else to_dtype(dtype))
-
-    def log_softmax(self: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
-        x = array_of(self._to(_core.dtype.float64))
-        shifted = x - x.max(axis=dim, keepdims=True)
-        y = shifted - np.log(np.exp(shifted).sum(axis=dim, keepdims=True))
-        return wrap(y)._to(self.dtype if dtype is None else to_dtype(dtype))
-
-    def clamp(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
-        return wrap(np.clip(array_of(self), min, max))._to(self.dtype)
-
-    def pow(self: Tensor, exponent: Any) -> Tensor:
-        return apply_binary("power", self, exponent)
-
-    # Operators
-    def matmul(self: Tensor, other: Any) -> Tensor:
-        return apply_binary("matmul", self, other)
-
-    def add(self: Tensor, other: Any) -> Tensor:
-        return apply_binary("add", self, other)
-
-    def sub(self: Tensor, other: Any) -> Tensor:
-        return apply_binary("subtract", self, other)
-
-    def mul(self: Tensor, other: Any) -> Tensor:
-        return apply_binary("multiply", self, other)
-
-    def div(self: Tensor, other: Any) -> Tensor:
-        return apply_binary("true_divide", self, other)
-
-    def eq(self: Tensor, other: Any) -> Tensor:
-        return apply_binary("equal", self, other)
-
-    def __neg__(self: Tensor) -> Tensor:
-        return self.neg()
-
-    def __abs__(self: Tensor) -> Tensor:
-        return self.abs()
-
-    def __invert__(self: Tensor) -> Tensor:
-        return wrap(~array_of(self))
-
-    def equal(self: Tensor, other: Tensor) -> bool:
-        """True if shape and elements are equal."""
-        return self.shape == other.shape and bool(self.eq(other).all())
-
-    def allclose(self: Tensor, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
-        return bool(np.allclose(array_of(self), array_of(as_tensor(other)), rtol, atol, equal_nan))
+    def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], Any]) -> Any:
+        """Calls `hook` with this leaf after its `grad` has grown."""
+        return autograd.Removable(self.__dict__.setdefault("_after_hooks", {}), hook)
 
 
-def _index(index: Any) -> Any:
-    if isinstance(index, tuple):
-        return tuple(_index(i) for i in index)
-    return array_of(index) if isinstance(index, Tensor) else index
+def _functions() -> Any:
+    from . import functions
 
-
-def _reordered(t: Tensor, move: Any) -> Tensor:
-    """The result of an operation that only moves elements, in the same dtype."""
-    try:
-        return wrap(move(array_of(t)))._to(t.dtype)
-    except np.exceptions.AxisError as error:
-        raise IndexError(f"[tensor] {error} of shape {tuple(t.shape)}") from None
+    return functions
 
 
 def _unpickle(data: bytes, shape: Sequence[int], name: str) -> Tensor:
@@ -518,28 +289,37 @@ def _unpickle(data: bytes, shape: Sequence[int], name: str) -> Tensor:
     return t
 
 
-def _operator(name: str, ufunc: str) -> None:
-    setattr(Tensor, f"__{name}__", lambda self, other: apply_binary(ufunc, self, other))
-    setattr(Tensor, f"__r{name}__", lambda self, other: apply_binary(ufunc, other, self))
+def _add(name: str, method: Any, like: str = "") -> None:
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"As torch.Tensor.{like or name}."
+    setattr(Tensor, name, method)
 
 
 def _attach() -> None:
-    for name, value in vars(TensorMethods).items():
-        if name not in ("__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__annotations__"):
-            if not value.__doc__:
-                value.__doc__ = f"As torch.Tensor.{name}."
-            setattr(Tensor, name, value)
-    for name, ufunc in (("add", "add"), ("sub", "subtract"), ("mul", "multiply"), ("truediv", "true_divide"), ("floordiv", "floor_divide"),
-                        ("mod", "remainder"), ("pow", "power"), ("matmul", "matmul"), ("and", "bitwise_and"), ("or", "bitwise_or"),
-                        ("xor", "bitwise_xor")):
-        _operator(name, ufunc)
-    for name, ufunc in (("eq", "equal"), ("ne", "not_equal"), ("lt", "less"), ("le", "less_equal"), ("gt", "greater"),
-                        ("ge", "greater_equal")):
-        setattr(Tensor, f"__{name}__", lambda self, other, ufunc=ufunc: apply_binary(ufunc, self, other))
+    hidden = ("__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__annotations__")
+    for owner in (InPlaceMethods, ReductionMethods, MathMethods, ShapeMethods, TensorMethods):
+        for name, value in vars(owner).items():
+            if name not in hidden:
+                if not value.__doc__:
+                    value.__doc__ = f"As torch.Tensor.{name}."
+                setattr(Tensor, name, value)
+    for name, ufunc in OPERATORS.items():
+        _add(f"__{name}__", lambda self, other, ufunc=ufunc: apply_binary(ufunc, self, other))
+        _add(f"__r{name}__", lambda self, other, ufunc=ufunc: apply_binary(ufunc, other, self))
+    for name, ufunc in COMPARISONS.items():
+        _add(f"__{name}__", lambda self, other, ufunc=ufunc: apply_binary(ufunc, self, other))
+    for name, ufunc in IN_PLACE_OPERATORS.items():
+        _add(f"__{name}__", in_place_operator(ufunc))
+    for name, ufunc in BINARY.items():
+        _add(name, lambda self, other, ufunc=ufunc: apply_binary(ufunc, self, other))
+    for name in UNARY:
+        _add(name, lambda self, name=name: apply_unary(name, self))
+    for name in FROM_COPY:
+        setattr(Tensor, name + "_", from_copy(name))
     # Outside the class, where names like `float` would hide the built-in types from annotations.
     for name, to in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("bfloat16", "bfloat16"), ("long", "int64"),
                      ("int", "int32"), ("bool", "bool")):
-        setattr(Tensor, name, lambda self, to=dtype.__members__[to]: self._to(to))
+        _add(name, lambda self, to=dtype.__members__[to]: self.to(to))
 
 
 _attach()

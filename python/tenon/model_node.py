@@ -1,0 +1,82 @@
+"""A model's forward pass as one node of the graph of gradients: recorded at once in train() mode, only if it is needed in eval() mode."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from ._core import Tensor
+from .autograd import Node
+from .autocast import is_autocast
+from .grad_mode import state
+from .random import next_stream
+
+if TYPE_CHECKING:
+    from .modeling import PreTrainedModel
+
+
+class _Call:
+    """One call of a model: what to repeat it with, and the recording of it while there is one."""
+
+    def __init__(self, model: "PreTrainedModel", inputs: dict[str, Any], watched: list[Tensor], dropout: bool, bf16: bool) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.watched = watched
+        self.options = {"dropout": dropout, "bf16": bf16, "checkpoint": model.is_gradient_checkpointing, "seed": next_stream() if dropout else 0}
+        self.names: list[tuple[str, int]] = []
+        self.version = _core.versions(watched)
+        self.recording: Any = None
+        self.recorded: dict[str, Any] = {}
+
+    def record(self) -> dict[str, Any]:
+        if self.version != _core.versions(self.watched):
+            raise RuntimeError("[backward] a parameter of the model has been modified by an inplace operation since the forward pass")
+        self.model._make_trainable()
+        self.version = _core.versions(self.watched)
+        outputs, self.recording = self.model._core.record(self.inputs, self.watched, **self.options)
+        # Objects of its own: those that the caller gets hold the node, which holds this.
+        self.recorded = {name: tuple(t._handle() for t in value) if isinstance(value, tuple) else value._handle() for name, value in outputs.items()}
+        return outputs
+
+    def tracks(self, t: Tensor, name: str) -> bool:
+        return self.recording.tracks(t) or name.endswith("attentions")
+
+    def backward(self, *gradients: Any) -> tuple[Any, ...]:
+        if self.recording is None:
+            self.record()
+        elif self.version != _core.versions(self.watched):
+            raise RuntimeError("[backward] a parameter of the model has been modified by an inplace operation since the forward pass")
+        outputs, given = [], []
+        for (name, i), g in zip(self.names, gradients):
+            t = self.recorded[name] if i < 0 else self.recorded[name][i]
+            if g is None or not self.tracks(t, name):
+                continue
+            outputs.append(t)
+            given.append(g if g.dtype == t.dtype else g._to(t.dtype))
+        recording, self.recording, self.recorded = self.recording, None, {}
+        self.model._records = True
+        return tuple(recording.backward(outputs, given))
+
+
+def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
+    """The outputs of a model by name, with a node where gradients are wanted."""
+    dropout, bf16 = model.training, is_autocast()
+    watched: list[Tensor] = []
+    if state.enabled:
+        watched = [t for t in model._tensors().values() if t.__dict__.get("_requires_grad")]
+        given = [t for t in inputs.values() if isinstance(t, Tensor) and t.__dict__.get("_requires_grad")]
+        watched += given
+    if not watched:
+        if dropout or bf16:
+            outputs: dict[str, Any] = model._core.record(inputs, [], dropout=dropout, bf16=bf16, seed=next_stream() if dropout else 0)[0]
+            return outputs
+        return model._core.forward(**inputs)
+    call = _Call(model, inputs, watched, dropout, bf16)
+    eager = dropout or bf16 or model._records
+    outputs = call.record() if eager else model._core.forward(**inputs)
+    node = Node(f"{type(model).__name__}", watched, call.backward, watched[:1], arrays=False)
+    for name, value in outputs.items():
+        for i, t in enumerate(value) if isinstance(value, tuple) else ((-1, value),):
+            if t.dtype.is_floating_point and (not eager or call.tracks(t, name)):
+                call.names.append((name, i))
+                node.output(t)
+    return outputs

@@ -1,0 +1,143 @@
+"""Gradients of whole models through Python: golden losses and gradients, eval() against train(), threads, errors."""
+import json
+import threading
+
+import numpy as np
+import pytest
+
+import tenon
+from conftest import GOLDEN, SHARED, TINY
+from tenon.safetensors import load_file
+
+
+def cases():
+    folders = {}
+    for root in (SHARED / "golden" / "cases", GOLDEN):
+        for path in sorted(root.glob("*/grads.safetensors")):
+            if (path.parent / "model.safetensors").exists():
+                folders[path.parent.name] = path.parent
+    return folders
+
+
+CASES = cases()
+
+
+def close(got, want, tolerance=1e-3):
+    """Whether gradients agree; one that is rounding noise in the reference need only be as small."""
+    largest = np.abs(want).max()
+    if largest < 1e-7:
+        return got is None or np.abs(got.numpy()).max() < 1e-5
+    return got is not None and np.abs(got.numpy() - want).max() <= tolerance * largest
+
+
+def opened(name):
+    folder = CASES[name]
+    meta = json.loads((folder / "meta.json").read_text())
+    inputs = load_file(folder / "inputs.safetensors")
+    if (folder / "loss_inputs.safetensors").exists():
+        inputs.update(load_file(folder / "loss_inputs.safetensors"))
+    return getattr(tenon, meta["model_class"]).from_pretrained(folder), {**inputs, **meta["call"], **meta.get("loss_call", {})}, meta
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_losses_and_gradients_equal_those_of_pytorch(name):
+    model, inputs, meta = opened(name)
+    loss = model(**inputs).loss  # eval() mode: recorded when backward comes
+    assert loss.grad_fn is not None and abs(loss.item() - meta["loss"]) <= 1e-5 * max(1, abs(meta["loss"]))
+    loss.backward()
+    reference = load_file(CASES[name] / "grads.safetensors")
+    for parameter, p in model.named_parameters():
+        assert close(p.grad, reference[parameter].numpy()), parameter
+    assert len(reference) == len(list(model.parameters()))
+
+
+def small(cls=tenon.BertForSequenceClassification, **kwargs):
+    tenon.manual_seed(3)
+    return cls(tenon.BertConfig(**{**TINY, "vocab_size": 60, "max_position_embeddings": 16, "num_labels": 3, **kwargs}))
+
+
+IDS = [[2, 5, 7, 3], [2, 8, 3, 0]]
+BATCH = {"input_ids": IDS, "attention_mask": [[1, 1, 1, 1], [1, 1, 1, 0]], "labels": [1, 2]}
+
+
+def test_train_mode_without_dropout_equals_eval_mode():
+    model = small(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    assert model.training
+    same = [p for p in model.parameters()]
+    model(**BATCH).loss.backward()
+    trained = {n: p.grad.numpy().copy() for n, p in model.named_parameters()}
+    model.zero_grad()
+    model.eval()
+    model(**BATCH).loss.backward()
+    for n, p in model.named_parameters():
+        assert close(p.grad, trained[n], 1e-5), n
+    assert all(a is b for a, b in zip(same, model.parameters()))
+
+
+def test_no_grad_and_inference_mode_record_nothing():
+    model = small().eval()
+    with tenon.no_grad():
+        assert not model(**BATCH).loss.requires_grad
+    with tenon.inference_mode():
+        assert not model(**BATCH).logits.requires_grad
+    for p in model.parameters():
+        p.requires_grad_(False)
+    assert not model(**BATCH).loss.requires_grad
+
+
+def test_gradients_add_up_and_frozen_parameters_get_none():
+    model = small(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    for n, p in model.named_parameters():
+        p.requires_grad = n.startswith("classifier")
+    model(**BATCH).loss.backward()
+    first = model.get_parameter("classifier.weight").grad.numpy().copy()
+    model(**BATCH).loss.backward()
+    assert np.allclose(model.get_parameter("classifier.weight").grad.numpy(), 2 * first)
+    assert all(p.grad is None for n, p in model.named_parameters() if not n.startswith("classifier"))
+
+
+def test_inputs_embeds_get_a_gradient():
+    model = small(tenon.BertModel).eval()
+    table = model.get_input_embeddings().weight.detach()
+    embeds = table[tenon.tensor(IDS)].requires_grad_()
+    out = model(inputs_embeds=embeds)
+    (out.last_hidden_state ** 2).sum().backward()
+    assert embeds.grad.shape == embeds.shape and np.abs(embeds.grad.numpy()).max() > 0
+    step = 1e-2 * embeds.grad / embeds.grad.norm()
+    with tenon.no_grad():
+        change = (model(inputs_embeds=embeds + step).last_hidden_state ** 2).sum() - (model(inputs_embeds=embeds - step).last_hidden_state ** 2).sum()
+    assert change.item() == pytest.approx(2e-2 * embeds.grad.norm().item(), rel=2e-2)
+
+
+def test_a_second_backward_needs_retain_graph():
+    for mode in (True, False):
+        model = small(hidden_dropout_prob=0.1).train(mode)
+        loss = model(**BATCH).loss
+        loss.backward(retain_graph=True)
+        first = {n: p.grad.numpy().copy() for n, p in model.named_parameters()}
+        loss.backward()
+        assert all(close(p.grad, 2 * first[n], 1e-5) for n, p in model.named_parameters())
+        with pytest.raises(RuntimeError, match="second time"):
+            loss.backward()
+
+
+def test_changed_parameters_are_noticed():
+    model = small()
+    loss = model(**BATCH).loss
+    with tenon.no_grad():
+        next(model.parameters()).mul_(2)
+    with pytest.raises(RuntimeError, match="inplace operation"):
+        loss.backward()
+
+
+def test_threads_train_one_model_each():
+    def train(results, i):
+        model = models[i]
+        for _ in range(3):
+            model(**BATCH).loss.backward()
+        results[i] = {n: p.grad.numpy() for n, p in model.named_parameters()}
+    models = [small(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0) for _ in range(3)]
+    results = [None] * 3
+    threads = [threading.Thread(target=train, args=(results, i)) for i in range(3)]
+    [t.start() for t in threads], [t.join() for t in threads]
+    assert all(np.allclose(results[0][n], r[n]) for r in results[1:] for n in results[0])
