@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tenon/nn/attention_trace.h"
 #include "tenon/nn/kv_cache.h"
 #include "tenon/nn/linear.h"
 #include "tenon/nn/norm.h"
@@ -25,6 +26,7 @@ struct DecoderRows {
   Tensor distance_bias = {};              // as in ops::AttentionOptions
   int64_t distance_zero = 0;
   CacheStep* cache = nullptr;             // keys and values go there and come from there; nullptr: the rows' own
+  AttentionTrace* trace = nullptr;        // gets the probabilities of each layer
 };
 
 struct GqaConfig {
@@ -83,8 +85,9 @@ class GroupedQueryAttention {
       q = ops::rope(ctx, q, rows.angles.cos, rows.angles.sin, layout);
       k = ops::rope(ctx, k, rows.angles.cos, rows.angles.sin, of_keys);
     }
+    if (rows.cache) rows.cache->write(layer, k, v);
+    if (rows.trace) rows.trace->keep(ctx, q, rows.cache ? rows.cache->gather_keys(ctx, layer) : k, options);
     if (!rows.cache) return output.forward(ctx, ops::attention(ctx, q, k, v, options), Activation::None, residual);
-    rows.cache->write(layer, k, v);
     return output.forward(ctx, ops::attention_paged(ctx, q, rows.cache->paged(layer, config_.head_dim, config_.head_dim), options),
                           Activation::None, residual);
   }
@@ -113,7 +116,7 @@ class GroupedQueryAttention {
     Tensor q, k, v;
     if (packed || config_.fused_in_out) {
       const int64_t width = config_.heads * config_.head_dim, kv = cache_width();
-      const Tensor all = packed ? ops::linear(ctx, x, fused.packed, fused.bias) : query.forward(ctx, x);
+      const Tensor all = packed ? fused.forward(ctx, x, {&query, &key, &value}) : query.forward(ctx, x);
       q = ops::columns(ctx, all, 0, width);
       k = ops::columns(ctx, all, width, kv);
       v = ops::columns(ctx, all, width + kv, kv);
@@ -188,14 +191,15 @@ class LatentAttention final : public Packable {
                                   .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data()};
     Tensor mixed;
     if (!rows.cache) {
-      mixed = expanded(ctx, q, latent, k_rope, options);
+      mixed = expanded(ctx, q, latent, k_rope, options, rows.trace);
     } else {
       rows.cache->write(layer, ops::join_columns(ctx, latent, k_rope, 1, false), {});
-      if (rows.cache->longest() <= kAbsorbed && !absorb_.empty()) {
+      if (rows.cache->longest() <= kAbsorbed && !absorb_.empty() && kv_b.lora.empty() && !rows.trace) {
         mixed = absorbed(ctx, q, *rows.cache, layer, options);
       } else {
         const Tensor all = rows.cache->gather_keys(ctx, layer);
-        mixed = expanded(ctx, q, ops::columns(ctx, all, 0, c.kv_lora_rank), ops::columns(ctx, all, c.kv_lora_rank, c.qk_rope_head_dim), options);
+        mixed = expanded(ctx, q, ops::columns(ctx, all, 0, c.kv_lora_rank), ops::columns(ctx, all, c.kv_lora_rank, c.qk_rope_head_dim), options,
+                         rows.trace);
       }
     }
     return output.forward(ctx, mixed, Activation::None, residual);
@@ -242,12 +246,15 @@ class LatentAttention final : public Packable {
   RmsNorm q_norm, kv_norm;
 
  private:
-  Tensor expanded(Context& ctx, const Tensor& q, const Tensor& latent, const Tensor& k_rope, const ops::AttentionOptions& options) const {
+  Tensor expanded(Context& ctx, const Tensor& q, const Tensor& latent, const Tensor& k_rope, const ops::AttentionOptions& options,
+                  AttentionTrace* trace) const {
     const MlaConfig& c = config_;
     const Tensor both = kv_b.forward(ctx, latent);
     const Tensor k_nope = ops::columns(ctx, both, 0, c.qk_nope_head_dim, c.heads);
     const Tensor v = ops::columns(ctx, both, c.qk_nope_head_dim, c.v_head_dim, c.heads);
-    return ops::attention(ctx, q, ops::join_columns(ctx, k_nope, k_rope, c.heads, true), v, options);
+    const Tensor k = ops::join_columns(ctx, k_nope, k_rope, c.heads, true);
+    if (trace) trace->keep(ctx, q, k, options);
+    return ops::attention(ctx, q, k, v, options);
   }
 
   Tensor absorbed(Context& ctx, const Tensor& q, const CacheStep& cache, int64_t layer, ops::AttentionOptions options) const {

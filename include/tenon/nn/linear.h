@@ -1,11 +1,13 @@
 // The fully connected layer: one weight of any format, plain or packed.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <vector>
 
 #include "tenon/core/context.h"
 #include "tenon/io/mapped_file.h"
+#include "tenon/nn/lora.h"
 #include "tenon/nn/module.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/linear.h"
@@ -13,7 +15,7 @@
 
 namespace tenon::nn {
 
-/// y = act(x W^T + b) + residual. Until it is packed the plain weight is used; recording always uses the plain weight.
+/// y = act(x W^T + b + adapters) + residual. Until it is packed the plain weight is used; recording always uses the plain weight.
 class Linear {
  public:
   Linear() = default;
@@ -31,8 +33,12 @@ class Linear {
   /// Shapes: x (..., in) -> (..., out); residual (..., out) or undefined.
   /// Errors: Error(Shape) if x does not end in `in`.
   Tensor forward(Context& ctx, const Tensor& x, Activation act = Activation::None, const Tensor& residual = {}) const {
-    if (packed.data.defined() && !ctx.recorder()) return ops::linear(ctx, x, packed, bias, act, residual);
-    return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
+    if (lora.empty()) return without_adapters(ctx, x, act, residual);
+    const bool early = act == Activation::None;
+    Tensor y = without_adapters(ctx, x, Activation::None, early ? residual : Tensor());
+    for (const Lora& l : lora) y = ops::add(ctx, y, l.forward(ctx, x));
+    y = ops::activation(ctx, y, act);
+    return early || !residual.defined() ? y : ops::add(ctx, y, residual);
   }
 
   /// The weight has another shape on disk, with the same elements (a convolution whose stride is its kernel).
@@ -55,15 +61,27 @@ class Linear {
   void pack(Context& ctx, WeightFormat format) {
     packed = quant::pack(ctx, in_out_ ? transposed() : weight.view({out_, in_}), format);
     io::release_pages(weight);
+    pack_adapters(ctx, format);
   }
-  void unpack() { packed = {}; }
+  void unpack() {
+    packed = {};
+    for (Lora& l : lora) l.unpack();
+  }
+  void pack_adapters(Context& ctx, WeightFormat format) {
+    for (Lora& l : lora) l.pack(ctx, format);
+  }
 
   Tensor weight;               // (out, in), or as stored
   Tensor bias;                 // (out) float32, or undefined
   quant::PackedWeight packed;  // set once packed
   std::string tied_weight;     // the parameter whose weight this layer shares ("" = its own)
+  std::vector<Lora> lora;      // of the active adapters
 
  private:
+  Tensor without_adapters(Context& ctx, const Tensor& x, Activation act, const Tensor& residual) const {
+    if (packed.data.defined() && !ctx.recorder()) return ops::linear(ctx, x, packed, bias, act, residual);
+    return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
+  }
   Tensor matrix(Context& ctx) const { return weight.rank() == 2 || in_out_ ? weight : ops::reshape(ctx, weight, {out_, in_}); }
 
   Tensor transposed() const {
@@ -85,6 +103,16 @@ struct FusedLinear {
   Tensor bias;
 
   bool ready() const { return packed.data.defined(); }
+  /// Inference on the packed weight. Shapes: x (..., in) -> (..., sum of out); `layers` are those that were packed.
+  Tensor forward(Context& ctx, const Tensor& x, std::initializer_list<const Linear*> layers) const {
+    Tensor y = ops::linear(ctx, x, packed, bias);
+    int64_t at = 0;
+    for (const Linear* l : layers) {
+      for (const Lora& lora : l->lora) detail::add_columns(ctx, y, at, lora.forward(ctx, x));
+      at += l->out_features();
+    }
+    return y;
+  }
   void pack(Context& ctx, std::span<Linear* const> layers, WeightFormat format) {
     std::vector<Tensor> weights;
     int64_t n = 0;
@@ -96,12 +124,14 @@ struct FusedLinear {
       if (l->bias.defined()) std::memcpy(b, l->bias.raw(), l->bias.nbytes());
       b += l->out_features();
       io::release_pages(l->weight);
+      l->pack_adapters(ctx, format);
     }
   }
   void unpack() { packed = {}, bias = {}; }
 };
 
 inline void Visitor::linear(const std::string& name, Linear& layer) { layer.visit(name, *this); }
+inline void Visitor::packed_elsewhere(const std::string& name, Linear& layer) { layer.visit(name, *this); }
 inline void Visitor::fused(std::span<const std::string> names, std::span<Linear* const> layers, FusedLinear&) {
   for (size_t i = 0; i < names.size(); ++i) linear(names[i], *layers[i]);
 }

@@ -25,7 +25,7 @@ class Mlp {
   Tensor forward(Context& ctx, const Tensor& x, const Tensor& residual) const {
     if (!gated_) return down.forward(ctx, up.forward(ctx, x, act_), Activation::None, residual);
     const bool packed = fused.ready() && !ctx.recorder();
-    const Tensor h = packed ? ops::gated_pair(ctx, ops::linear(ctx, x, fused.packed, fused.bias), act_)
+    const Tensor h = packed ? ops::gated_pair(ctx, fused.forward(ctx, x, {&gate, &up}), act_)
                             : ops::gated(ctx, gate.forward(ctx, x), up.forward(ctx, x), act_);
     return down.forward(ctx, h, Activation::None, residual);
   }

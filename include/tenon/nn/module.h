@@ -53,6 +53,8 @@ class Visitor {
   virtual void linear(const std::string& name, Linear& layer);
   /// Linears with the same input whose weights may be packed as one (query, key, value); by default each is visited.
   virtual void fused(std::span<const std::string> names, std::span<Linear* const> layers, FusedLinear& fused);
+  /// One Linear whose weight a Packable packs (an expert); by default its weight and bias are visited.
+  virtual void packed_elsewhere(const std::string& name, Linear& layer);
   /// A part that packs weights itself, after its parameters were listed.
   virtual void packable(Packable&) {}
 };

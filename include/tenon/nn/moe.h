@@ -66,15 +66,20 @@ class ExpertBank final : public Packable {
     const ops::ExpertRows rows(routing);
     if (gate_up_.empty() || ctx.recorder()) return forward_plain(ctx, x, routing, rows, residual);
     const Tensor mine = ops::gather_rows(ctx, x, rows.token);
-    const Tensor h = ops::gated_pair(ctx, ops::grouped_linear(ctx, mine, gate_up_, rows.start), act_);
-    return ops::combine_experts(ctx, ops::grouped_linear(ctx, h, down_, rows.start), rows, routing, residual);
+    Tensor both = ops::grouped_linear(ctx, mine, gate_up_, rows.start);
+    add_adapters(ctx, both, 0, mine, gate, rows);
+    add_adapters(ctx, both, both.size(1) / 2, mine, up, rows);
+    const Tensor h = ops::gated_pair(ctx, both, act_);
+    Tensor y = ops::grouped_linear(ctx, h, down_, rows.start);
+    add_adapters(ctx, y, 0, h, down, rows);
+    return ops::combine_experts(ctx, y, rows, routing, residual);
   }
   void visit(const std::string& prefix, const MlpNames& n, Visitor& v) {
     for (size_t e = 0; e < gate.size(); ++e) {
       const std::string name = join(prefix, std::to_string(e));
-      gate[e].visit(join(name, n.gate), v);
-      up[e].visit(join(name, n.up), v);
-      down[e].visit(join(name, n.down), v);
+      v.packed_elsewhere(join(name, n.gate), gate[e]);
+      v.packed_elsewhere(join(name, n.up), up[e]);
+      v.packed_elsewhere(join(name, n.down), down[e]);
     }
     v.packable(*this);
   }
@@ -84,7 +89,10 @@ class ExpertBank final : public Packable {
       const std::array<Tensor, 2> both{gate[e].weight, up[e].weight};
       gate_up_.push_back(quant::pack_rows_concat(ctx, both, format));
       down_.push_back(quant::pack(ctx, down[e].weight, format));
-      for (Linear* l : {&gate[e], &up[e], &down[e]}) io::release_pages(l->weight);
+      for (Linear* l : {&gate[e], &up[e], &down[e]}) {
+        io::release_pages(l->weight);
+        l->pack_adapters(ctx, format);
+      }
     }
   }
   void unpack() override {
@@ -95,6 +103,14 @@ class ExpertBank final : public Packable {
   std::vector<Linear> gate, up, down;
 
  private:
+  /// Adds what the adapters of each expert's layer make of its rows of x to its rows of y, from a column on.
+  static void add_adapters(Context& ctx, Tensor& y, int64_t column, const Tensor& x, const std::vector<Linear>& layers, const ops::ExpertRows& rows) {
+    for (size_t e = 0; e < layers.size(); ++e) {
+      if (layers[e].lora.empty() || rows.start[e] == rows.start[e + 1]) continue;
+      Tensor to = y.rows(rows.start[e], rows.start[e + 1]);
+      for (const Lora& l : layers[e].lora) detail::add_columns(ctx, to, column, l.forward(ctx, x.rows(rows.start[e], rows.start[e + 1])));
+    }
+  }
   Tensor forward_plain(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows, const Tensor& residual) const {
     std::vector<Tensor> z(gate.size());
     const Tensor from = ops::cast(ctx, x, DType::F32);

@@ -51,7 +51,7 @@ class SelfAttention {
                                         .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data()};
     Tensor mixed;
     if (fused.ready() && !ctx.recorder()) {
-      const Tensor qkv = ops::linear(ctx, x, fused.packed, fused.bias);
+      const Tensor qkv = fused.forward(ctx, x, {&query, &key, &value});
       mixed = ops::attention_qkv(ctx, qkv, options, only);
       const int64_t C = x.size(-1);
       if (probs) *probs = spread(ctx, copy_columns(ctx, qkv, 0, C), copy_columns(ctx, qkv, C, 2 * C), options, rows);
