@@ -130,6 +130,7 @@ void bind_core(py::module_& m) {
   m.def("get_num_threads", &get_num_threads, "Threads that computations use.");
   m.def("available_threads", &available_threads, "Threads that affinity, cgroup quota and OMP_NUM_THREADS grant.");
   m.def("kernels_name", [] { return std::string(cpu_kernels().name); }, "The table of kernels in use: ref, avx2, avx512, neon.");
+  m.def("has_bfloat16", [] { return cpu_kernels().fast_bf16; }, "True if the processor multiplies bfloat16 matrices.");
   m.def("_parse_device", [](const std::string& text) { return parse_device(text).str(); });
 }
 
