@@ -6,6 +6,7 @@
 
 #include "cpu/ref.h"
 #include "cpu/scalar.h"
+#include "tenon/core/random.h"
 
 namespace tenon {
 namespace {
@@ -69,6 +70,14 @@ void score(float* scores, const AttentionCall& c, const Head& head, int64_t h, i
   std::fill_n(scores, std::min(count, head.first(c, t)), -kInfinity);
 }
 
+/// What dropout multiplies the weight of key s with: 0 or its scale.
+float kept(const AttentionCall& c, const Head& head, int64_t h, int64_t t, int64_t s) {
+  if (c.dropout.below == 0) return 1;
+  const auto number = static_cast<uint64_t>((h * c.Nq + head.q_row + t) * c.ld_dropout + s);
+  const uint32_t word = Random(c.dropout.seed, c.dropout.stream).block(c.dropout.first + number / 8)[number / 2 % 4];
+  return (number % 2 ? word >> 16 : word & 0xffff) < c.dropout.below ? 0 : c.dropout.scale;
+}
+
 size_t attention_scratch(const AttentionCall&, int64_t, int64_t S) { return static_cast<size_t>(S) * sizeof(float); }
 
 template <class E>
@@ -80,6 +89,8 @@ void attention_row(const AttentionCall& c, const Head& head, int64_t h, int64_t 
   if (largest > -kInfinity)
     for (int64_t s = 0; s < count; ++s) sum += p[s] = std::exp(p[s] - largest);
   if (c.lse) c.lse[h * c.Nq + head.q_row + t] = sum > 0 ? largest + static_cast<float>(std::log(sum)) : -kInfinity;
+  if (sum > 0)
+    for (int64_t s = 0; s < count; ++s) p[s] *= kept(c, head, h, t, s);
   E* out = static_cast<E*>(c.out) + (head.q_row + t) * c.ld_out + head.out_column;
   for (int64_t d = 0; d < c.Dv; ++d) {
     double v = 0;
@@ -97,6 +108,7 @@ void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int6
 }
 
 /// With p = softmax(scores) and o = p v: dv = p^T do, dscore = p * (do v^T - do . o), dq = scale * dscore k, dk = scale * dscore^T q.
+/// With dropout, o = (m p) v: the p of dv and do v^T are multiplied by m.
 /// d_distance: that of the head, or nullptr.
 void attention_backward_row(const AttentionCall& c, const AttentionGrad& g, const Head& head, int64_t h, int64_t t, float* d_distance,
                             float* p) {
@@ -115,9 +127,10 @@ void attention_backward_row(const AttentionCall& c, const AttentionGrad& g, cons
     const float prob = std::exp(p[s] - lse);
     double dp = 0;
     for (int64_t d = 0; d < c.Dv; ++d) dp += static_cast<double>(d_out[d]) * v[d];
-    const float unscaled = prob * static_cast<float>(dp - delta), dscore = unscaled * c.scale;
+    const float mask = kept(c, head, h, t, s);
+    const float unscaled = prob * static_cast<float>(mask * dp - delta), dscore = unscaled * c.scale;
     if (d_distance) d_distance[s - (t + head.S - head.T) + c.distance_zero] += unscaled;
-    for (int64_t d = 0; d < c.Dv; ++d) g.dv[v_at + d] += prob * d_out[d];
+    for (int64_t d = 0; d < c.Dv; ++d) g.dv[v_at + d] += mask * prob * d_out[d];
     for (int64_t d = 0; d < c.D; ++d) {
       g.dk[k_at + d] += dscore * q[d];
       dq[d] += dscore * k[d];

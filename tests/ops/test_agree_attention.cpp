@@ -18,6 +18,7 @@ struct Case {
   float softcap = 0;
   bool distance = false;
   int64_t page_rows = 0;
+  float dropout = 0;
 };
 
 std::vector<int64_t> starts(const std::vector<int64_t>& lengths) {
@@ -50,6 +51,9 @@ struct Problem {
       distance = normal(static_cast<size_t>(c.H * call.ld_distance), 5);
       call.distance_bias = distance.data();
     }
+    call.ld_dropout = (*std::max_element(c.k_lengths.begin(), c.k_lengths.end()) + 7) / 8 * 8;
+    const auto below = static_cast<uint32_t>(c.dropout * 65536);
+    call.dropout = {.seed = 3, .stream = 1, .first = 5, .below = below, .scale = 1 / (1 - c.dropout)};
     q = as<E>(normal(static_cast<size_t>(Nq * call.ld_q), 1, c.spread));
     k = as<E>(normal(static_cast<size_t>(Nk * call.ld_k), 2, c.spread));
     v = as<E>(normal(static_cast<size_t>(Nk * call.ld_v), 3));
@@ -122,7 +126,7 @@ void compare(const Case& c, double out_bound, double lse_bound, int64_t split = 
 /// Both types. bf16: scores carry the rounding of no step but the inputs, weights and the result are rounded to 8 bits each.
 void compare(const Case& c, int64_t split = 0) {
   compare<float>(c, 2e-6 * c.spread * c.spread + 2e-6, 1e-5 * c.spread * c.spread, split);
-  compare<bfloat16>(c, 0.02, 1e-4 * c.spread * c.spread, split);
+  compare<bfloat16>(c, 0.02 / (1 - c.dropout), 1e-4 * c.spread * c.spread, split);
 }
 
 }  // namespace
@@ -169,6 +173,14 @@ TEST_CASE("attention agrees with capped scores and biases of distance") {
         compare({.q_lengths = {T, 5}, .k_lengths = {90, 17}, .D = 16, .causal = causal, .bias = bias, .distance = true});
         compare({.q_lengths = {T, 5}, .k_lengths = {700, 17}, .D = 16, .causal = causal, .scale = 1, .softcap = 5, .distance = true});
       }
+}
+
+TEST_CASE("attention agrees with dropout") {
+  for (const float dropout : {0.1f, 0.75f})
+    for (auto [T, S] : std::vector<std::pair<int64_t, int64_t>>{{1, 70}, {3, 1100}, {20, 7}, {50, 50}, {70, 1030}})
+      for (bool causal : {false, true})
+        compare({.q_lengths = {T, 9}, .k_lengths = {S, 13}, .H = 4, .Hkv = 2, .D = 16, .causal = causal, .window = causal ? 100 : 0,
+                 .dropout = dropout});
 }
 
 TEST_CASE("attention agrees over a cache in pages, which gives the same bits as one piece") {

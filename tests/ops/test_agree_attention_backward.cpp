@@ -12,6 +12,7 @@ struct Case {
   bool causal = false, bias = false;
   int64_t Dv = 0, window = 0;  // Dv 0: D
   bool distance = false;
+  float dropout = 0;
 };
 
 struct Gradients {
@@ -25,6 +26,9 @@ Gradients gradients(const Kernels& kernels, const Case& c) {
   call.B = static_cast<int64_t>(c.q_start.size()) - 1, call.H = c.H, call.Hkv = c.Hkv, call.D = c.D, call.Dv = c.Dv ? c.Dv : c.D, call.Nq = Nq;
   call.ld_q = c.H * c.D + 3, call.ld_k = c.Hkv * c.D + 1, call.ld_v = c.Hkv * call.Dv + 5, call.ld_out = c.H * call.Dv + 2;
   call.scale = 1 / std::sqrt(static_cast<float>(c.D)), call.causal = c.causal, call.window = c.window;
+  call.ld_dropout = (Nk + 7) / 8 * 8;
+  const auto below = static_cast<uint32_t>(c.dropout * 65536);
+  call.dropout = {.seed = 3, .stream = 1, .first = 5, .below = below, .scale = 1 / (1 - c.dropout)};
   const auto q = normal(static_cast<size_t>(Nq * call.ld_q), 1), k = normal(static_cast<size_t>(Nk * call.ld_k), 2),
              v = normal(static_cast<size_t>(Nk * call.ld_v), 3), d_out = normal(static_cast<size_t>(Nq * call.ld_out), 4);
   std::vector<float> bias = normal(static_cast<size_t>(Nk), 5), out(d_out.size()), lse(static_cast<size_t>(c.H * Nq));
@@ -94,6 +98,13 @@ TEST_CASE("attention gradients agree with biases of distance") {
     for (bool causal : {false, true})
       compare({.q_start = {0, T, T + 2}, .k_start = {0, S, S + 5}, .H = 4, .D = 16, .causal = causal, .bias = S > 8, .distance = true});
   compare({.q_start = {0, 70}, .k_start = {0, 130}, .Hkv = 1, .D = 8, .causal = true, .window = 9, .distance = true});
+}
+
+TEST_CASE("attention gradients agree with dropout") {
+  for (auto [T, S] : std::vector<std::pair<int64_t, int64_t>>{{1, 70}, {20, 7}, {33, 33}, {60, 1030}})
+    for (bool causal : {false, true})
+      compare({.q_start = {0, T, T + 2}, .k_start = {0, S, S + 5}, .H = 4, .Hkv = 2, .D = 16, .causal = causal, .window = causal ? 40 : 0,
+               .dropout = 0.3f});
 }
 
 TEST_CASE("attention gradients agree for packed sequences, also empty ones") {

@@ -213,6 +213,42 @@ TEST_CASE("attention gradients with biases of distance") {
   }
 }
 
+TEST_CASE("attention gradients with dropout") {
+  for (const Case& c : {Case{"ragged", 2, 2, 4, {0, 3, 4, 6}, {0, 3, 4, 6}}, Case{"grouped", 4, 2, 3, {0, 2, 5}, {0, 4, 7}, true, true}}) {
+    CAPTURE(c.name);
+    const std::vector<float> bias = c.key_bias();
+    const auto run = [&](Context& ctx, const Tensors& in) {
+      ops::AttentionOptions o = c.options(bias);
+      o.dropout = 0.3f;
+      ctx.set_training({.dropout = true});
+      ctx.random() = Random(4);
+      return ops::attention(ctx, in[0], in[1], in[2], o);
+    };
+    test::check_gradients(run, {c.q(), c.k(2), c.k(3)});
+  }
+}
+
+TEST_CASE("attention drops its share of the probabilities, the same on any number of threads, and nothing unless asked") {
+  const Case c{"even", 2, 2, 8, {0, 500}, {0, 500}};
+  const Tensor zeros = Tensor::zeros({500, 16}, DType::F32), ones = test::floats(std::vector<float>(8000, 1), {500, 16});
+  ops::AttentionOptions o = c.options({});
+  o.dropout = 0.2f;
+  std::vector<float> first;
+  for (const int threads : {1, 3}) {
+    Context ctx(threads);
+    CHECK(test::values(ops::attention(ctx, zeros, zeros, ones, o))[0] == doctest::Approx(1));
+    ctx.set_training({.dropout = true});
+    ctx.random() = Random(7);
+    const std::vector<float> y = test::values(ops::attention(ctx, zeros, zeros, ones, o));
+    double mean = 0, square = 0;
+    for (const float v : y) mean += v / 8000, square += v * v / 8000;
+    CHECK(mean == doctest::Approx(1).epsilon(0.01));
+    CHECK(square - mean * mean == doctest::Approx(0.2 / 0.8 / 500).epsilon(0.2));
+    if (first.empty()) first = y;
+    CHECK(first == y);
+  }
+}
+
 TEST_CASE("attention errors") {
   Context ctx;
   const Case c{"", 2, 2, 4, {0, 3}, {0, 3}};

@@ -7,7 +7,7 @@
 #include <limits>
 #include <numeric>
 
-#include "tenon/ops/checks.h"
+#include "tenon/ops/dropout.h"
 
 namespace tenon::ops {
 
@@ -21,6 +21,7 @@ struct AttentionOptions {
   const float* key_bias = nullptr;            // (Nk) added to every score of a key
   Tensor distance_bias = {};                  // (H, distances) float32: added by how far key s lies from the query's own place t among
   int64_t distance_zero = 0;                  // the keys, at [s - t + distance_zero]
+  float dropout = 0;                          // of the probabilities, if ctx.training().dropout
 };
 
 /// Keys and values in the pages of a cache.
@@ -78,6 +79,15 @@ inline AttentionCall attention_call(const AttentionOptions& o, int64_t Nq, int64
   c.window = o.window, c.softcap = o.softcap;
   if (o.distance_bias.defined()) set_distance_bias(c, o);
   return c;
+}
+
+/// Draws the numbers that drop probabilities. Errors: Error(Limit) unless the dropout is in [0, 1].
+inline void set_dropout(Context& ctx, AttentionCall& c, const AttentionOptions& o) {
+  if (!ctx.training().dropout || o.dropout == 0) return;
+  int64_t longest = 0;
+  for (int64_t b = 0; b < c.B; ++b) longest = std::max(longest, c.k_start[b + 1] - c.k_start[b]);
+  c.ld_dropout = (longest + 7) / 8 * 8;
+  c.dropout = draw_dropout(ctx, o.dropout, c.H * c.Nq * c.ld_dropout, "attention");
 }
 
 inline int64_t head_width(const AttentionOptions& o, int64_t width) {
@@ -155,9 +165,10 @@ inline std::vector<Tensor> attention_backward(Context& ctx, AttentionCall c, con
 
 }  // namespace detail
 
-/// out = softmax(scale * q k^T + key_bias + distance_bias) v, sequence by sequence and head by head, without ever holding T x S scores.
+/// out = dropout(softmax(scale * q k^T + key_bias + distance_bias)) v, sequence by sequence and head by head, without ever holding T x S
+/// scores.
 /// Shapes: q (Nq, H*D), k (Nk, Hkv*D), v (Nk, Hkv*Dv) f32|bf16 of one dtype -> (Nq, H*Dv). A sequence without keys gives zeros.
-/// Errors: Error(Shape) if widths, heads or starts do not fit; Error(Type).
+/// Errors: Error(Shape) if widths, heads or starts do not fit; Error(Type); Error(Limit) for a dropout outside [0, 1].
 /// Source: Dao 2023, "FlashAttention-2"; torch.nn.functional.scaled_dot_product_attention.
 inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   for (const Tensor* t : {&q, &k, &v}) {
@@ -170,6 +181,7 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
   check(k.size(0) == v.size(0) && k.size(1) == Hkv * D && v.size(1) > 0 && v.size(1) % Hkv == 0, ErrorCode::Shape, "attention",
         "k and v: expected (", k.size(0), ", ", Hkv * D, ") and as many rows of a multiple of ", Hkv, ", got ", k.shape(), " and ", v.shape());
   AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, v.size(1) / Hkv, q.dtype());
+  detail::set_dropout(ctx, c, options);
   Tensor out = ctx.empty({q.size(0), c.H * c.Dv}, q.dtype()), lse;
   const Tensor& distance = options.distance_bias;
   const bool record = recording(ctx, "attention", q, k, v) || (distance.defined() && recording(ctx, "attention", distance));
@@ -215,6 +227,7 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
   detail::check_index(queries, qkv.size(0), "attention", "query");
   const int64_t Nq = queries.empty() ? qkv.size(0) : static_cast<int64_t>(queries.size());
   AttentionCall c = detail::attention_call(options, Nq, qkv.size(0), D, D, qkv.dtype());
+  detail::set_dropout(ctx, c, options);
   Tensor out = ctx.empty({Nq, options.heads * D}, qkv.dtype());
   const auto* base = static_cast<const char*>(qkv.raw());
   const auto item = static_cast<int64_t>(size_of(qkv.dtype()));
@@ -267,7 +280,6 @@ inline Tensor attention_probs(Context& ctx, const Tensor& q, const Tensor& k, co
   check(q.rank() == 2 && k.rank() == 2, ErrorCode::Shape, "attention", "q, k: expected matrices, got ", q.shape(), " and ", k.shape());
   const int64_t D = detail::head_width(options, q.size(1));
   const AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, D, q.dtype());
-  check(c.softcap == 0 && !c.distance_bias, ErrorCode::Type, "attention", "probabilities: not with softcap or distance_bias");
   check(k.size(1) == c.Hkv * D, ErrorCode::Shape, "attention", "k: expected (Nk, ", c.Hkv * D, "), got ", k.shape());
   const Tensor qf = q.to(DType::F32), kf = k.to(DType::F32);
   Tensor probs = ctx.zeros({c.B, c.H, T, S}, DType::F32);
@@ -289,7 +301,9 @@ inline Tensor attention_probs(Context& ctx, const Tensor& q, const Tensor& k, co
           const float *x = q0 + (c.q_start[b] + t) * q.size(1) + h * D, *y = k0 + (c.k_start[b] + s) * k.size(1) + h / (c.H / c.Hkv) * D;
           float sum = 0;
           for (int64_t d = 0; d < D; ++d) sum += x[d] * y[d];
-          row[s] = sum * c.scale + (c.key_bias ? c.key_bias[c.k_start[b] + s] : 0.0f);
+          row[s] = c.softcap > 0 ? c.softcap * std::tanh(sum * c.scale / c.softcap) : sum * c.scale;
+          if (c.distance_bias) row[s] += c.distance_bias[h * c.ld_distance + s - (t + keys - rows) + c.distance_zero];
+          if (c.key_bias) row[s] += c.key_bias[c.k_start[b] + s];
           any |= row[s] > -std::numeric_limits<float>::infinity();
         }
         if (any)

@@ -1,4 +1,4 @@
-// AVX2: attention in float32 arithmetic.
+// AVX2: attention in float32 arithmetic, and dropout.
 #include <immintrin.h>
 
 #include "cpu/fillers.h"
@@ -12,6 +12,8 @@ namespace {
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
 #include "cpu/generic/tile.inl.h"
+#include "cpu/avx2/wide.h"
+#include "cpu/generic/dropout.inl.h"
 #include "cpu/generic/attention.inl.h"
 #include "cpu/generic/attention_backward.inl.h"
 // clang-format on
@@ -37,6 +39,7 @@ void fill_attention(Kernels& k) {
   k.attention_scratch = attention_scratch;
   k.attention = attention;
   k.attention_backward = attention_backward;
+  k.dropout = dropout;
 }
 
 }  // namespace tenon::cpu::avx2

@@ -1,4 +1,4 @@
-// AVX-512: attention in float32 arithmetic.
+// AVX-512: attention in float32 arithmetic, and dropout.
 #include <immintrin.h>
 
 #include "cpu/fillers.h"
@@ -12,6 +12,8 @@ namespace {
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
 #include "cpu/generic/tile.inl.h"
+#include "cpu/avx512/wide.h"
+#include "cpu/generic/dropout.inl.h"
 #include "cpu/generic/attention.inl.h"
 #include "cpu/generic/attention_backward.inl.h"
 // clang-format on
@@ -40,6 +42,7 @@ void fill_attention(Kernels& k) {
   k.attention_scratch = attention_scratch;
   k.attention = attention;
   k.attention_backward = attention_backward;
+  k.dropout = dropout;
 }
 
 }  // namespace tenon::cpu::avx512

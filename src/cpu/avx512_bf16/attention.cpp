@@ -25,6 +25,8 @@ namespace {
 #include "cpu/generic/lanes.inl.h"
 #include "cpu/generic/math.inl.h"
 #include "cpu/generic/tile.inl.h"
+#include "cpu/avx512/wide.h"
+#include "cpu/generic/dropout.inl.h"
 #include "cpu/generic/attention.inl.h"
 // clang-format on
 

@@ -142,9 +142,24 @@ struct RowState {
   float maximum, sum;
 };
 
+/// Which weights of a row are dropped: those whose number lies below a bound. Never, without numbers.
+struct Dropped {
+  const uint16_t* numbers = nullptr;
+  uint32_t bound = 0;
+
+  vf keep(vf p, int64_t i) const { return select(below(numbers + i, bound), zero(), p); }
+};
+
+/// Draws those of n weights of query t (of all queries) of head h, from `key` on, in room for a block of keys.
+inline Dropped draw_dropped(uint16_t* room, const AttentionCall& c, int64_t h, int64_t t, int64_t key, int64_t n) {
+  if (c.dropout.below == 0) return {};
+  return {draw(room, c.dropout, static_cast<uint64_t>((h * c.Nq + t) * c.ld_dropout + key), n), c.dropout.below};
+}
+
 /// Turns n scores in place into weights for Operands, 0 up to `padded`, and updates the state. Returns what earlier sums are worth now.
+/// A dropped weight is 0 but counts in the sum.
 template <class Operands>
-inline float weigh(float* scores, int64_t n, int64_t padded, Scaling scaling, RowState& state) {
+inline float weigh(float* scores, int64_t n, int64_t padded, Scaling scaling, const Dropped& dropped, RowState& state) {
   const float low = -__builtin_inff();
   float largest;
   if (scaling.bias) {
@@ -165,13 +180,13 @@ inline float weigh(float* scores, int64_t n, int64_t padded, Scaling scaling, Ro
   for (; i + kLanes <= n; i += kLanes) {
     const vf p = exp2_negative<Operands::kFewTerms>(fma(load(scores + i, Full{}), factor, shift));
     sum = sum + p;
-    Operands::store_weights(scores, i, p);
+    Operands::store_weights(scores, i, dropped.numbers ? dropped.keep(p, i) : p);
   }
   for (; i < padded; i += kLanes) {
     const Part part(n - i);
     const vf p = keep(exp2_negative<Operands::kFewTerms>(fma(load(scores + i, part), factor, shift)), part, zero());
     sum = sum + p;
-    Operands::store_weights(scores, i, p);
+    Operands::store_weights(scores, i, dropped.numbers ? dropped.keep(p, i) : p);
   }
   const float worth = state.maximum == maximum ? 1 : reduce_max(exp2_negative(set1(state.maximum - maximum)));
   state.sum = state.sum * worth + reduce_add(sum);
@@ -179,13 +194,13 @@ inline float weigh(float* scores, int64_t n, int64_t padded, Scaling scaling, Ro
   return worth;
 }
 
-/// out = sums / sum of weights, and the log of that sum with the maximum put back. A row that saw nothing is 0 and -inf.
+/// out = scale * sums / sum of weights, and the log of that sum with the maximum put back. A row that saw nothing is 0 and -inf.
 template <class E>
-inline void finish_row(E* out, float* lse, const float* sums, const RowState& state, int64_t D) {
+inline void finish_row(E* out, float* lse, const float* sums, const RowState& state, float scale, int64_t D) {
   if (state.sum == 0)
     for_lanes(D, [&](int64_t d, auto part) { store(out + d, zero(), part); });
   else
-    for_lanes(D, [&](int64_t d, auto part) { store(out + d, load(sums + d, part) * set1(1 / state.sum), part); });
+    for_lanes(D, [&](int64_t d, auto part) { store(out + d, load(sums + d, part) * set1(scale / state.sum), part); });
   if (lse) *lse = state.sum == 0 ? -__builtin_inff() : state.maximum * kLn2 + __builtin_logf(state.sum);
 }
 
@@ -216,6 +231,7 @@ inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadR
                          int64_t key, int64_t keys, bool is_first, Scaling scaling, RowState* states) {
   using Multiply = typename Operands::Multiply;
   const int64_t tiles = tile_count(rows), ld_queries = round_up(w.units, kLanes), ld = w.ld_scores;
+  uint16_t room[kKeyBlock + kRoomBeside];
   // Keys of this block that the last row of a tile sees: its others see no more.
   const auto reach = [&](int64_t last_row) { return least(keys, most(0, head.seen(c, t + last_row) - key)); };
   for (int64_t panel = 0; panel < keys; panel += kPanel)
@@ -234,7 +250,9 @@ inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadR
       float* scores = w.scores + r * ld;
       if (shaped(c)) shape(scores, reach(r), c, head, h, t + r, key);
       if (const int64_t hidden = least(head.first(c, t + r) - key, reach(r)); hidden > 0) hide(scores, hidden);
-      const float worth = weigh<Operands>(scores, reach(r), padded, {scaling.factor, scaling.bias ? scaling.bias + key : nullptr}, states[r]);
+      const Dropped dropped = draw_dropped(room, c, h, head.first_query + t + r, key, reach(r));
+      const float worth =
+          weigh<Operands>(scores, reach(r), padded, {scaling.factor, scaling.bias ? scaling.bias + key : nullptr}, dropped, states[r]);
       if (is_first || worth == 1) continue;
       float* sums = w.sums + r * w.width;
       for_lanes(w.width, [&](int64_t d, auto) { store(sums + d, load(sums + d, Full{}) * set1(worth), Full{}); });
@@ -271,7 +289,7 @@ inline void attend_packed(const AttentionCall& c, const HeadRows<typename Operan
       attend_block<Operands>(w, c, head, h, t, rows, key, least(kKeyBlock, seen - key), key == start, scaling, states);
     for (int64_t r = 0; r < rows; ++r)
       finish_row(head.out + (t + r) * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t + r : nullptr, w.sums + r * w.width,
-                 states[r], c.Dv);
+                 states[r], c.dropout.scale, c.Dv);
   }
 }
 
@@ -279,6 +297,7 @@ inline void attend_packed(const AttentionCall& c, const HeadRows<typename Operan
 template <class E>
 inline void attend_few(const AttentionCall& c, const HeadRows<E>& head, int64_t h, int64_t begin, int64_t end, const Workspace& w) {
   const bool scale_first = c.key_bias || !(factor_of(c) > 0);
+  uint16_t room[kKeyBlock + kRoomBeside];
   for (int64_t t = begin; t < end; ++t) {
     const int64_t seen = head.seen(c, t);
     float* query = w.queries;
@@ -296,7 +315,8 @@ inline void attend_few(const AttentionCall& c, const HeadRows<E>& head, int64_t 
         scale_bias(w.bias, c.key_bias + head.k_row + key, keys);
       else if (scale_first)
         for_lanes(keys, [&](int64_t i, auto part) { store(w.bias + i, zero(), part); });
-      const float worth = weigh<FloatOperands<E>>(w.scores, keys, keys, {factor_of(c), scale_first ? w.bias : nullptr}, state);
+      const Dropped dropped = draw_dropped(room, c, h, head.first_query + t, key, keys);
+      const float worth = weigh<FloatOperands<E>>(w.scores, keys, keys, {factor_of(c), scale_first ? w.bias : nullptr}, dropped, state);
       for (int64_t d = 0; d < c.Dv; d += 4 * kLanes) {
         vf sum[4];
         for (int i = 0; i < 4; ++i) sum[i] = d + i * kLanes < w.width ? load(w.sums + d + i * kLanes, Full{}) * set1(worth) : zero();
@@ -315,7 +335,7 @@ inline void attend_few(const AttentionCall& c, const HeadRows<E>& head, int64_t 
         for (int i = 0; i < 4 && d + i * kLanes < w.width; ++i) store(w.sums + d + i * kLanes, sum[i], Full{});
       }
     }
-    finish_row(head.out + t * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t : nullptr, w.sums, state, c.Dv);
+    finish_row(head.out + t * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t : nullptr, w.sums, state, c.dropout.scale, c.Dv);
   }
 }
 

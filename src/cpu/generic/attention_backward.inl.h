@@ -3,7 +3,8 @@
 //
 // The weights are computed again, block by block, from the log-sum-exp of the forward pass: p = 2^(scores - lse). Then
 //   dp = do v^T,  ds = p (dp - do . out) scale,  dq += ds k,  dk += ds^T q,  dv += p^T do,
-// five products over the same packed operands. dk and dv are summed in scratch over all heads and added to the result once.
+// five products over the same packed operands. dk and dv are summed in scratch over all heads and added to the result once. With dropout,
+// dp and the p of dv are dropped as the weights were in the forward pass; do . out is the same.
 
 /// The scratch of a call; its parts start at cache lines. Rows are padded to whole vectors with zeros.
 struct BackwardWorkspace {
@@ -65,9 +66,9 @@ inline void multiply_packed(float* c, int64_t ldc, int64_t rows, const float* a,
 }
 
 /// Of one row: scores to weights, products do v^T to gradients of the scaled scores. Both 0 below `hidden` and from n up
-/// to `padded`. distance: added to the scores of its keys, or nullptr.
+/// to `padded`. distance: added to the scores of its keys, or nullptr. grown: the factor of weights that are not dropped.
 inline void score_gradients(float* weights, float* d_scores, int64_t hidden, int64_t n, int64_t padded, const float* bias,
-                            const float* distance, float factor, float lse, float delta, float scale) {
+                            const float* distance, const Dropped& dropped, float grown, float factor, float lse, float delta, float scale) {
   // A row that saw nothing has weights of 0.
   const vf shift = set1(lse == -__builtin_inff() ? lse : -lse * kLog2E), vfactor = set1(factor), vdelta = set1(delta), vscale = set1(scale);
   for (int64_t i = 0; i < padded; i += kLanes) {
@@ -78,8 +79,13 @@ inline void score_gradients(float* weights, float* d_scores, int64_t hidden, int
     if (bias) exponent = exponent + load(bias + i, part);
     // Weights are at most 1: only where the lowest float masks a whole row would rounding say otherwise.
     const vf p = keep(exp2_negative(min(zero(), exponent)), part, zero());
-    store(weights + i, p, Full{});
-    store(d_scores + i, keep(p * (load(d_scores + i, part) - vdelta) * vscale, part, zero()), Full{});
+    vf weight = p, dp = load(d_scores + i, part);
+    if (dropped.numbers) {
+      weight = dropped.keep(p * set1(grown), i);
+      dp = dropped.keep(dp * set1(grown), i);
+    }
+    store(weights + i, weight, Full{});
+    store(d_scores + i, keep(p * (dp - vdelta) * vscale, part, zero()), Full{});
   }
   if (hidden > 0) clear(weights, hidden), clear(d_scores, hidden);
 }
@@ -100,6 +106,7 @@ inline void attend_backward_block(const BackwardWorkspace& w, const AttentionCal
   copy_rows(w.queries, head.q + t * c.ld_q, c.ld_q, rows, D, width);
   copy_rows(w.d_out, g.d_out + out_at, c.ld_out, rows, Dv, width_v);
   clear(w.dq, rows * width);
+  uint16_t room[kKeyBlock + kRoomBeside];
   float delta[kQueryBlock];
   for (int64_t r = 0; r < rows; ++r) {
     const float *out = head.out + (t + r) * c.ld_out, *d_out = g.d_out + out_at + r * c.ld_out;
@@ -112,8 +119,9 @@ inline void attend_backward_block(const BackwardWorkspace& w, const AttentionCal
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t hidden = least(keys, head.first(c, t + r) - key), n = least(keys, most(0, head.seen(c, t + r) - key));
       const int64_t place = c.distance_zero + key - (t + r + head.S - head.T);
+      const Dropped dropped = draw_dropped(room, c, h, head.first_query + t + r, key, padded);
       score_gradients(w.weights + r * ld, w.d_scores + r * ld, hidden, n, padded, c.key_bias ? w.bias + key : nullptr,
-                      c.distance_bias ? c.distance_bias + h * c.ld_distance + place : nullptr, c.scale * kLog2E,
+                      c.distance_bias ? c.distance_bias + h * c.ld_distance + place : nullptr, dropped, c.dropout.scale, c.scale * kLog2E,
                       c.lse[h * c.Nq + head.first_query + t + r], delta[r], c.scale);
       if (g.d_distance)
         distance_gradients(g.d_distance + (b * c.H + h) * c.ld_distance + place, w.d_scores + r * ld, most(0, hidden), n, c.scale);
