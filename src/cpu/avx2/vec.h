@@ -85,6 +85,7 @@ inline vf min(vf a, vf b) { return _mm256_min_ps(a, b); }
 inline vf bit_and(vf a, vf b) { return _mm256_and_ps(a, b); }
 inline vf bit_or(vf a, vf b) { return _mm256_or_ps(a, b); }
 inline vf abs(vf v) { return bit_and(v, bits1(0x7fffffffu)); }
+inline vf sqrt(vf v) { return _mm256_sqrt_ps(v); }
 inline vm less(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 inline vf select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }  // m ? a : b
 
@@ -98,6 +99,21 @@ inline float reduce_max(vf v) {
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
+
+/// The sum of squares of lanes, in double.
+struct SquareSum {
+  __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
+  void add(vf v) {
+    const __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(v)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+    low = _mm256_fmadd_pd(a, a, low);
+    high = _mm256_fmadd_pd(b, b, high);
+  }
+  double total() const {
+    const __m256d s = _mm256_add_pd(low, high);
+    const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+  }
+};
 
 inline vf round_even(vf v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline vf power2(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }

@@ -21,6 +21,7 @@ namespace {
 
 void fill_attention(Kernels&);  // attention.cpp
 void fill_linear(Kernels&);     // linear.cpp
+void fill_optim(Kernels&);      // optim.cpp
 
 }  // namespace cpu::avx512
 
@@ -50,6 +51,7 @@ void fill_avx512(Kernels& k) {
   k.unfold_patches = cpu::avx512::unfold_patches;
   cpu::avx512::fill_attention(k);
   cpu::avx512::fill_linear(k);
+  cpu::avx512::fill_optim(k);
 }
 
 }  // namespace tenon

@@ -61,6 +61,7 @@ inline vf fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a
 inline vf max(vf a, vf b) { return _mm512_max_ps(a, b); }
 inline vf min(vf a, vf b) { return _mm512_min_ps(a, b); }
 inline vf abs(vf v) { return _mm512_abs_ps(v); }
+inline vf sqrt(vf v) { return _mm512_sqrt_ps(v); }
 inline vf bit_and(vf a, vf b) { return _mm512_and_ps(a, b); }
 inline vf bit_or(vf a, vf b) { return _mm512_or_ps(a, b); }
 inline vm less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
@@ -68,6 +69,17 @@ inline vf select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }  //
 
 inline float reduce_add(vf v) { return _mm512_reduce_add_ps(v); }
 inline float reduce_max(vf v) { return _mm512_reduce_max_ps(v); }
+
+/// The sum of squares of lanes, in double.
+struct SquareSum {
+  __m512d low = _mm512_setzero_pd(), high = _mm512_setzero_pd();
+  void add(vf v) {
+    const __m512d a = _mm512_cvtps_pd(_mm512_castps512_ps256(v)), b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+    low = _mm512_fmadd_pd(a, a, low);
+    high = _mm512_fmadd_pd(b, b, high);
+  }
+  double total() const { return _mm512_reduce_add_pd(_mm512_add_pd(low, high)); }
+};
 
 inline vf round_even(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /// p 2^n for integral n; over- and underflow as they should.

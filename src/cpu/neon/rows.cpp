@@ -21,6 +21,7 @@ namespace {
 
 void fill_attention(Kernels&);  // attention.cpp
 void fill_linear(Kernels&);     // linear.cpp
+void fill_optim(Kernels&);      // optim.cpp
 
 }  // namespace cpu::neon
 
@@ -50,6 +51,7 @@ void fill_neon(Kernels& k) {
   k.unfold_patches = cpu::neon::unfold_patches;
   cpu::neon::fill_attention(k);
   cpu::neon::fill_linear(k);
+  cpu::neon::fill_optim(k);
 }
 
 }  // namespace tenon

@@ -89,6 +89,7 @@ inline vf fnma(vf a, vf b, vf c) { return vfmsq_f32(c, a, b); }  // c - a b
 inline vf max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 inline vf min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 inline vf abs(vf v) { return vabsq_f32(v); }
+inline vf sqrt(vf v) { return vsqrtq_f32(v); }
 inline vf bit_and(vf a, vf b) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))); }
 inline vf bit_or(vf a, vf b) { return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))); }
 inline vm less(vf a, vf b) { return vcltq_f32(a, b); }
@@ -96,6 +97,17 @@ inline vf select(vm m, vf a, vf b) { return vbslq_f32(m, a, b); }  // m ? a : b
 
 inline float reduce_add(vf v) { return vaddvq_f32(v); }
 inline float reduce_max(vf v) { return vmaxvq_f32(v); }
+
+/// The sum of squares of lanes, in double.
+struct SquareSum {
+  float64x2_t low = vdupq_n_f64(0), high = vdupq_n_f64(0);
+  void add(vf v) {
+    const float64x2_t a = vcvt_f64_f32(vget_low_f32(v)), b = vcvt_high_f64_f32(v);
+    low = vfmaq_f64(low, a, a);
+    high = vfmaq_f64(high, b, b);
+  }
+  double total() const { return vaddvq_f64(vaddq_f64(low, high)); }
+};
 
 inline vf round_even(vf v) { return vrndnq_f32(v); }
 inline vf power2(int32x4_t n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)); }
