@@ -59,6 +59,9 @@ void read_gpt2(DecoderConfig& d, const Json& c) {
   d.act = ops::parse_activation(c.value("activation_function", "gelu_new"));
   d.norm_eps = read_float(c, "layer_norm_epsilon", 1e-5);
   d.layer_norm = d.learned_positions = d.in_out = d.mlp_bias = true;
+  d.embedding_dropout = read_dropout(c, {"embd_pdrop"}, 0.1);
+  d.mlp_dropout = d.gqa.output_dropout = read_dropout(c, {"resid_pdrop"}, 0.1);
+  d.gqa.dropout = read_dropout(c, {"attn_pdrop"}, 0.1);
   d.gated_mlp = false;
   d.tie_word_embeddings = c.value("tie_word_embeddings", true);
   d.gqa.qkv_bias = d.gqa.output_bias = d.gqa.fused_in_out = true;
@@ -100,6 +103,7 @@ void read_llama_like(DecoderConfig& d, DecoderKind kind, const Json& c) {
   d.norm_eps = read_float(c, "rms_norm_eps", kind == DecoderKind::Mixtral || kind == DecoderKind::Olmoe ? 1e-5 : 1e-6);
   d.tie_word_embeddings = c.value("tie_word_embeddings", false);
   d.mlp_bias = c.value("mlp_bias", false);
+  d.gqa.dropout = read_dropout(c, {"attention_dropout"}, 0);
   const bool qwen2 = kind == DecoderKind::Qwen2 || kind == DecoderKind::Qwen2Moe;
   const bool bias = c.value("attention_bias", false);
   d.gqa.qkv_bias = qwen2 ? c.value("qkv_bias", true) : bias;
@@ -120,6 +124,7 @@ void read_mla(DecoderConfig& d, DecoderKind kind, const Json& c) {
   m.qk_rope_head_dim = read_size(c, {"qk_rope_head_dim"}, 64);
   m.v_head_dim = read_size(c, {"v_head_dim"}, 128);
   m.bias = c.value("attention_bias", false);
+  m.dropout = d.gqa.dropout;
   m.rope_interleaved = kind == DecoderKind::DeepseekV2 || c.value("rope_interleave", true);
   double scale = 1 / std::sqrt(static_cast<double>(m.qk_head_dim()));
   if (d.rope.type != nn::RopeType::Default && d.rope.mscale_all_dim != 0) scale *= std::pow(nn::yarn_mscale(d.rope.factor, d.rope.mscale_all_dim), 2);

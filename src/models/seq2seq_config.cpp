@@ -14,7 +14,7 @@ int64_t read_layers(const Json& c, const char* key, int64_t fallback) {
   return n;
 }
 
-Seq2SeqStackConfig read_bart_stack(const Json& c, const std::string& which, int64_t d_model) {
+Seq2SeqStackConfig read_bart_stack(const Json& c, const std::string& which, int64_t d_model, double layer_dropout) {
   Seq2SeqStackConfig s;
   s.layers = read_layers(c, (which + "_layers").c_str(), 12);
   s.intermediate_size = read_size(c, {(which + "_ffn_dim").c_str()}, 4096);
@@ -24,6 +24,7 @@ Seq2SeqStackConfig read_bart_stack(const Json& c, const std::string& which, int6
   s.attention.heads = s.attention.kv_heads = heads;
   s.attention.head_dim = d_model / heads;
   s.attention.qkv_bias = s.attention.output_bias = true;
+  s.layer_dropout = read_dropout(c, {(which + "_layerdrop").c_str()}, layer_dropout);
   return s;
 }
 
@@ -34,8 +35,11 @@ void read_bart_like(Seq2SeqConfig& s, Seq2SeqKind kind, const Json& c) {
         s.d_model);
   s.vocab_size = read_size(c, {"vocab_size"}, marian ? 58101 : 128112);
   s.decoder_vocab_size = marian ? read_size(c, {"decoder_vocab_size"}, s.vocab_size) : s.vocab_size;
-  s.encoder = read_bart_stack(c, "encoder", s.d_model);
-  s.decoder = read_bart_stack(c, "decoder", s.d_model);
+  s.encoder = read_bart_stack(c, "encoder", s.d_model, marian ? 0 : 0.05);
+  s.decoder = read_bart_stack(c, "decoder", s.d_model, marian ? 0 : 0.05);
+  s.dropout = read_dropout(c, {"dropout"}, 0.1);
+  s.activation_dropout = read_dropout(c, {"activation_dropout"}, 0);
+  s.encoder.attention.dropout = s.decoder.attention.dropout = read_dropout(c, {"attention_dropout"}, marian ? 0 : 0.1);
   s.act = ops::parse_activation(c.value("activation_function", marian ? "gelu" : "relu"));
   s.pad_token_id = c.value("pad_token_id", marian ? 58100 : 1);
   s.decoder_start_token_id = c.value("decoder_start_token_id", marian ? 58100 : 2);
@@ -72,6 +76,8 @@ void read_t5(Seq2SeqConfig& s, Seq2SeqKind kind, const Json& c) {
   s.encoder.attention.heads = s.encoder.attention.kv_heads = read_size(c, {"num_heads", "num_attention_heads"}, multilingual ? 6 : 8);
   s.encoder.attention.head_dim = read_size(c, {"d_kv"}, 64);
   s.encoder.attention.scale = 1;
+  s.dropout = s.activation_dropout = s.encoder.attention.dropout = read_dropout(c, {"dropout_rate"}, 0.1);
+  s.drops_result = true;
   s.decoder.attention = s.encoder.attention;
   s.norm_eps = static_cast<float>(c.value("layer_norm_epsilon", 1e-6));
   read_feed_forward(s, c.value("feed_forward_proj", multilingual ? "gated-gelu" : "relu"));
@@ -99,6 +105,7 @@ Seq2SeqConfig::Seq2SeqConfig(Seq2SeqKind kind, const Json& c) {
     s->attention.hidden_size = d_model;
     s->attention.rotary = false;
     s->attention.norm_eps = norm_eps;
+    s->attention.output_dropout = dropout;
   }
   encoder.attention.causal = false;
 }

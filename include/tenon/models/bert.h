@@ -42,6 +42,7 @@ struct BertConfig {
   nn::EncoderConfig encoder;
   int64_t vocab_size, max_position_embeddings, type_vocab_size, pad_token_id;
   Activation hidden_act;
+  float dropout, classifier_dropout;
 
   explicit BertConfig(const Json& c) {
     encoder.hidden_size = read_size(c, {"hidden_size", "dim"}, 768);
@@ -51,6 +52,12 @@ struct BertConfig {
     hidden_act = ops::parse_activation(c.value("hidden_act", c.value("activation", "gelu").c_str()));
     encoder.act = hidden_act;
     encoder.layer_norm_eps = static_cast<float>(c.value("layer_norm_eps", 1e-12));
+    const bool distilbert = c.value("model_type", "") == "distilbert";
+    dropout = read_dropout(c, {"hidden_dropout_prob", "dropout"}, 0.1);
+    classifier_dropout = distilbert ? read_dropout(c, {"seq_classif_dropout"}, 0.2) : read_dropout(c, {"classifier_dropout"}, dropout);
+    encoder.attention_dropout = read_dropout(c, {"attention_probs_dropout_prob", "attention_dropout"}, 0.1);
+    encoder.attention_output_dropout = distilbert ? 0 : dropout;
+    encoder.dropout = dropout;
     encoder.validate("bert");
     vocab_size = read_size(c, {"vocab_size"}, 30522);
     max_position_embeddings = read_size(c, {"max_position_embeddings"}, 512);
@@ -144,7 +151,7 @@ class BertBase {
   }
 
   Tensor embedded(Context& ctx, const Inputs& in, DType act, const nn::PackedRows& rows) const {
-    return ops::cast(ctx, norm_.forward(ctx, embed(ctx, in, rows)), act);
+    return ops::cast(ctx, ops::dropout(ctx, norm_.forward(ctx, embed(ctx, in, rows)), config_.dropout), act);
   }
 
   Tensor embed(Context& ctx, const Inputs& in, const nn::PackedRows& rows) const {
@@ -224,10 +231,12 @@ class BertForSequenceClassification final : public BertFamilyModel {
     const Tensor first = base_.forward_first(ctx, in, activations(), rows, trace);
     out.hidden_states = std::move(trace.states);
     out.attentions = std::move(trace.probs);
-    const Tensor features = family_.classifier == Classifier::Pooled
-                                ? base_.pool(ctx, first)
-                                : dense_.forward(ctx, first, family_.classifier == Classifier::Relu ? Activation::Relu : Activation::Tanh);
-    out.logits = classifier_.forward(ctx, features);
+    const float p = base_.config().classifier_dropout;
+    Tensor features;
+    if (family_.classifier == Classifier::Pooled) features = base_.pool(ctx, first);
+    if (family_.classifier == Classifier::Relu) features = dense_.forward(ctx, first, Activation::Relu);
+    if (family_.classifier == Classifier::Tanh) features = dense_.forward(ctx, ops::dropout(ctx, first, p), Activation::Tanh);
+    out.logits = classifier_.forward(ctx, ops::dropout(ctx, features, p));
     if (in.labels.defined()) out.loss = classification_loss(ctx, out.logits, in.labels, config());
     return out;
   }

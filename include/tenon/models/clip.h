@@ -30,6 +30,7 @@ inline nn::EncoderConfig clip_encoder(const Json& c, bool text) {
   e.layer_norm_eps = static_cast<float>(c.value("layer_norm_eps", 1e-5));
   e.norm_first = true;
   e.causal = text;
+  e.attention_dropout = read_dropout(c, {"attention_dropout"}, 0);
   e.validate(text ? "clip text" : "clip vision");
   return e;
 }

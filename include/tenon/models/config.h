@@ -22,6 +22,19 @@ inline int64_t read_size(const Json& c, std::initializer_list<const char*> keys,
   return v;
 }
 
+/// A probability that dropout takes, of the first spelling that is present and not null. Errors: Error(Format) naming the key.
+inline float read_dropout(const Json& c, std::initializer_list<const char*> keys, double fallback) {
+  double p = fallback;
+  const char* found = *keys.begin();
+  for (const char* k : keys)
+    if (c.has(k)) {
+      p = c.value(k, fallback), found = k;
+      break;
+    }
+  check(p >= 0 && p <= 1, ErrorCode::Format, "config.json", "\"", found, "\": expected a probability, got ", p);
+  return static_cast<float>(p);
+}
+
 /// Sides of images and patches and numbers of channels: products of three of them stay far from overflow.
 inline constexpr int64_t kMaxImageSide = 65536;
 

@@ -12,6 +12,7 @@
 #include "tenon/models/decoding_step.h"
 #include "tenon/models/heads.h"
 #include "tenon/nn/packed_rows.h"
+#include "tenon/ops/checkpoint.h"
 #include "tenon/ops/router_loss.h"
 
 namespace tenon::models {
@@ -33,6 +34,7 @@ class DecoderLayer {
     } else {
       mlp_.emplace(c.hidden_size, c.intermediate_size, c.act, c.gated_mlp, c.mlp_bias);
       if (c.in_out) mlp_->up.stored_in_out(), mlp_->down.stored_in_out();
+      mlp_->with_dropout(0, c.mlp_dropout);
     }
   }
 
@@ -152,17 +154,34 @@ class Decoder final : public Model {
     } else {
       rows.angles = rope_.angles(ctx, positions);
     }
-    x = ops::cast(ctx, x, activations());
+    x = ops::cast(ctx, ops::dropout(ctx, x, config_.embedding_dropout), activations());
     for (const DecoderLayer& layer : layers_) {
       if (pass.hidden_states) pass.states.push_back(nn::restore(ctx, x, *packed));
       ops::Routing routing;
       const bool keep = pass.routings && layer.sparse();
-      x = layer.forward(ctx, x, rows, keep ? &routing : nullptr);
+      x = through(ctx, layer, x, rows, keep ? &routing : nullptr);
       if (keep) pass.routing.push_back(std::move(routing));
     }
     x = norm_.forward(ctx, x);
     if (pass.hidden_states) pass.states.push_back(nn::restore(ctx, x, *packed));
     return x;
+  }
+  /// A layer, kept as a checkpoint where that is asked for.
+  static Tensor through(Context& ctx, const DecoderLayer& layer, const Tensor& x, const nn::DecoderRows& rows, ops::Routing* routing) {
+    if (rows.cache || rows.trace || !ops::checkpointing(ctx)) return layer.forward(ctx, x, rows, routing);
+    // Which experts were chosen is no tensor: the layer leaves it here.
+    const auto chosen = std::make_shared<ops::Routing>();
+    const std::vector<Tensor> out = ops::checkpoint(
+        ctx, "decoder layer", {x},
+        [&layer, rows, chosen, routed = routing != nullptr](Context& c, std::span<const Tensor> in) -> std::vector<Tensor> {
+          Tensor y = layer.forward(c, in[0], rows, routed ? chosen.get() : nullptr);
+          return routed ? std::vector<Tensor>{y, std::exchange(chosen->logits, {})} : std::vector<Tensor>{y};
+        });
+    if (routing) {
+      *routing = *chosen;
+      routing->logits = out[1];
+    }
+    return out[0];
   }
   /// Float32 logits of rows. Shapes: (n,C) -> (n,V).
   Tensor logits(Context& ctx, const Tensor& h) const { return top_.forward(ctx, ops::cast(ctx, h, DType::F32)); }

@@ -47,6 +47,7 @@ struct DecoderConfig {
   int64_t vocab_size = 0, hidden_size = 0, num_layers = 0, max_position_embeddings = 0, intermediate_size = 0;
   Activation act = Activation::Silu;
   float norm_eps = 1e-6f, aux_loss_coef = 0;
+  float embedding_dropout = 0, mlp_dropout = 0;
   bool layer_norm = false, learned_positions = false, gated_mlp = true, mlp_bias = false, in_out = false, latent = false;
   bool tie_word_embeddings = false;
   bool balanced = false;  // the family adds a load-balancing loss

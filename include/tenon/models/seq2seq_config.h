@@ -36,6 +36,7 @@ struct Seq2SeqFamily {
 /// One of the two stacks.
 struct Seq2SeqStackConfig {
   int64_t layers = 0, intermediate_size = 0;
+  float layer_dropout = 0;  // how often training leaves a layer out
   nn::GqaConfig attention;
 };
 
@@ -52,8 +53,9 @@ struct Seq2SeqConfig {
   Activation act = Activation::Relu;
   Positions positions = Positions::Sinusoid;
   float norm_eps = 1e-5f, embed_scale = 1, output_scale = 1;
+  float dropout = 0, activation_dropout = 0;  // of embeddings and of what layers add; of a feed-forward part's inner activations
   bool gated = false, bias = true, layer_norm = true, norm_first = false, final_norm = false;
-  bool shared_embeddings = true, scales_decoder_embeds = false, logits_bias = false;
+  bool shared_embeddings = true, scales_decoder_embeds = false, logits_bias = false, drops_result = false;
   bool tie_word_embeddings = true;
 
   Seq2SeqConfig() = default;

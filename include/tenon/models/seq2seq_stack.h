@@ -10,6 +10,7 @@
 #include "tenon/nn/cross_attention.h"
 #include "tenon/nn/encoder.h"
 #include "tenon/nn/positions.h"
+#include "tenon/ops/checkpoint.h"
 
 namespace tenon::models {
 
@@ -30,9 +31,11 @@ class Seq2SeqLayer {
         index_(index),
         norm_first_(c.norm_first) {
     const nn::GqaConfig& a = c.decoder.attention;
-    if (decoder) cross_.emplace(c.d_model, a.heads, a.head_dim, c.bias, a.scale);
+    if (decoder) cross_.emplace(c.d_model, a.heads, a.head_dim, c.bias, a.scale, a.dropout, a.output_dropout);
+    mlp_.with_dropout(c.activation_dropout, c.dropout);
   }
 
+  int64_t index() const { return index_; }
   nn::CrossSource project(Context& ctx, const Tensor& encoded) const { return cross_->project(ctx, encoded); }
 
   /// Shapes: x (N,C) -> (N,C). sources: of a decoder's layer.
@@ -71,7 +74,12 @@ class Seq2SeqLayer {
 class Seq2SeqStack {
  public:
   Seq2SeqStack(const Seq2SeqConfig& c, bool decoder)
-      : norm_(c.d_model, c.norm_eps, c.layer_norm), final_norm_(c.final_norm), gated_(c.gated) {
+      : norm_(c.d_model, c.norm_eps, c.layer_norm),
+        dropout_(c.dropout),
+        layer_dropout_(decoder ? c.decoder.layer_dropout : c.encoder.layer_dropout),
+        final_norm_(c.final_norm),
+        gated_(c.gated),
+        drops_result_(c.drops_result) {
     const Seq2SeqStackConfig& s = decoder ? c.decoder : c.encoder;
     for (int64_t i = 0; i < s.layers; ++i) layers_.emplace_back(c, decoder, i);
     if (c.positions == Seq2SeqConfig::Positions::Distance && s.layers > 0)
@@ -94,11 +102,14 @@ class Seq2SeqStack {
       rows.distance_bias = distances_->table(ctx, reach);
       rows.distance_zero = reach - 1;
     }
+    x = ops::dropout(ctx, x, dropout_);
     for (const Seq2SeqLayer& layer : layers_) {
       if (trace.hidden_states) trace.states.push_back(nn::restore(ctx, x, *packed));
-      x = layer.forward(ctx, x, rows, sources);
+      const bool left_out = layer_dropout_ > 0 && ctx.training().dropout && ctx.random().uniform() < layer_dropout_;
+      if (!left_out) x = run(ctx, layer, x, rows, sources);
     }
     if (final_norm_) x = norm_.forward(ctx, x);
+    if (drops_result_) x = ops::dropout(ctx, x, dropout_);
     if (trace.hidden_states) trace.states.push_back(nn::restore(ctx, x, *packed));
     return x;
   }
@@ -111,10 +122,30 @@ class Seq2SeqStack {
   }
 
  private:
+  /// A layer, kept as a checkpoint where that is asked for.
+  static Tensor run(Context& ctx, const Seq2SeqLayer& layer, const Tensor& x, const nn::DecoderRows& rows, const Seq2SeqSources* sources) {
+    if (rows.cache || rows.trace || (sources && sources->rows.trace) || !ops::checkpointing(ctx)) return layer.forward(ctx, x, rows, sources);
+    const auto at = static_cast<size_t>(layer.index());
+    const nn::CrossSource source = sources ? sources->layers[at] : nn::CrossSource{};
+    nn::DecoderRows mine = rows;
+    mine.distance_bias = {};  // computed too: an input
+    return ops::checkpoint(ctx, "encoder-decoder layer", {x, rows.distance_bias, source.k, source.v},
+                           [&layer, at, mine, cross = sources ? sources->rows : nn::CrossRows{}, decoder = sources != nullptr](
+                               Context& c, std::span<const Tensor> in) -> std::vector<Tensor> {
+                             nn::DecoderRows own = mine;
+                             own.distance_bias = in[1];
+                             Seq2SeqSources seen{.rows = cross, .layers = std::vector<nn::CrossSource>(at + 1)};
+                             seen.layers[at] = {in[2], in[3]};
+                             return {layer.forward(c, in[0], own, decoder ? &seen : nullptr)};
+                           })
+        .front();
+  }
+
   std::vector<Seq2SeqLayer> layers_;
   std::optional<nn::RelativeBias> distances_;  // one table for all layers, stored with the first
   nn::AnyNorm norm_;
-  bool final_norm_, gated_;
+  float dropout_, layer_dropout_;
+  bool final_norm_, gated_, drops_result_;
 };
 
 }  // namespace tenon::models

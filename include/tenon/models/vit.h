@@ -21,6 +21,7 @@ struct VitConfig {
   nn::EncoderConfig encoder;
   int64_t image_size, patch_size, num_channels, pooler_output_size;
   Activation pooler_act;
+  float dropout;
 
   explicit VitConfig(const Json& c) {
     encoder.hidden_size = read_size(c, {"hidden_size"}, 768);
@@ -31,6 +32,8 @@ struct VitConfig {
     encoder.layer_norm_eps = static_cast<float>(c.value("layer_norm_eps", 1e-12));
     encoder.qkv_bias = c.value("qkv_bias", true);
     encoder.norm_first = true;
+    dropout = encoder.dropout = encoder.attention_output_dropout = read_dropout(c, {"hidden_dropout_prob"}, 0);
+    encoder.attention_dropout = read_dropout(c, {"attention_probs_dropout_prob"}, 0);
     encoder.validate("vit");
     image_size = read_size(c, {"image_size"}, 224, kMaxImageSide);
     patch_size = read_size(c, {"patch_size"}, 16, kMaxImageSide);
@@ -65,7 +68,7 @@ class Vit final : public Model {
     nn::PackedRows rows;
     nn::Trace trace{.hidden_states = in.output_hidden_states, .attentions = in.output_attentions, .states = {}, .probs = {}};
     const Tensor x = patches_.forward(ctx, in.pixel_values, in.interpolate_pos_encoding, activations(), rows);
-    const Tensor embedded = ops::cast(ctx, x, activations());
+    const Tensor embedded = ops::cast(ctx, ops::dropout(ctx, x, config_.dropout), activations());
     const Tensor h = head_ == Head::Classifier ? encoder_.forward_first(ctx, embedded, rows, trace) : encoder_.forward(ctx, embedded, rows, trace);
     out.hidden_states = std::move(trace.states);
     out.attentions = std::move(trace.probs);

@@ -25,13 +25,16 @@ struct CrossSource {
 class CrossAttention {
  public:
   CrossAttention() = default;
-  CrossAttention(int64_t width, int64_t heads, int64_t head_dim, bool bias, float scale)
+  /// dropout: of the probabilities; output_dropout: of what the layer adds.
+  CrossAttention(int64_t width, int64_t heads, int64_t head_dim, bool bias, float scale, float dropout = 0, float output_dropout = 0)
       : query(width, heads * head_dim, bias),
         key(width, heads * head_dim, bias),
         value(width, heads * head_dim, bias),
         output(heads * head_dim, width, bias),
         heads_(heads),
-        scale_(scale) {}
+        scale_(scale),
+        dropout_(dropout),
+        output_dropout_(output_dropout) {}
 
   /// Shapes: encoded (S,C), the sources' rows -> k, v (S, H*D).
   CrossSource project(Context& ctx, const Tensor& encoded) const { return {key.forward(ctx, encoded), value.forward(ctx, encoded)}; }
@@ -42,12 +45,13 @@ class CrossAttention {
                                         .scale = scale_,
                                         .q_start = rows.q_start,
                                         .k_start = rows.k_start,
-                                        .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data()};
+                                        .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data(),
+                                        .dropout = dropout_};
     Tensor q = query.forward(ctx, x);
     if (!rows.order.empty()) q = ops::gather_rows(ctx, q, rows.order);
     Tensor mixed = ops::attention(ctx, q, source.k, source.v, options);
     if (!rows.back.empty()) mixed = ops::gather_rows(ctx, mixed, rows.back);
-    return output.forward(ctx, mixed, Activation::None, residual);
+    return output.forward_dropped(ctx, mixed, output_dropout_, residual);
   }
 
   void visit(const std::string& prefix, const GqaNames& n, Visitor& v) {
@@ -61,7 +65,7 @@ class CrossAttention {
 
  private:
   int64_t heads_ = 1;
-  float scale_ = 0;
+  float scale_ = 0, dropout_ = 0, output_dropout_ = 0;
 };
 
 }  // namespace tenon::nn

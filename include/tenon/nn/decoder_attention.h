@@ -38,6 +38,7 @@ struct GqaConfig {
   float scale = 0;     // 0 = 1 / sqrt(head_dim)
   bool causal = true;  // false: encoders
   bool rotary = true, rope_interleaved = false;
+  float dropout = 0, output_dropout = 0;  // of the probabilities, of what the layer adds
   bool fused_in_out = false;  // q, k and v are one weight (in, out): GPT-2
 };
 
@@ -77,7 +78,8 @@ class GroupedQueryAttention {
                                         .k_start = rows.k_start,
                                         .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data(),
                                         .distance_bias = rows.distance_bias,
-                                        .distance_zero = rows.distance_zero};
+                                        .distance_zero = rows.distance_zero,
+                                        .dropout = config_.dropout};
     if (config_.rotary) {
       const ops::RopeLayout layout{.heads = config_.heads, .width = 2 * rows.angles.cos.size(1), .interleaved = config_.rope_interleaved};
       ops::RopeLayout of_keys = layout;
@@ -87,7 +89,7 @@ class GroupedQueryAttention {
     }
     if (rows.cache) rows.cache->write(layer, k, v);
     if (rows.trace) rows.trace->keep(ctx, q, rows.cache ? rows.cache->gather_keys(ctx, layer) : k, options);
-    if (!rows.cache) return output.forward(ctx, ops::attention(ctx, q, k, v, options), Activation::None, residual);
+    if (!rows.cache) return output.forward_dropped(ctx, ops::attention(ctx, q, k, v, options), config_.output_dropout, residual);
     return output.forward(ctx, ops::attention_paged(ctx, q, rows.cache->paged(layer, config_.head_dim, config_.head_dim), options),
                           Activation::None, residual);
   }
@@ -142,7 +144,7 @@ struct MlaConfig {
   int64_t q_lora_rank = 0;  // 0: one projection
   int64_t kv_lora_rank = 0, qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
   bool bias = false, rope_interleaved = true;
-  float norm_eps = 1e-6f, scale = 0;
+  float norm_eps = 1e-6f, scale = 0, dropout = 0;  // dropout: of the probabilities
 
   int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
 };
@@ -188,7 +190,8 @@ class LatentAttention final : public Packable {
                                   .causal = true,
                                   .q_start = rows.q_start,
                                   .k_start = rows.k_start,
-                                  .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data()};
+                                  .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data(),
+                                  .dropout = c.dropout};
     Tensor mixed;
     if (!rows.cache) {
       mixed = expanded(ctx, q, latent, k_rope, options, rows.trace);

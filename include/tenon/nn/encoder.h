@@ -6,6 +6,7 @@
 
 #include "tenon/nn/norm.h"
 #include "tenon/nn/self_attention.h"
+#include "tenon/ops/checkpoint.h"
 #include "tenon/ops/elementwise.h"
 
 namespace tenon::nn {
@@ -17,6 +18,8 @@ struct EncoderConfig {
   bool norm_first = false;  // ViT, CLIP: x + f(norm(x)); BERT: norm(x + f(x))
   bool causal = false;      // CLIP's text tower
   bool qkv_bias = true;
+  float attention_dropout = 0;                  // of the probabilities
+  float attention_output_dropout = 0, dropout = 0;  // of what the attention and the feed-forward part add
 
   /// Errors: Error(Format) for sizes that are not positive or heads that do not divide the width.
   void validate(const char* where) const {
@@ -37,12 +40,13 @@ struct EncoderNames {
 class EncoderLayer {
  public:
   explicit EncoderLayer(const EncoderConfig& c)
-      : attention(c.hidden_size, c.num_heads, c.qkv_bias),
+      : attention(c.hidden_size, c.num_heads, c.qkv_bias, c.attention_dropout, c.attention_output_dropout),
         norm1(c.hidden_size, c.layer_norm_eps),
         norm2(c.hidden_size, c.layer_norm_eps),
         fc1(c.hidden_size, c.intermediate_size),
         fc2(c.intermediate_size, c.hidden_size),
         act_(c.act),
+        dropout_(c.dropout),
         norm_first_(c.norm_first),
         causal_(c.causal) {}
 
@@ -51,10 +55,10 @@ class EncoderLayer {
     const Tensor residual = only.empty() ? x : ops::gather_rows(ctx, x, only);
     if (norm_first_) {
       const Tensor h = attention.forward(ctx, norm1.forward(ctx, x), rows, causal_, residual, probs, only);
-      return fc2.forward(ctx, fc1.forward(ctx, norm2.forward(ctx, h), act_), Activation::None, h);
+      return fc2.forward_dropped(ctx, fc1.forward(ctx, norm2.forward(ctx, h), act_), dropout_, h);
     }
     const Tensor h = norm1.forward(ctx, attention.forward(ctx, x, rows, causal_, residual, probs, only));
-    return norm2.forward(ctx, fc2.forward(ctx, fc1.forward(ctx, h, act_), Activation::None, h));
+    return norm2.forward(ctx, fc2.forward_dropped(ctx, fc1.forward(ctx, h, act_), dropout_, h));
   }
 
   void visit(const std::string& prefix, const EncoderNames& n, Visitor& v) {
@@ -71,6 +75,7 @@ class EncoderLayer {
 
  private:
   Activation act_;
+  float dropout_;
   bool norm_first_, causal_;
 };
 
@@ -99,7 +104,7 @@ class Encoder {
     const std::span<const int64_t> first = std::span(rows.start).first(rows.B);
     const bool whole = trace.hidden_states || trace.attentions || layers.empty() || rows.B == 0;
     x = forward(ctx, std::move(x), rows, trace, layers.size() - (whole ? 0 : 1));
-    return whole ? ops::gather_rows(ctx, x, first) : layers.back().forward(ctx, x, rows, nullptr, first);
+    return whole ? ops::gather_rows(ctx, x, first) : run(ctx, layers.back(), x, rows, nullptr, first);
   }
 
   void visit(const std::string& prefix, const EncoderNames& names, Visitor& v) {
@@ -113,11 +118,23 @@ class Encoder {
     for (const EncoderLayer& layer : std::span(layers).first(count)) {
       if (trace.hidden_states) trace.states.push_back(restore(ctx, x, rows));
       Tensor probs;
-      x = layer.forward(ctx, x, rows, trace.attentions ? &probs : nullptr);
+      x = run(ctx, layer, x, rows, trace.attentions ? &probs : nullptr, {});
       if (trace.attentions) trace.probs.push_back(probs);
     }
     if (trace.hidden_states) trace.states.push_back(restore(ctx, x, rows));
     return x;
+  }
+
+  /// A layer, kept as a checkpoint where that is asked for.
+  static Tensor run(Context& ctx, const EncoderLayer& layer, const Tensor& x, const PackedRows& rows, Tensor* probs,
+                    std::span<const int64_t> only) {
+    if (probs || !ops::checkpointing(ctx)) return layer.forward(ctx, x, rows, probs, only);
+    return ops::checkpoint(ctx, "encoder layer", {x},
+                           [&layer, rows, only = std::vector<int64_t>(only.begin(), only.end())](
+                               Context& c, std::span<const Tensor> in) -> std::vector<Tensor> {
+                             return {layer.forward(c, in[0], rows, nullptr, only)};
+                           })
+        .front();
   }
 };
 

@@ -41,6 +41,13 @@ class Linear {
     return early || !residual.defined() ? y : ops::add(ctx, y, residual);
   }
 
+  /// y = dropout(x W^T + b + adapters) + residual.
+  Tensor forward_dropped(Context& ctx, const Tensor& x, float p, const Tensor& residual) const {
+    if (!ctx.training().dropout || p == 0) return forward(ctx, x, Activation::None, residual);
+    const Tensor y = ops::dropout(ctx, forward(ctx, x), p);
+    return residual.defined() ? ops::add(ctx, y, residual) : y;
+  }
+
   /// The weight has another shape on disk, with the same elements (a convolution whose stride is its kernel).
   Linear& stored_as(const Shape& shape) {
     stored_ = shape;
@@ -52,6 +59,7 @@ class Linear {
     in_out_ = true;
     return stored_as({in_, out_});
   }
+  bool in_out() const { return in_out_; }
 
   void visit(const std::string& name, Visitor& v) {
     v.parameter(name + ".weight", weight, stored_.rank() ? stored_ : Shape{out_, in_}, {.tied = tied_weight});

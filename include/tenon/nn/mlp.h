@@ -21,13 +21,19 @@ class Mlp {
   Mlp(int64_t width, int64_t inner, Activation act, bool gated, bool bias)
       : gate(width, inner, bias), up(width, inner, bias), down(inner, width, bias), act_(act), gated_(gated) {}
 
+  /// Dropout of the inner activations and of what the layer adds.
+  Mlp& with_dropout(float inner, float outer) {
+    inner_dropout_ = inner, dropout_ = outer;
+    return *this;
+  }
+
   /// Shapes: x, residual (N,C) -> (N,C).
   Tensor forward(Context& ctx, const Tensor& x, const Tensor& residual) const {
-    if (!gated_) return down.forward(ctx, up.forward(ctx, x, act_), Activation::None, residual);
+    if (!gated_) return down.forward_dropped(ctx, ops::dropout(ctx, up.forward(ctx, x, act_), inner_dropout_), dropout_, residual);
     const bool packed = fused.ready() && !ctx.recorder();
     const Tensor h = packed ? ops::gated_pair(ctx, fused.forward(ctx, x, {&gate, &up}), act_)
                             : ops::gated(ctx, gate.forward(ctx, x), up.forward(ctx, x), act_);
-    return down.forward(ctx, h, Activation::None, residual);
+    return down.forward_dropped(ctx, ops::dropout(ctx, h, inner_dropout_), dropout_, residual);
   }
   void visit(const std::string& prefix, const MlpNames& n, Visitor& v) {
     if (gated_) {
@@ -46,6 +52,7 @@ class Mlp {
  private:
   Activation act_ = Activation::Silu;
   bool gated_ = true;
+  float inner_dropout_ = 0, dropout_ = 0;
 };
 
 }  // namespace tenon::nn

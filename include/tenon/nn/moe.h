@@ -23,7 +23,7 @@ class Router {
   /// Shapes: x (N,C) f32|bf16 -> Routing of N tokens.
   ops::Routing forward(Context& ctx, const Tensor& x) const {
     Tensor seen = ops::cast(ctx, x, DType::F32);
-    if (jitter > 0 && ctx.recorder()) seen = ops::mul(ctx, seen, noise(ctx, seen.shape()));
+    if (jitter > 0 && ctx.training().dropout) seen = ops::mul(ctx, seen, noise(ctx, seen.shape()));
     return ops::route(ctx, gate.forward(ctx, seen), has_correction_bias_ ? correction_bias : Tensor(), options);
   }
   void visit(const std::string& prefix, Visitor& v) {
@@ -35,7 +35,7 @@ class Router {
   Linear gate;  // (E,C)
   ops::RouterOptions options;
   Tensor correction_bias;  // (E) float32: takes part in the choice, not in the weights (DeepSeek-V3)
-  float jitter = 0;        // while gradients are recorded, each element it sees is multiplied by a number in [1 - jitter, 1 + jitter]
+  float jitter = 0;        // with ctx.training().dropout, each element it sees is multiplied by a number in [1 - jitter, 1 + jitter]
 
  private:
   Tensor noise(Context& ctx, const Shape& shape) const {

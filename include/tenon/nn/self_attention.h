@@ -29,12 +29,18 @@ inline Tensor copy_columns(Context& ctx, const Tensor& x, int64_t begin, int64_t
   return y;
 }
 
-/// out = softmax(q k^T / sqrt(D)) v, then the output projection (+ residual).
+/// out = dropout(softmax(q k^T / sqrt(D))) v, then the output projection, dropped too (+ residual).
 class SelfAttention {
  public:
   SelfAttention() = default;
-  SelfAttention(int64_t width, int64_t heads, bool qkv_bias = true)
-      : query(width, width, qkv_bias), key(width, width, qkv_bias), value(width, width, qkv_bias), output(width, width), heads_(heads) {}
+  SelfAttention(int64_t width, int64_t heads, bool qkv_bias = true, float dropout = 0, float output_dropout = 0)
+      : query(width, width, qkv_bias),
+        key(width, width, qkv_bias),
+        value(width, width, qkv_bias),
+        output(width, width),
+        heads_(heads),
+        dropout_(dropout),
+        output_dropout_(output_dropout) {}
 
   /// Shapes: x (N,C), residual (N,C) or undefined -> (N,C). probs, if not null, gets (B,H,T,T) float32 with zeros at padding.
   /// `only`, if not empty, names one row of each sequence, the only one whose result is wanted: residual (B,C) -> (B,C). Without causal
@@ -48,7 +54,8 @@ class SelfAttention {
                                         .causal = causal,
                                         .q_start = q_start,
                                         .k_start = rows.start,
-                                        .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data()};
+                                        .key_bias = rows.key_bias.empty() ? nullptr : rows.key_bias.data(),
+                                        .dropout = dropout_};
     Tensor mixed;
     if (fused.ready() && !ctx.recorder()) {
       const Tensor qkv = fused.forward(ctx, x, {&query, &key, &value});
@@ -60,7 +67,7 @@ class SelfAttention {
       mixed = ops::attention(ctx, q, k, v, options);
       if (probs) *probs = spread(ctx, q, k, options, rows);
     }
-    return output.forward(ctx, mixed, Activation::None, residual);
+    return output.forward_dropped(ctx, mixed, output_dropout_, residual);
   }
 
   void visit(const std::string& prefix, const AttentionNames& n, Visitor& v) {
@@ -92,6 +99,7 @@ class SelfAttention {
   }
 
   int64_t heads_ = 1;
+  float dropout_ = 0, output_dropout_ = 0;
 };
 
 }  // namespace tenon::nn
