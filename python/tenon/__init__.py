@@ -16,7 +16,7 @@ for _name, _value in dtype.__members__.items():  # tenon.float32, tenon.int64, .
     globals()[_name] = _value
 float, half, double, int, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int32", "int64"))
 
-_MODULES = ("autograd", "cuda", "functions", "logging", "modeling", "nn", "pipelines", "random", "safetensors")
+_MODULES = ("autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "pipelines", "random", "safetensors", "trainer")
 # module -> the public names that it defines
 _NAMES = {
     "conversion": "Size as_tensor device from_dlpack from_numpy",
@@ -49,6 +49,23 @@ _NAMES = {
     "pipelines": "Pipeline pipeline TextClassificationPipeline FeatureExtractionPipeline FillMaskPipeline ImageClassificationPipeline "
                  "ImageFeatureExtractionPipeline ZeroShotImageClassificationPipeline TextGenerationPipeline Text2TextGenerationPipeline "
                  "SummarizationPipeline TranslationPipeline",
+    "trainer.arguments": "Seq2SeqTrainingArguments TrainingArguments",
+    "trainer.callbacks": "CallbackHandler DefaultFlowCallback EarlyStoppingCallback PrinterCallback ProgressCallback TrainerCallback",
+    "trainer.collators": "DataCollatorForSeq2Seq DataCollatorForTokenClassification DataCollatorWithFlattening DataCollatorWithPadding "
+                         "DefaultDataCollator default_data_collator",
+    "trainer.greedy": "GreedyLR",
+    "trainer.language_modeling": "DataCollatorForLanguageModeling DataCollatorForWholeWordMask",
+    "trainer.names": "IntervalStrategy OptimizerNames SaveStrategy SchedulerType",
+    "trainer.reporting": "TensorBoardCallback",
+    "trainer.results": "EvalLoopOutput EvalPrediction PredictionOutput TrainOutput enable_full_determinism get_last_checkpoint set_seed",
+    "trainer.schedules": "get_constant_schedule get_constant_schedule_with_warmup get_cosine_schedule_with_warmup "
+                         "get_cosine_with_hard_restarts_schedule_with_warmup get_cosine_with_min_lr_schedule_with_warmup "
+                         "get_cosine_with_min_lr_schedule_with_warmup_lr_rate get_greedy_schedule get_inverse_sqrt_schedule "
+                         "get_linear_schedule_with_warmup get_polynomial_decay_schedule_with_warmup get_reduce_on_plateau_schedule get_scheduler "
+                         "get_wsd_schedule",
+    "trainer.seq2seq": "Seq2SeqTrainer",
+    "trainer.state": "ExportableState TrainerControl TrainerState",
+    "trainer.trainer": "Trainer",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 # modules that make classes by name: from the registry of models, and from the tables of families
