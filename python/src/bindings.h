@@ -23,6 +23,7 @@ void bind_generation(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_moe(py::module_& m);
 void bind_training(py::module_& m);
+void bind_optim(py::module_& m);
 
 /// JSON as dict, list, str, int, float, bool and None, and back. Keys that are no strings are written as str() of them.
 /// Errors: Error(Type) naming the Python type for objects that JSON does not have; Error(Limit) for nesting deeper than 512.

@@ -41,4 +41,5 @@ PYBIND11_MODULE(_core, m) {
   tenon::python::bind_engine(m);
   tenon::python::bind_moe(m);
   tenon::python::bind_training(m);
+  tenon::python::bind_optim(m);
 }

@@ -16,7 +16,7 @@ for _name, _value in dtype.__members__.items():  # tenon.float32, tenon.int64, .
     globals()[_name] = _value
 float, half, double, int, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int32", "int64"))
 
-_MODULES = ("autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "pipelines", "random", "safetensors", "trainer")
+_MODULES = ("autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "optim", "pipelines", "random", "safetensors", "trainer")
 # module -> the public names that it defines
 _NAMES = {
     "conversion": "Size as_tensor device from_dlpack from_numpy",

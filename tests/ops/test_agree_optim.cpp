@@ -10,7 +10,8 @@ namespace {
 
 /// Parameters, their gradients and two states; v is no less than 0.
 struct Memory {
-  explicit Memory(int64_t size) : n(size), p(normal(count(), 1)), g(normal(count(), 2)), m(normal(count(), 3, 0.1f)), v(normal(count(), 4, 0.1f)) {
+  explicit Memory(int64_t size)
+      : n(size), p(normal(count(), 1)), g(normal(count(), 2)), m(normal(count(), 3, 0.1f)), v(normal(count(), 4, 0.1f)) {
     for (float& x : v) x *= x;
     g[0] = 0, m[0] = 0, v[0] = 0;  // nothing may be divided by 0
   }
@@ -37,8 +38,19 @@ TEST_CASE("adamw agrees, with decay of the parameters and of the gradient") {
   for_tables([&](const Kernels& k) {
     for (const bool decay_gradient : {false, true})
       check_step(k, 2e-6, [&](const Kernels& table, Memory& a) {
-        AdamWCall c{.p = a.p.data(), .m = a.m.data(), .v = a.v.data(), .g = a.g.data(), .n = a.n, .lr = 0.01f, .beta1 = 0.9f,
-                    .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f, .grad_scale = 0.5f, .correction1 = 0.19f, .correction2 = 0.002f,
+        AdamWCall c{.p = a.p.data(),
+                    .m = a.m.data(),
+                    .v = a.v.data(),
+                    .g = a.g.data(),
+                    .n = a.n,
+                    .lr = 0.01f,
+                    .beta1 = 0.9f,
+                    .beta2 = 0.999f,
+                    .eps = 1e-8f,
+                    .weight_decay = 0.1f,
+                    .grad_scale = 0.5f,
+                    .correction1 = 0.19f,
+                    .correction2 = 0.002f,
                     .decay_gradient = decay_gradient};
         table.adamw(c);
       });
@@ -51,8 +63,16 @@ TEST_CASE("sgd agrees, with and without momentum") {
       for (const bool nesterov : {false, true}) {
         int step = 0;
         check_step(k, 2e-6, [&](const Kernels& table, Memory& a) {
-          SgdCall c{.p = a.p.data(), .m = momentum > 0 ? a.m.data() : nullptr, .g = a.g.data(), .n = a.n, .lr = 0.1f, .momentum = momentum,
-                    .dampening = nesterov ? 0.0f : 0.2f, .weight_decay = 0.01f, .grad_scale = 2, .nesterov = nesterov && momentum > 0,
+          SgdCall c{.p = a.p.data(),
+                    .m = momentum > 0 ? a.m.data() : nullptr,
+                    .g = a.g.data(),
+                    .n = a.n,
+                    .lr = 0.1f,
+                    .momentum = momentum,
+                    .dampening = nesterov ? 0.0f : 0.2f,
+                    .weight_decay = 0.01f,
+                    .grad_scale = 2,
+                    .nesterov = nesterov && momentum > 0,
                     .first = step++ / 2 == 0};
           table.sgd(c);
         });
@@ -74,7 +94,14 @@ TEST_CASE("the first step of sgd does not read its momentum") {
 TEST_CASE("lion agrees") {
   for_tables([&](const Kernels& k) {
     check_step(k, 2e-6, [&](const Kernels& table, Memory& a) {
-      table.lion({.p = a.p.data(), .m = a.m.data(), .g = a.g.data(), .n = a.n, .lr = 0.01f, .beta1 = 0.9f, .beta2 = 0.99f, .weight_decay = 0.1f,
+      table.lion({.p = a.p.data(),
+                  .m = a.m.data(),
+                  .g = a.g.data(),
+                  .n = a.n,
+                  .lr = 0.01f,
+                  .beta1 = 0.9f,
+                  .beta2 = 0.99f,
+                  .weight_decay = 0.1f,
                   .grad_scale = 0.5f});
     });
   });

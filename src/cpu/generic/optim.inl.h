@@ -27,7 +27,8 @@ inline void adamw(const AdamWCall& c) {
 }
 
 inline void sgd(const SgdCall& c) {
-  const vf scale = set1(c.grad_scale), decay = set1(c.weight_decay), momentum = set1(c.momentum), fresh = set1(1 - c.dampening), lr = set1(c.lr);
+  const vf scale = set1(c.grad_scale), decay = set1(c.weight_decay), momentum = set1(c.momentum), fresh = set1(1 - c.dampening),
+           lr = set1(c.lr);
   if (!c.m)
     return for_lanes(c.n, [&](int64_t i, auto part) {
       const vf p = load(c.p + i, part);

@@ -1,0 +1,90 @@
+// The steps of AdamW, Lion and SGD: blocks of elements, each a call of a kernel.
+#include "train/steps.h"
+
+#include <cmath>
+
+#include "train/blocks.h"
+
+namespace tenon::train {
+namespace {
+
+/// AdamW whose second moment never falls: rare, so without a kernel of its own.
+void amsgrad(const AdamWCall& c, float* largest) {
+  const float root = 1 / std::sqrt(c.correction2), rate = c.lr / c.correction1;
+  for (int64_t i = 0; i < c.n; ++i) {
+    float g = c.g[i] * c.grad_scale, p = c.p[i];
+    if (c.decay_gradient)
+      g += c.weight_decay * p;
+    else
+      p -= c.lr * c.weight_decay * p;
+    c.m[i] = c.beta1 * c.m[i] + (1 - c.beta1) * g;
+    c.v[i] = c.beta2 * c.v[i] + (1 - c.beta2) * g * g;
+    largest[i] = largest[i] > c.v[i] ? largest[i] : c.v[i];
+    c.p[i] = p - rate * c.m[i] / (std::sqrt(largest[i]) * root + c.eps);
+  }
+}
+
+/// The part of a call that is about elements [begin, end).
+template <class Call>
+Call part_of(Call c, int64_t begin, int64_t end) {
+  c.p += begin;
+  c.g += begin;
+  if (c.m) c.m += begin;
+  c.n = end - begin;
+  return c;
+}
+
+}  // namespace
+
+void make_step(Context& ctx, const AdamW& o, std::span<const Update> updates, double grad_scale) {
+  std::vector<AdamWCall> calls;
+  for (const Update& u : updates) {
+    AdamWCall c = adamw_call(o, u, o.maximize ? -grad_scale : grad_scale);
+    c.m = elements(u.state->tensors[0]);
+    c.v = elements(u.state->tensors[1]);
+    c.decay_gradient = !o.decoupled;
+    calls.push_back(c);
+  }
+  over_blocks(ctx, sizes_of(updates), [&](size_t i, int64_t begin, int64_t end) {
+    AdamWCall c = part_of(calls[i], begin, end);
+    c.v += begin;
+    if (o.amsgrad)
+      amsgrad(c, elements(updates[i].state->tensors[2]) + begin);
+    else
+      ctx.kernels().adamw(c);
+  });
+}
+
+void make_step(Context& ctx, const Lion& o, std::span<const Update> updates, double grad_scale) {
+  over_blocks(ctx, sizes_of(updates), [&](size_t i, int64_t begin, int64_t end) {
+    LionCall c;
+    c.p = elements(updates[i].parameter);
+    c.m = elements(updates[i].state->tensors[0]);
+    c.g = updates[i].gradient.data<float>();
+    c.lr = static_cast<float>(o.lr);
+    c.beta1 = static_cast<float>(o.beta1);
+    c.beta2 = static_cast<float>(o.beta2);
+    c.weight_decay = static_cast<float>(o.weight_decay);
+    c.grad_scale = static_cast<float>(grad_scale);
+    ctx.kernels().lion(part_of(c, begin, end));
+  });
+}
+
+void make_step(Context& ctx, const Sgd& o, std::span<const Update> updates, double grad_scale) {
+  over_blocks(ctx, sizes_of(updates), [&](size_t i, int64_t begin, int64_t end) {
+    SgdCall c;
+    c.p = elements(updates[i].parameter);
+    if (o.momentum != 0) c.m = elements(updates[i].state->tensors[0]);
+    c.g = updates[i].gradient.data<float>();
+    c.lr = static_cast<float>(o.lr);
+    c.momentum = static_cast<float>(o.momentum);
+    c.dampening = static_cast<float>(o.dampening);
+    c.weight_decay = static_cast<float>(o.weight_decay);
+    c.grad_scale = static_cast<float>(o.maximize ? -grad_scale : grad_scale);
+    c.nesterov = o.nesterov;
+    c.first = updates[i].state->step == 1;
+    ctx.kernels().sgd(part_of(c, begin, end));
+  });
+}
+
+}  // namespace tenon::train
