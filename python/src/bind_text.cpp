@@ -19,36 +19,6 @@ using text::Encoding;
 using text::Tokenizer;
 using text::TokenizerConfig;
 
-/// Views of Python strings. The list must outlive this object; strings with lone surrogates are kept here as (invalid) UTF-8, which
-/// the tokenizer repairs.
-class Texts {
- public:
-  Texts() = default;
-  explicit Texts(const py::list& strings) {
-    views_.reserve(strings.size());
-    for (const py::handle s : strings) views_.push_back(view(s));
-  }
-  std::string_view add(py::handle s) { return view(s); }
-  std::string_view operator[](size_t i) const { return views_[i]; }
-  size_t size() const { return views_.size(); }
-  const std::vector<std::string_view>& all() const { return views_; }
-
- private:
-  std::string_view view(py::handle s) {
-    check(py::isinstance<py::str>(s), ErrorCode::Type, "tokenizer", "expected a str, got ",
-          py::str(py::type::handle_of(s)).cast<std::string>());
-    Py_ssize_t n = 0;
-    if (const char* p = PyUnicode_AsUTF8AndSize(s.ptr(), &n)) return {p, static_cast<size_t>(n)};
-    PyErr_Clear();
-    py::object bytes = py::reinterpret_steal<py::object>(PyUnicode_AsEncodedString(s.ptr(), "utf-8", "surrogatepass"));
-    if (!bytes) throw py::error_already_set();
-    kept_.push_back(bytes);
-    return {PyBytes_AS_STRING(bytes.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
-  }
-  std::vector<std::string_view> views_;
-  std::vector<py::object> kept_;
-};
-
 using Optional = std::optional<py::list>;
 
 void check_count(size_t texts, const Optional& pairs) {
@@ -194,6 +164,18 @@ void bind_decode_stream(py::module_& m) {
       .def("finish", [](DecodeStream& s) { return to_str(s.finish()); });
 }
 
+// Without the vocabulary.
+py::dict stages_of(const Tokenizer& tokenizer) {
+  const text::TokenizerSpec& stages = tokenizer.stages();
+  py::dict out;
+  out["normalizer"] = to_python(stages.normalizer);
+  out["pre_tokenizer"] = to_python(stages.pre_tokenizer);
+  out["post_processor"] = to_python(stages.post_processor);
+  out["decoder"] = to_python(stages.decoder);
+  out["model"] = to_python(stages.model);
+  return out;
+}
+
 HeldEncoding prepare(const std::shared_ptr<Tokenizer>& tokenizer, const std::vector<int32_t>& ids,
                      const std::optional<std::vector<int32_t>>& pair, const EncodeOptions& options) {
   std::optional<std::span<const int32_t>> second;
@@ -202,6 +184,23 @@ HeldEncoding prepare(const std::shared_ptr<Tokenizer>& tokenizer, const std::vec
 }
 
 }  // namespace
+
+Texts::Texts(const py::list& strings) {
+  views_.reserve(strings.size());
+  for (const py::handle s : strings) views_.push_back(add(s));
+}
+
+std::string_view Texts::add(py::handle s) {
+  check(py::isinstance<py::str>(s), ErrorCode::Type, "tokenizer", "expected a str, got ",
+        py::str(py::type::handle_of(s)).cast<std::string>());
+  Py_ssize_t n = 0;
+  if (const char* p = PyUnicode_AsUTF8AndSize(s.ptr(), &n)) return {p, static_cast<size_t>(n)};
+  PyErr_Clear();
+  py::object bytes = py::reinterpret_steal<py::object>(PyUnicode_AsEncodedString(s.ptr(), "utf-8", "surrogatepass"));
+  if (!bytes) throw py::error_already_set();
+  kept_.push_back(bytes);
+  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
 
 void bind_text(py::module_& m) {
   bind_options(m);
@@ -244,8 +243,10 @@ void bind_text(py::module_& m) {
       .def_property_readonly(
           "config", [](Tokenizer& t) -> TokenizerConfig& { return t.config(); }, py::return_value_policy::reference_internal)
       .def_property_readonly("model_type", &Tokenizer::model_type)
+      .def_property_readonly("stages", &stages_of)
       .def("to_json", &Tokenizer::to_json)
       .def("save", &Tokenizer::save, py::arg("folder"), unlocked);
+  bind_train_tokenizer(m);
 }
 
 }  // namespace tenon::python

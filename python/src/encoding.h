@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,5 +28,23 @@ struct Encodings {
 };
 
 void bind_encoding(py::module_& m);
+void bind_train_tokenizer(py::module_& m);
+
+/// Views of Python strings. The strings must outlive this object; those with lone surrogates are kept here as (invalid) UTF-8, which the
+/// tokenizer repairs.
+class Texts {
+ public:
+  Texts() = default;
+  explicit Texts(const py::list& strings);
+  /// Errors: Error(Type) if it is no str.
+  std::string_view add(py::handle s);
+  std::string_view operator[](size_t i) const { return views_[i]; }
+  size_t size() const { return views_.size(); }
+  const std::vector<std::string_view>& all() const { return views_; }
+
+ private:
+  std::vector<std::string_view> views_;
+  std::vector<py::object> kept_;
+};
 
 }  // namespace tenon::python

@@ -41,6 +41,7 @@ _NAMES = {
     "outputs": "ModelOutput",
     "batch": "BatchEncoding BatchFeature",
     "tokenization": "AutoTokenizer PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast TokenizersBackend",
+    "tokenizer_training": "train_tokenizer",
     "tool_schema": "get_json_schema",
     "streamers": "AsyncTextIteratorStreamer BaseStreamer DecodeStream TextIteratorStreamer TextStreamer",
     "image_processing": "AutoFeatureExtractor AutoImageProcessor BaseImageProcessor load_image",

@@ -10,6 +10,7 @@ from .batch import BatchEncoding, convert
 from .chat_template import ChatTemplates
 from .padding import VERY_LARGE_INTEGER, Padding, columns, padding_of, side_of, truncation_of
 from .special_tokens import SpecialTokens
+from .tokenizer_training import Trainable
 
 _NO_LIMIT = 2**63 - 1
 
@@ -18,7 +19,7 @@ class TextTypeError(ValueError, TypeError):
     """What should be a text is of another type; Transformers raises ValueError for some such arguments and TypeError for others."""
 
 
-class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates):
+class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
     """Turns texts into a model's inputs and ids into text."""
 
     vocab_files: tuple[str, ...] = ("vocab.txt",)
@@ -45,7 +46,7 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates):
     def _take(self, core: _core.Tokenizer, name_or_path: str, folder: str = "") -> None:
         self._core = core
         self.name_or_path = name_or_path
-        self.init_kwargs: dict[str, Any] = core.config.file
+        self.init_kwargs: dict[str, Any] = core.config.file or {}
         self.verbose = True
         self._add_bos_token = self._add_eos_token = False
         self._take_named_tokens(self.init_kwargs)

@@ -450,7 +450,10 @@ void Bpe::tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* 
 void Bpe::tokenize_alphabet(std::string_view word, std::vector<ModelToken>& out, BpeMemory& memory) const {
   const size_t first = out.size();
   std::vector<uint32_t> places;  // of each byte of the alphabet's text in the word
-  for (size_t i = 0; i < word.size(); ++i) places.insert(places.end(), kByteAlphabet.to_char[static_cast<unsigned char>(word[i])] < 0x80 ? size_t{1} : size_t{2}, static_cast<uint32_t>(i));
+  for (size_t i = 0; i < word.size(); ++i) {
+    const bool is_ascii = kByteAlphabet.to_char[static_cast<unsigned char>(word[i])] < 0x80;
+    places.insert(places.end(), is_ascii ? size_t{1} : size_t{2}, static_cast<uint32_t>(i));
+  }
   places.push_back(static_cast<uint32_t>(word.size()));
   split_chars(memory.alphabet, memory.symbols);
   merge(memory.alphabet, false, memory, out);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -72,7 +73,8 @@ struct TokenizerSpec {
 class Tokenizer {
  public:
   /// Reads a tokenizer.json, a SentencePiece model or a rank file of tiktoken; the content says which. The latter two give what those
-  /// libraries give: special tokens in a text are plain text, and none are added. Errors: Error(File); Error(Format) naming what is damaged or unknown; Error(Type); Error(Limit).
+  /// libraries give: special tokens in a text are plain text, and none are added.
+  /// Errors: Error(File); Error(Format) naming what is damaged or unknown; Error(Type); Error(Limit).
   static Tokenizer from_file(const std::string& path);
   static Tokenizer from_json(std::string_view json, std::string_view where = "tokenizer.json");
   /// Reads a checkpoint's folder: tokenizer.json, or vocab.txt, or vocab.json and merges.txt; with tokenizer_config.json,
@@ -124,6 +126,14 @@ class Tokenizer {
   /// Replaces the post-processor by one that puts the bos_token before each text, the eos_token behind it, or none of them.
   /// Errors: Error(Limit) if such a token is asked for and there is none.
   void set_bos_eos(bool add_bos, bool add_eos);
+  /// Frames texts as the translation models M2M100, NLLB and MBart want them in a language: "fr", "fra_Latn", "fr_XX".
+  /// Errors: Error(Limit) for a language that the tokenizer has no token for; Error(Format) if its class knows no languages.
+  void set_language(std::string_view code);
+  /// The id of a language's token, or -1; the codes of the languages that the tokenizer's class knows.
+  int32_t language_id(std::string_view code) const;
+  std::vector<std::string> languages() const;
+  /// The tokenizer of what is translated into, where it has files of its own (Marian); else null.
+  const std::shared_ptr<const Tokenizer>& target() const { return target_; }
   /// Whether ByteLevel and Metaspace put a space before the text; other pre-tokenizers stay as they are.
   void set_add_prefix_space(bool add_prefix_space);
   const AddedTokens& added_tokens() const { return added_; }
@@ -137,21 +147,39 @@ class Tokenizer {
   /// "WordPiece", "BPE", "Unigram" or "WordLevel".
   std::string model_type() const { return spec_.model.value("type", ""); }
 
+  /// Normalises a text of valid UTF-8 and cuts it into words, without looking for added tokens: what trainers count. The words are bytes if
+  /// cuts_bytes(), where the model's tokens are in the byte alphabet (byte_level.h).
+  void cut(std::string_view text, Pieces& pieces) const;
+  bool cuts_bytes() const { return reads_bytes_; }
+  /// The stages and the configuration with another model: special tokens that frame texts keep their places with the ids that the new
+  /// vocabulary has for them, under another name where `renamed` says so. `model` is its object without vocab and merges.
+  /// Errors: as the constructor; Error(Format) naming a special token of the post-processor that the vocabulary lacks.
+  Tokenizer with_model(const Json& model, const ModelData& data, std::span<const AddedToken> special_tokens,
+                       const std::map<std::string, std::string>& renamed = {}) const;
+  /// The descriptions of the stages, as tokenizer.json has them; the model's without vocab and merges.
+  const TokenizerSpec& stages() const { return spec_; }
+
   const TokenizerConfig& config() const { return config_; }
   TokenizerConfig& config() { return config_; }
 
-  /// The tokenizer.json, indented as Hugging Face writes it; tokenizer_config.json; both (and the chat template) into a folder.
+  /// The tokenizer.json, indented as Hugging Face writes it; tokenizer_config.json; both (and the chat template) into a folder. Where a
+  /// tokenizer.json cannot say what the model does (Marian, M2M100), save() writes the files that it was read from.
+  /// Errors: Error(Format) from to_json() for those; Error(File).
   std::string to_json() const;
   Json config_json() const;
   void save(const std::string& folder) const;
 
  private:
   friend class DecodeStream;
+  using Files = std::vector<std::pair<std::string, std::string>>;
   struct Scratch;
   struct ScratchPool;
   class Lease;
   struct Limits;
 
+  struct FolderFiles;
+  void configure(const FolderFiles& files);
+  static Tokenizer from_pieces(const std::string& pieces_path, const std::string& vocab_path, const FolderFiles& files, Files& kept);
   void set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer);
   Limits resolve(const EncodeOptions& options, bool is_pair) const;
   void tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
@@ -180,6 +208,8 @@ class Tokenizer {
   TokenizerConfig config_;
   TokenizerSpec spec_;  // without data and added_tokens
   std::shared_ptr<ScratchPool> pool_;
+  std::shared_ptr<const Tokenizer> target_;
+  std::shared_ptr<const Files> files_;  // names and contents, where they are kept for save()
 };
 
 }  // namespace tenon::text
