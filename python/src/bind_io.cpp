@@ -8,6 +8,7 @@
 #include "tenon/io/checkpoint.h"
 #include "tenon/io/files.h"
 #include "tenon/io/safetensors.h"
+#include "tenon/io/torch_file.h"
 
 namespace tenon::python {
 namespace {
@@ -36,6 +37,8 @@ void bind_io(py::module_& m) {
   m.def("read_config", [](const std::string& folder) { return to_python(io::read_config(folder)); }, py::arg("folder"));
   m.def("make_folders", &io::make_folders, py::arg("path"));
   m.def("load_file", &load_file, py::arg("path"), "The tensors of a safetensors file by name, over its mapped memory.");
+  m.def("load_torch_file", [](const std::string& path) { return io::read_torch_file(path); }, py::arg("path"),
+        "The tensors of a file that torch.save wrote, in its order, over its mapped memory.");
   m.def("save_file", &save_file, py::arg("tensors"), py::arg("path"), py::arg("metadata"));
   m.def("safetensors_metadata", [](const std::string& path) { return io::SafeTensors::open(path).metadata(); }, py::arg("path"));
 }

@@ -22,6 +22,7 @@ void bind_models(py::module_& m);
 void bind_generation(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_moe(py::module_& m);
+void bind_ops(py::module_& m);
 void bind_training(py::module_& m);
 void bind_optim(py::module_& m);
 

@@ -40,6 +40,7 @@ PYBIND11_MODULE(_core, m) {
   tenon::python::bind_generation(m);
   tenon::python::bind_engine(m);
   tenon::python::bind_moe(m);
+  tenon::python::bind_ops(m);
   tenon::python::bind_training(m);
   tenon::python::bind_optim(m);
 }

@@ -16,12 +16,12 @@ for _name, _value in dtype.__members__.items():  # tenon.float32, tenon.int64, .
     globals()[_name] = _value
 float, half, double, int, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int32", "int64"))
 
-_MODULES = ("autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "optim", "pipelines", "random", "safetensors", "trainer")
+_MODULES = ("amp", "autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "optim", "pipelines", "random", "safetensors", "trainer", "utils")
 # module -> the public names that it defines
 _NAMES = {
     "conversion": "Size as_tensor device from_dlpack from_numpy",
-    "autocast": "autocast get_autocast_dtype is_autocast_enabled",
-    "functions": "abs acos add addmm all allclose any arange argmax argmin argsort asin atan atan2 bernoulli bincount bmm broadcast_to cat ceil chunk "
+    "autocast_mode": "autocast get_autocast_dtype is_autocast_enabled",
+    "functions": "FloatTensor LongTensor abs acos add addmm all allclose any arange argmax argmin argsort asin atan atan2 backends bernoulli bincount bmm broadcast_to cat ceil chunk "
                  "clamp clip compile concat concatenate cos cosh cosine_similarity count_nonzero cuda cumsum diag diagonal div divide dot einsum empty "
                  "empty_like eq equal erf exp exp2 expm1 eye flatten flip floor floor_divide fmod full full_like gather ge get_default_dtype gt hstack "
                  "index_add index_select is_tensor isclose isfinite isinf isnan le lerp linspace log log10 log1p log2 log_softmax logaddexp logical_and "
@@ -29,9 +29,10 @@ _NAMES = {
                  "multinomial multiply narrow ne neg nonzero norm normal ones ones_like outer permute pow prod promote_types rand rand_like randint randn "
                  "randn_like randperm reciprocal relu remainder repeat_interleave reshape result_type roll round rsqrt scatter scatter_add sigmoid sign "
                  "sin sinh softmax sort split sqrt square squeeze stack std sub subtract sum swapaxes t take_along_dim tan tanh tensor topk transpose "
-                 "tril triu true_divide trunc unbind unflatten unique unsqueeze var vstack where zeros zeros_like",
+                 "tril triu true_divide trunc unbind unflatten unique unsqueeze use_deterministic_algorithms var vstack where zeros zeros_like",
     "grad_mode": "enable_grad inference_mode is_grad_enabled is_inference_mode_enabled no_grad set_grad_enabled",
-    "random": "Generator get_rng_state initial_seed manual_seed seed set_rng_state",
+    "serialization": "load save",
+    "random": "Generator fork_rng get_rng_state initial_seed manual_seed seed set_rng_state",
     "configuration": "AutoConfig PretrainedConfig PreTrainedConfig",
     "modeling": "PreTrainedModel",
     "generation": "GenerationConfig GenerationMixin LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList "

@@ -115,7 +115,8 @@ def _flatten(value: Any, depth: int, shape: list[int], flat: list[Any]) -> None:
         flat.append(value.item() if hasattr(value, "item") else value)
 
 
-def _from_list(value: Any) -> Tensor:
+def _from_list(value: Any, wide: bool = False) -> Tensor:
+    """A tensor of numbers in lists; floats become float32, or float64 if `wide`."""
     shape: list[int] = []
     flat: list[Any] = []
     _flatten(value, 0, shape, flat)
@@ -127,9 +128,13 @@ def _from_list(value: Any) -> Tensor:
     if not flat:
         return _core.empty(shape, dtype.float32)
     try:
-        return _core.from_buffer(array("f" if float in kinds else "q", flat))._view(shape)
+        return _core.from_buffer(array(("d" if wide else "f") if float in kinds else "q", flat))._view(shape)
     except OverflowError:
         raise ValueError("[tensor] expected integers of at most 64 bits") from None
+
+
+def _is_double(kind: Any) -> bool:
+    return kind is not None and to_dtype(kind) == dtype.float64
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -141,9 +146,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         t = data
     elif isinstance(data, (list, tuple)):
-        t = wrap(np.stack([np.asarray(item) for item in data])) if data and hasattr(data[0], "ndim") and data[0].ndim else _from_list(data)
+        t = wrap(np.stack([np.asarray(item) for item in data])) if data and hasattr(data[0], "ndim") and data[0].ndim else _from_list(data, _is_double(dtype))
     elif isinstance(data, (bool, int, float)):
-        t = _from_list(data)
+        t = _from_list(data, _is_double(dtype))
     elif hasattr(data, "__dlpack__") and not hasattr(data, "__array_interface__"):
         t = from_dlpack(data)
     else:

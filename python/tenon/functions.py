@@ -22,6 +22,14 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return t.requires_grad_() if requires_grad else t
 
 
+def FloatTensor(data: Any) -> Tensor:
+    return tensor(data, dtype=dtype.float32)
+
+
+def LongTensor(data: Any) -> Tensor:
+    return tensor(data, dtype=dtype.int64)
+
+
 def is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
@@ -247,11 +255,55 @@ class _Cuda:
         return None
 
     @staticmethod
+    def is_bf16_supported() -> bool:
+        return False
+
+    @staticmethod
+    def manual_seed(seed: int) -> None:
+        manual_seed(seed)
+
+    @property
+    def amp(self) -> Any:
+        """torch.cuda.amp: the same autocast and scaler."""
+        from . import amp
+
+        return amp
+
+    @staticmethod
     def manual_seed_all(seed: int) -> None:
         manual_seed(seed)
 
 
 cuda = _Cuda()
+
+
+class _Backends:
+    """What scripts ask of torch.backends, and set there."""
+
+    class mps:
+        """Apple's processors, which this build does not use."""
+
+        @staticmethod
+        def is_available() -> bool:
+            return False
+
+        @staticmethod
+        def is_built() -> bool:
+            return False
+
+    class cudnn:
+        """Settings that change nothing here: results do not depend on chance anyway."""
+
+        enabled = False
+        deterministic = True
+        benchmark = False
+
+
+backends = _Backends()
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """All algorithms here are."""
 
 
 def compile(model: Any, **options: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core
 from ._core import Tensor
 from .autograd import Node
-from .autocast import is_autocast
+from .autocast_mode import is_autocast
 from .grad_mode import state
 from .random import next_stream
 
@@ -62,7 +62,8 @@ def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
     dropout, bf16 = model.training, is_autocast()
     watched: list[Tensor] = []
     if state.enabled:
-        watched = [t for t in model._tensors().values() if t.__dict__.get("_requires_grad")]
+        weights = model._tensors() if model._adapters is None else model._adapters.tensors()
+        watched = [t for t in weights.values() if t.__dict__.get("_requires_grad")]
         given = [t for t in inputs.values() if isinstance(t, Tensor) and t.__dict__.get("_requires_grad")]
         watched += given
     if not watched:

@@ -1,10 +1,10 @@
 """Models: PreTrainedModel and the concrete classes, which are made from the C++ registry."""
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import weakref
-from collections import namedtuple
 from typing import Any, Iterator
 
 from . import _core, hub, model_node
@@ -12,6 +12,8 @@ from ._core import Precision, Tensor
 from .configuration import PretrainedConfig, config_class
 from .conversion import as_tensor, check_device, device, dtype, to_dtype
 from .generation import GenerationConfig, GenerationMixin
+from .model_parts import Part, load_composed, save_composed
+from .nn.module import LoadResult, Module
 from .outputs import ModelOutput, output_class
 from .quantization import precision_of
 from .random import next_seed
@@ -22,7 +24,6 @@ _FLAG_INPUTS = frozenset({"interpolate_pos_encoding", "return_loss", "output_rou
 _ABSENT = frozenset({"token_type_ids", "head_mask", "past_key_values", "use_cache", "encoder_hidden_states", "encoder_attention_mask", "bool_masked_pos",
                      "cache_position", "num_items_in_batch"})
 _IGNORED = frozenset({"token_type_ids", "num_items_in_batch"})  # DistilBERT takes the former since Transformers 5
-LoadResult = namedtuple("LoadResult", ["missing_keys", "unexpected_keys"])
 
 
 class Embeddings:
@@ -36,7 +37,7 @@ class Embeddings:
         return self.weight[as_tensor(ids)]
 
 
-class PreTrainedModel(GenerationMixin):
+class PreTrainedModel(Module, GenerationMixin):
     """A model with its configuration. Several threads may call one model at once.
 
     The concrete classes (BertModel, ViTForImageClassification, ...) exist for every row of the registry.
@@ -52,6 +53,11 @@ class PreTrainedModel(GenerationMixin):
         """A model with fresh weights, drawn as tenon.manual_seed says."""
         if not isinstance(config, PretrainedConfig):
             raise TypeError(f"[{type(self).__name__}] expected a configuration, got {type(config).__name__}; from_pretrained opens checkpoints")
+        if not self.core_name:  # a class of the user's: its parts are models and modules
+            super().__init__()
+            self._take(None, config)
+            self.training = True
+            return
         options = _core.LoadOptions()
         options.class_name = self.core_name
         options.seed = next_seed()
@@ -62,14 +68,15 @@ class PreTrainedModel(GenerationMixin):
         self._take(_core.from_config({**config.to_diff_dict(), **kwargs}, options), config)
         self.training = True
 
-    def _take(self, core: _core.Model, config: PretrainedConfig) -> None:
-        self._core = core
+    def _take(self, core: Any, config: PretrainedConfig) -> None:
+        self._start()
+        self._core: _core.Model = core
         self.config = config
         self.training = False
         self.is_gradient_checkpointing = False
-        self._parameters: dict[str, Tensor] | None = None
-        self._trainable = False  # the weights are plain float32 that may be written to
-        self._records = False    # gradients were asked for: eval() mode records at once, too
+        self._weights: "dict[str, Tensor] | None" = {} if core is None else None
+        self._trainable = core is None  # the weights are plain float32 that may be written to
+        self._records = False           # gradients were asked for: eval() mode records at once, too
         self._lock = threading.Lock()
         self._generation_config: GenerationConfig | None = None
 
@@ -83,6 +90,8 @@ class PreTrainedModel(GenerationMixin):
         pair. Other arguments override settings (num_labels=3, output_hidden_states=True).
         Errors: FileNotFoundError; ValueError for an unknown architecture and damaged files; TypeError for unknown arguments.
         """
+        if cls.__dict__.get("core_name") is None and cls is not PreTrainedModel:
+            return load_composed(cls, pretrained_model_name_or_path, model_args, kwargs)
         return load_model(cls.core_name, pretrained_model_name_or_path, kwargs)
 
     @classmethod
@@ -99,6 +108,8 @@ class PreTrainedModel(GenerationMixin):
             raise ValueError("[save_pretrained] push_to_hub is not supported; upload the folder with huggingface_hub")
         if not safe_serialization:
             raise ValueError("[save_pretrained] expected safe_serialization=True, the only format that is written")
+        if self._modules or self._parameters:
+            return save_composed(self, os.fspath(save_directory))
         self._sync_config()
         _core.save(self._core, os.fspath(save_directory), _bytes(max_shard_size))
         if self.can_generate():
@@ -109,9 +120,6 @@ class PreTrainedModel(GenerationMixin):
         self._core.config = {**self.config.to_diff_dict(), "architectures": [type(self).__name__], "dtype": str(stored).rpartition(".")[2]}
 
     # Running
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
-
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model; arguments and outputs are named as in Transformers.
 
@@ -173,7 +181,7 @@ class PreTrainedModel(GenerationMixin):
 
     # Parameters
     def _tensors(self) -> dict[str, Tensor]:
-        if self._parameters is None:
+        if self._weights is None:
             owner = weakref.ref(self)
 
             def prepare() -> None:
@@ -181,10 +189,16 @@ class PreTrainedModel(GenerationMixin):
                 if model is not None:
                     model._make_trainable()
 
-            self._parameters = dict(self._core.parameters())
-            for t in self._parameters.values():
+            weights = dict(self._core.parameters())
+            for t in weights.values():
                 t.__dict__.update(_requires_grad=True, _parameter=True, _prepare=prepare)
-        return self._parameters
+            self.__dict__["_weights"] = weights
+        return self._weights  # type: ignore[return-value]
+
+    def _own_parameters(self) -> "Iterator[tuple[str, Tensor | None]]":
+        """The weights under the names that the checkpoint has on disk, tied ones once; then what a subclass added."""
+        yield from self._tensors().items()
+        yield from self._parameters.items()
 
     def _make_trainable(self) -> None:
         """Turns the weights into plain float32 that may be written to. The parameters stay the same objects."""
@@ -196,59 +210,65 @@ class PreTrainedModel(GenerationMixin):
 
     def _bind_parameters(self) -> None:
         """Lets the parameters that were given out stand for the core's tensors of today."""
-        if self._parameters is None:
-            return
-        for name, t in self._core.parameters():
-            own = self._parameters[name]
+        for name, t in self._core.parameters() if self._weights else ():
+            own = self._tensors()[name]
             if own.data_ptr() != t.data_ptr():
                 own.__dict__["_former"] = own._handle()  # arrays over it do not keep its memory alive
             own._rebind(t)
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """The parameters under the names that the checkpoint has on disk; tied ones once."""
-        return ((f"{prefix}.{name}" if prefix else name, t) for name, t in self._tensors().items())
+    def _repack(self, precision: Precision) -> None:
+        self._core.pack(precision)
+        self._trainable = False
 
-    def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
-        return iter(self._tensors().values())
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if not name.startswith("_"):
+                found = Part.find(self, name)
+                if found is not None:
+                    return found
+            raise
 
-    def get_parameter(self, target: str) -> Tensor:
-        """One parameter by its name. Errors: AttributeError."""
-        if target not in self._tensors():
-            raise AttributeError(f"[{type(self).__name__}] has no parameter {target!r}")
-        return self._tensors()[target]
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (Module, Tensor)) and name in Part.names(self):
+            raise RuntimeError(f"[{type(self).__name__}] {name} is computed by the compiled model and cannot be replaced; make a Module that holds the "
+                               "model and the new part")
+        super().__setattr__(name, value)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {name: t.detach() for name, t in self._tensors().items()}
+    def __deepcopy__(self, memo: Any) -> "PreTrainedModel":
+        if self._core is None:
+            copied = type(self).__new__(type(self))
+            copied.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if k not in ("_lock", "_weights")})
+            copied.__dict__.update(_lock=threading.Lock(), _weights={})
+            return copied
+        options = _core.LoadOptions()
+        options.class_name, options.precision = self.core_name, self._core.precision
+        self._sync_config()
+        copied = type(self).__new__(type(self))
+        copied._take(_core.from_config(self._core.config, options), copy.deepcopy(self.config))
+        copied.load_state_dict({name: t for name, t in self._tensors().items()})
+        for name, value in self.__dict__.items():
+            if name in ("_modules", "_parameters", "_buffers") or name not in copied.__dict__:
+                copied.__dict__[name] = copy.deepcopy(value, memo)
+        copied.__dict__.update(training=self.training, is_gradient_checkpointing=self.is_gradient_checkpointing)
+        for (_, t), mine in zip(self._tensors().items(), copied._tensors().values()):
+            mine.requires_grad = t.requires_grad
+        return copied
 
-    def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> LoadResult:
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> LoadResult:
         """Copies weights into the model. Errors: RuntimeError naming what is missing, superfluous or of another shape."""
-        own = self._tensors()
-        missing = [n for n in own if n not in state_dict]
-        unexpected = [n for n in state_dict if n not in own]
-        shapes = [f"{n}: expected {tuple(own[n].shape)}, got {tuple(as_tensor(v).shape)}" for n, v in state_dict.items()
-                  if n in own and tuple(as_tensor(v).shape) != tuple(own[n].shape)]
-        if shapes or (strict and (missing or unexpected)):
-            raise RuntimeError(f"[load_state_dict] missing: {missing}; unexpected: {unexpected}; wrong shapes: {shapes}")
-        values = {n: as_tensor(v).clone() for n, v in state_dict.items() if n in own}  # they may be views of this model's own weights
-        precision = self._core.precision
-        self._core.unpack()
-        for name, t in self._core.parameters():
-            if name in values:
-                t.copy_(values[name])
-        if not self._trainable:
-            self._core.pack(precision)
-        self._bind_parameters()
-        return LoadResult(missing, unexpected)
+        values = {n: as_tensor(v).clone() for n, v in state_dict.items()}  # they may be views of this model's own weights
+        packed = None if self._trainable else self._core.precision
+        result = super().load_state_dict(values, strict)
+        if packed is not None:
+            self._repack(packed)
+        return result
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """The number of weights; tied ones count once."""
-        return sum(t.numel() for name, t in self._tensors().items()
+        return sum(t.numel() for name, t in self.named_parameters()
                    if not (only_trainable and not t.requires_grad) and not (exclude_embeddings and "embedding" in name))
-
-    def requires_grad_(self, requires_grad: bool = True) -> "PreTrainedModel":
-        for t in self._tensors().values():
-            t.requires_grad = requires_grad
-        return self
 
     def get_input_embeddings(self) -> Embeddings:
         for name, t in self._tensors().items():
@@ -256,14 +276,7 @@ class PreTrainedModel(GenerationMixin):
                 return Embeddings(t)
         raise NotImplementedError(f"[{type(self).__name__}] has no table of word vectors")
 
-    # Module methods
-    def eval(self) -> "PreTrainedModel":
-        return self.train(False)
-
-    def train(self, mode: bool = True) -> "PreTrainedModel":
-        self.training = mode
-        return self
-
+    # Precision and modes
     def to(self, *args: Any, dtype: Any = None, device: Any = None, **kwargs: Any) -> "PreTrainedModel":
         """Changes the precision: to(tenon.bfloat16). The only device of this build is the CPU."""
         for arg in args:
@@ -272,34 +285,17 @@ class PreTrainedModel(GenerationMixin):
             else:
                 device = arg
         check_device(device)
-        if dtype is not None and self._core.precision != Precision.int8:
-            precision = precision_of(to_dtype(dtype), None) or Precision.float32
+        if dtype is not None:
+            self._cast(to_dtype(dtype))
+        return self
+
+    def _cast(self, kind: Any) -> None:
+        """Packs the weights in another precision; what a subclass added is converted."""
+        super()._cast(kind)
+        if self._core is not None and self._core.precision != Precision.int8:
+            precision = precision_of(kind, None) or Precision.float32
             if precision != self._core.precision:
-                self._core.pack(precision)
-                self._trainable = False
-        return self
-
-    def float(self) -> "PreTrainedModel":
-        return self.to(dtype.float32)
-
-    def bfloat16(self) -> "PreTrainedModel":
-        return self.to(dtype.bfloat16)
-
-    def half(self) -> "PreTrainedModel":
-        return self.to(dtype.float16)
-
-    def cpu(self) -> "PreTrainedModel":
-        return self
-
-    def cuda(self, device: Any = None) -> "PreTrainedModel":
-        return self.to("cuda")
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for t in self._tensors().values():
-            if set_to_none or t.grad is None:
-                t.grad = None
-            else:
-                t.grad.zero_()
+                self._repack(precision)
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None) -> None:
         """From now on recording keeps the inputs of each layer alone and computes the rest again for the gradient."""
@@ -315,7 +311,7 @@ class PreTrainedModel(GenerationMixin):
     @property
     def dtype(self) -> dtype:
         """The type of the activations between layers."""
-        return dtype.bfloat16 if self._core.precision == Precision.bfloat16 else dtype.float32
+        return dtype.bfloat16 if self._core is not None and self._core.precision == Precision.bfloat16 else dtype.float32
 
     @property
     def name_or_path(self) -> str:
@@ -323,9 +319,14 @@ class PreTrainedModel(GenerationMixin):
 
     @property
     def base_model_prefix(self) -> str:
-        return self._core.base_prefix
+        return "" if self._core is None else self._core.base_prefix
+
+    def post_init(self) -> None:
+        """What Transformers calls at the end of __init__(); nothing is left to do here."""
 
     def __repr__(self) -> str:
+        if self._modules:
+            return super().__repr__()
         precision = str(self._core.precision).rpartition(".")[2]
         return f"{type(self).__name__}(model_type={self.config.model_type!r}, parameters={self.num_parameters():,}, precision={precision})"
 
@@ -437,5 +438,22 @@ def model_class(name: str) -> type[PreTrainedModel]:
     return _classes[name]
 
 
+def _base_class(name: str) -> Any:
+    """BertPreTrainedModel and its kin, for classes of the user's own."""
+    prefix = name.removesuffix("PreTrainedModel")
+    row = next((row for row in _core.registry() if prefix and row[1].startswith(prefix + "Model")), None)
+    if row is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    config_type = config_class(row[0])
+    return type(name, (PreTrainedModel,), {
+        "core_name": "", "model_type": row[0], "config_class": config_type, "main_input_name": config_type.family.inputs[0],
+        "__module__": __name__, "__doc__": "Base of models that are made of others; see PreTrainedModel.",
+    })
+
+
 def __getattr__(name: str) -> Any:
+    if name.endswith("PreTrainedModel"):
+        if name not in _classes:
+            _classes[name] = _base_class(name)
+        return _classes[name]
     return model_class(name)

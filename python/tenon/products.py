@@ -3,8 +3,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import _core, native
 from ._core import Tensor
 from ._lazy import np
+from .autocast_mode import is_autocast
 from .autograd import attach
 from .conversion import array_of, as_tensor, wrap
 from .tensor_math import like, result_type, summed_to
@@ -16,6 +18,11 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     Shapes: (...,M,K), (...,K,N) -> (...,M,N); a vector stands for one row or one column, which the result lacks.
     Errors: ValueError for shapes that do not fit.
     """
+    if a.ndim >= 2 and b.ndim == 2 and native.fits(a, b) and a.shape[-1] == b.shape[0]:
+        rows = a.reshape(-1, a.shape[-1]) if a.ndim > 2 and a.numel() else a
+        if rows.ndim == 2:
+            y = native.call("matmul", lambda w: _core.op_matmul(rows, b, w, is_autocast()), (rows, b))
+            return y if rows is a else y.reshape(*a.shape[:-1], b.shape[1])
     kind = result_type(a, b)
     x, z = array_of(a.to(kind)), array_of(b.to(kind))
     if not x.ndim or not z.ndim:
@@ -44,6 +51,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 def softmax(t: Tensor, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
+    if t.ndim and dim % t.ndim == t.ndim - 1 and native.fits(t):
+        return native.call("softmax", lambda w: _core.op_softmax(t, w), (t,))
     a = array_of(t)
     out = np.exp(a - a.max(axis=dim, keepdims=True)) if a.size else a.copy()
     out /= out.sum(axis=dim, keepdims=True)
@@ -58,6 +67,8 @@ def softmax(t: Tensor, dim: int) -> Tensor:
 
 def log_softmax(t: Tensor, dim: int) -> Tensor:
     """x - log(sum(exp(x))) along `dim`."""
+    if t.ndim and dim % t.ndim == t.ndim - 1 and native.fits(t):
+        return native.call("log_softmax", lambda w: _core.op_log_softmax(t, w), (t,))
     a = array_of(t)
     out = a - a.max(axis=dim, keepdims=True) if a.size else a.copy()
     out -= np.log(np.exp(out).sum(axis=dim, keepdims=True))

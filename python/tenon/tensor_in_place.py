@@ -103,9 +103,9 @@ def set_items(t: Tensor, index: Any, value: Any) -> None:
 
 def binary_(name: str, t: Tensor, other: Any) -> Tensor:
     """A ufunc whose result goes into the first operand."""
-    if wanted(t, other) or t.dtype in NO_BUFFER:
-        return store(name, t, apply_binary(name, t, other))
     writable(name, t)
+    if wanted(t, other) or t.dtype in NO_BUFFER:
+        return store(name, t, apply_binary(name, _former(t), other))
     if not isinstance(other, (Tensor, bool, int, float)):
         other = as_tensor(other)
     if isinstance(other, Tensor) and other.dtype == t.dtype or isinstance(other, (int, float)) and t.dtype.is_floating_point:
@@ -119,17 +119,26 @@ def binary_(name: str, t: Tensor, other: Any) -> Tensor:
     return store(name, t, apply_binary(name, t, other))
 
 
+def _former(t: Tensor) -> Tensor:
+    """What `t` is now, in memory of its own, so that a gradient may read it after `t` has changed."""
+    y = t._clone()
+    for name in ("_requires_grad", "_node"):
+        if name in t.__dict__:
+            y.__dict__[name] = t.__dict__[name]
+    return y
+
+
 class InPlaceMethods:
     """Methods of Tensor whose names end in _: the result goes into the tensor's own memory."""
 
     def copy_(self: Tensor, other: Any, non_blocking: bool = False) -> Tensor:
         """Writes the elements of `other`, broadcast, into this tensor's memory. Errors: TypeError if it is read-only."""
         source = as_tensor(other)
+        writable("copy_", self)
         if wanted(self, source):
             shape = tuple(source.shape)
             copied = wrap(np.broadcast_to(array_of(source), tuple(self.shape)).copy())._to(self.dtype)
-            return store("copy", self, attach("copy", copied, (source,), lambda g: summed_to(g, shape)))
-        writable("copy_", self)
+            return store("copy", self, attach("copy", copied, (_former(self), source), lambda g: (np.zeros_like(g), summed_to(g, shape))))
         if source.shape != self.shape:
             source = wrap(np.broadcast_to(array_of(source), tuple(self.shape)))
         _write(self, source)
@@ -211,7 +220,8 @@ OPERATORS = {"iadd": "add", "isub": "subtract", "imul": "multiply", "itruediv": 
 def from_copy(name: str) -> Any:
     """The in-place form of a method."""
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return store(name + "_", self, getattr(self, name)(*args, **kwargs))
+        writable(name + "_", self)
+        return store(name + "_", self, getattr(_former(self) if wanted(self, *args) else self, name)(*args, **kwargs))
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"Tensor.{name}, written to the tensor's own memory."

@@ -51,6 +51,21 @@ def test_losses_and_gradients_equal_those_of_pytorch(name):
     assert len(reference) == len(list(model.parameters()))
 
 
+@pytest.mark.parametrize("name", sorted(n for n in CASES if "train" in json.loads((CASES[n] / "meta.json").read_text())))
+def test_twelve_steps_of_adamw_equal_those_of_pytorch(name):
+    model, inputs, meta = opened(name)
+    steps = meta["train"]
+    optimizer = tenon.optim.AdamW(model.parameters(), lr=steps["lr"], weight_decay=steps["weight_decay"])
+    losses = []
+    for _ in range(steps["steps"]):
+        loss = model(**inputs).loss
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert np.abs(np.array(losses) - steps["losses"]).max() <= 1e-3 * max(1, steps["losses"][0])
+
+
 def small(cls=tenon.BertForSequenceClassification, **kwargs):
     tenon.manual_seed(3)
     return cls(tenon.BertConfig(**{**TINY, "vocab_size": 60, "max_position_embeddings": 16, "num_labels": 3, **kwargs}))
@@ -128,6 +143,17 @@ def test_changed_parameters_are_noticed():
         next(model.parameters()).mul_(2)
     with pytest.raises(RuntimeError, match="inplace operation"):
         loss.backward()
+
+
+def test_dropout_follows_the_seed():
+    model = small(hidden_dropout_prob=0.5)
+    def draw():
+        return model(**BATCH).logits.tolist()
+    tenon.manual_seed(5)
+    first, second = draw(), draw()
+    tenon.manual_seed(5)
+    assert draw() == first and first != second
+    assert model.eval()(**BATCH).logits.tolist() == draw()
 
 
 def test_threads_train_one_model_each():

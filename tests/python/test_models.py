@@ -137,7 +137,7 @@ def test_freezing_and_modes(checkpoints):
 
 def test_load_state_dict(checkpoints, tokenizer):
     config = tenon.AutoConfig.from_pretrained(checkpoints["classifier"])
-    model, source = tenon.BertForSequenceClassification(config), tenon.BertForSequenceClassification.from_pretrained(checkpoints["classifier"])
+    model, source = tenon.BertForSequenceClassification(config).eval(), tenon.BertForSequenceClassification.from_pretrained(checkpoints["classifier"])
     inputs = tokenizer("the cat", return_tensors="pt")
     assert model(**inputs).logits.tolist() != source(**inputs).logits.tolist()
     assert model.load_state_dict(source.state_dict()) == ([], [])

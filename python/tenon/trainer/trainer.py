@@ -433,7 +433,7 @@ class Trainer(Loading, Evaluating, Saving):
 
     def compute_loss_context_manager(self) -> Any:
         """autocast to bfloat16 for bf16=True, and for fp16=True where the processor multiplies it."""
-        from ..autocast import autocast
+        from ..autocast_mode import autocast
 
         args = self.args
         if args.fp16 or (args.fp16_full_eval and not self.is_in_train):
