@@ -14,7 +14,8 @@ constexpr int64_t kQuantBlock = 256;
 static_assert(kBlock % kQuantBlock == 0);
 
 /// 256 numbers in [-1, 1] (or [0, 1]) in rising order. Of each decade 10^-6..10^0 there are twice as many as of the one below it, evenly
-/// spread between a tenth of its end and its end, each the middle of its step; and 0, and 1.
+/// spread between a tenth of its end and its end, each the middle of its step; and 0, and 1. Without a sign only 0 becomes 0: a second
+/// moment must not vanish before the first one does, or the step would be divided by eps alone.
 class Codebook {
  public:
   explicit Codebook(bool is_signed) {
@@ -37,19 +38,19 @@ class Codebook {
       // The least number with these leading bits: of negative ones the one with the most magnitude.
       const auto least = std::bit_cast<float>(key << kShift | (key >> (31 - kShift) ? (1u << kShift) - 1 : 0));
       if (std::isnan(least)) continue;
-      first_[key] = static_cast<uint8_t>(std::lower_bound(middles_.begin(), middles_.end() - 1, least) - middles_.begin());
+      const auto code = std::lower_bound(middles_.begin(), middles_.end() - 1, least) - middles_.begin();
+      first_[key] = static_cast<uint8_t>(!is_signed && key > 0 ? std::max<std::ptrdiff_t>(1, code) : code);
     }
   }
   float value(uint8_t code) const { return values_[code]; }
   /// The code of the nearest number; of a tie, the lower.
   uint8_t code(float x) const {
     size_t code = first_[std::bit_cast<uint32_t>(x) >> kShift];
-    while (x > middles_[code]) ++code;
-    return static_cast<uint8_t>(code);
+    return static_cast<uint8_t>(code + (x > middles_[code]));  // a branch could not be foreseen
   }
 
  private:
-  static constexpr int kShift = 17;  // sign, exponent and 6 bits of the fraction remain: at most three codes share them
+  static constexpr int kShift = 16;  // sign, exponent and 7 bits of the fraction remain: at most two codes share them
   std::array<float, 256> values_, middles_;
   std::array<uint8_t, 1 << (32 - kShift)> first_ = {};
 };
@@ -67,13 +68,17 @@ void read(float* x, const uint8_t* codes, float largest, int64_t n, const Codebo
   for (int64_t i = 0; i < n; ++i) x[i] = book.value(codes[i]) * largest;
 }
 
-/// Rounds x to codes of at least `least` where x is not 0; returns the magnitude that they are relative to.
-float write(uint8_t* codes, const float* x, int64_t n, const Codebook& book, uint8_t least) {
-  float largest = 0;
-  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
+/// Rounds x to codes; returns the magnitude that they are relative to.
+float write(uint8_t* codes, const float* x, int64_t n, const Codebook& book) {
+  float parts[16] = {};  // side by side: no maximum waits for the one before it
+  int64_t at = 0;
+  for (; at + 16 <= n; at += 16)
+    for (int k = 0; k < 16; ++k) parts[k] = std::max(parts[k], std::fabs(x[at + k]));
+  for (; at < n; ++at) parts[0] = std::max(parts[0], std::fabs(x[at]));
+  const float largest = *std::max_element(parts, parts + 16);
   // Below this the inverse would be infinite; the block counts as zeros.
   const float inverse = largest > 1e-38f ? 1 / largest : 0;
-  for (int64_t i = 0; i < n; ++i) codes[i] = std::max(book.code(x[i] * inverse), x[i] != 0 ? least : uint8_t{0});
+  for (int64_t i = 0; i < n; ++i) codes[i] = book.code(x[i] * inverse);
   return inverse > 0 ? largest : 0;
 }
 
@@ -106,9 +111,8 @@ void make_step(Context& ctx, const AdamW8bit& o, std::span<const Update> updates
       read(m, codes1 + at, largest1[block], c.n, first);
       read(v, codes2 + at, largest2[block], c.n, second);
       ctx.kernels().adamw(c);
-      largest1[block] = write(codes1 + at, m, c.n, first, 0);
-      // A second moment must not vanish before the first one does: the step would be divided by eps alone.
-      largest2[block] = write(codes2 + at, v, c.n, second, 1);
+      largest1[block] = write(codes1 + at, m, c.n, first);
+      largest2[block] = write(codes2 + at, v, c.n, second);
     }
   });
 }
