@@ -236,6 +236,11 @@ void bind_text(py::module_& m) {
            [](Tokenizer& t, text::Role role, std::string token) { t.config().roles[static_cast<size_t>(role)] = std::move(token); })
       .def("set_bos_eos", &Tokenizer::set_bos_eos, py::arg("add_bos"), py::arg("add_eos"))
       .def("set_add_prefix_space", &Tokenizer::set_add_prefix_space)
+      .def("set_language", &Tokenizer::set_language, py::arg("code"))
+      .def("language_id", &Tokenizer::language_id, py::arg("code"))
+      .def("languages", &Tokenizer::languages)
+      .def("copy", [](const Tokenizer& t) { return std::make_shared<Tokenizer>(t); })
+      .def_property_readonly("target", [](const Tokenizer& t) { return std::const_pointer_cast<Tokenizer>(t.target()); })
       .def("role", &Tokenizer::role)
       .def("role_id", &Tokenizer::role_id)
       .def("special_ids", &Tokenizer::special_ids)
@@ -244,6 +249,7 @@ void bind_text(py::module_& m) {
           "config", [](Tokenizer& t) -> TokenizerConfig& { return t.config(); }, py::return_value_policy::reference_internal)
       .def_property_readonly("model_type", &Tokenizer::model_type)
       .def_property_readonly("stages", &stages_of)
+      .def_property_readonly("file_names", &Tokenizer::file_names)
       .def("to_json", &Tokenizer::to_json)
       .def("save", &Tokenizer::save, py::arg("folder"), unlocked);
   bind_train_tokenizer(m);

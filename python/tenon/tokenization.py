@@ -11,6 +11,7 @@ from .chat_template import ChatTemplates
 from .padding import VERY_LARGE_INTEGER, Padding, columns, padding_of, side_of, truncation_of
 from .special_tokens import SpecialTokens
 from .tokenizer_training import Trainable
+from .translation_tokenizers import TranslationTokenizer
 
 _NO_LIMIT = 2**63 - 1
 
@@ -31,7 +32,8 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
         """A tokenizer from its files: BertTokenizer("vocab.txt"), RobertaTokenizer("vocab.json", "merges.txt"), or
         PreTrainedTokenizerFast(tokenizer_file="tokenizer.json"); further arguments as in tokenizer_config.json."""
         named = {"vocab_file": self.vocab_files[0] if self.vocab_files[0] != "tokenizer.json" else "vocab.json", "merges_file": "merges.txt",
-                 "tokenizer_file": "tokenizer.json"}
+                 "tokenizer_file": "tokenizer.json", "spm_file": "sentencepiece.bpe.model", "source_spm": "source.spm", "target_spm": "target.spm",
+                 "vocab": "vocab.json", "target_vocab_file": "target_vocab.json"}
         sources = dict(zip(self.vocab_files, files))
         for argument, name in named.items():
             if kwargs.get(argument) is not None:
@@ -77,7 +79,8 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
             core = _from_files({_file_name(folder): os.path.abspath(folder)}, kwargs)
             folder = ""
         elif kwargs:
-            names = [n for n in os.listdir(folder) if n.endswith((".json", ".txt", ".jinja", ".model", ".tiktoken")) and n != "tokenizer_config.json"]
+            kinds = (".json", ".txt", ".jinja", ".model", ".spm", ".tiktoken")
+            names = [n for n in os.listdir(folder) if n.endswith(kinds) and n != "tokenizer_config.json"]
             at = os.path.join(folder, "tokenizer_config.json")
             written = _core.read_json(at) if os.path.isfile(at) else {}
             core = _from_files({n: os.path.abspath(os.path.join(folder, n)) for n in names}, {**written, **kwargs})
@@ -121,7 +124,7 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
             return batch  # type: ignore[return-value]
         if target_length is not None:
             options = self._options(add_special_tokens, padding, truncation, target_length, stride, pad_to_multiple_of, padding_side)
-        target = self._encode(text_target, text_pair_target, is_split_into_words, options, wanted, return_tensors, verbose)
+        target = self._encode(text_target, text_pair_target, is_split_into_words, options, wanted, return_tensors, verbose, self._target_core())
         if batch is None:
             return target
         batch["labels"] = target["input_ids"]
@@ -149,10 +152,15 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
                 "attention_mask": "attention_mask" in names if attention_mask is None else attention_mask,
                 "special_tokens_mask": special_tokens_mask, "offset_mapping": offsets, "length": length}
 
+    def _target_core(self) -> _core.Tokenizer:
+        """What encodes text_target."""
+        return self._core
+
     def _encode(self, text: Any, pair: Any, is_split: bool, options: _core.EncodeOptions, wanted: dict[str, bool], return_tensors: Any,
-                verbose: bool) -> BatchEncoding:
+                verbose: bool, core: "_core.Tokenizer | None" = None) -> BatchEncoding:
         single, texts, pairs = _batch_of(text, pair, is_split)
-        encodings: Any = (self._core.encode_words if is_split else self._core.encode_batch)(texts, pairs, options)
+        core = core or self._core
+        encodings: Any = (core.encode_words if is_split else core.encode_batch)(texts, pairs, options)
         longest = encodings.longest
         if options.return_overflowing:
             encodings = list(encodings)
@@ -369,15 +377,15 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
         templates = self.chat_template if isinstance(self.chat_template, dict) else {"default": self.chat_template} if self.chat_template else {}
         self._core.config.chat_template = templates.get("default", "")
         self._core.save(folder)
-        names = ["tokenizer_config.json", *(["chat_template.jinja"] if "default" in templates else []), "tokenizer.json"]
+        names = ["tokenizer_config.json", *(["chat_template.jinja"] if "default" in templates else []), *self._core.file_names]
         for name, text in templates.items():
             if name == "default":
                 continue
             if os.path.basename(name) != name or name in ("", ".", ".."):
                 raise ValueError(f"[save_pretrained] chat template: expected a name without folders, got {name!r}")
             _core.make_folders(os.path.join(folder, "additional_chat_templates"))
-            names.insert(-1, os.path.join("additional_chat_templates", f"{name}.jinja"))
-            with open(os.path.join(folder, names[-2]), "w", encoding="utf-8", newline="") as file:
+            names.insert(1, os.path.join("additional_chat_templates", f"{name}.jinja"))
+            with open(os.path.join(folder, names[1]), "w", encoding="utf-8", newline="") as file:
                 file.write(text)
         if filename_prefix:
             for i, name in enumerate(names):
@@ -398,15 +406,15 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
         rest = {k: v for k, v in self.__dict__.items() if k != "_core"}
         with tempfile.TemporaryDirectory() as folder:
             self._core.save(folder)
-            return rest, {n: open(os.path.join(folder, n), encoding="utf-8", newline="").read() for n in sorted(os.listdir(folder))}
+            return rest, {n: open(os.path.join(folder, n), "rb").read() for n in sorted(os.listdir(folder))}
 
     def __setstate__(self, state: Any) -> None:
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:
-            for name, text in state[1].items():
-                with open(os.path.join(folder, name), "w", encoding="utf-8", newline="") as file:
-                    file.write(text)
+            for name, content in state[1].items():
+                with open(os.path.join(folder, name), "wb") as file:
+                    file.write(content)
             self.__dict__["_core"] = _core.Tokenizer.from_folder(folder)
         self.__dict__.update(state[0])
 
@@ -506,10 +514,14 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
 PreTrainedTokenizer = TokenizersBackend = PreTrainedTokenizerFast
 _BPE = ("vocab.json", "merges.txt")
 _SPM = ("tokenizer.model",)
+_TRANSLATION = ("Marian", "M2M100", "Nllb", "MBart", "MBart50")
 _FAMILIES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys("Bert DistilBert Electra MobileBert MPNet Funnel LayoutLM Lxmert RetriBert SqueezeBert ConvBert RoFormer Splinter".split(), ("vocab.txt",)),
     **dict.fromkeys("Roberta CLIP GPT2 Qwen2 Bart LED Longformer Deberta CodeGen Whisper Blenderbot OpenAIGPT Phi GPTJ".split(), _BPE),
-    **dict.fromkeys("Llama T5 Albert Camembert XLMRoberta MBart Gemma Pegasus BigBird DebertaV2 Barthez RemBert XGLM Nllb CodeLlama Reformer XLNet".split(), _SPM),
+    **dict.fromkeys("Llama T5 Albert Camembert XLMRoberta Gemma Pegasus BigBird DebertaV2 Barthez RemBert XGLM CodeLlama Reformer XLNet".split(), _SPM),
+    **dict.fromkeys("MBart MBart50 Nllb".split(), ("sentencepiece.bpe.model",)),
+    "Marian": ("source.spm", "target.spm", "vocab.json"),
+    "M2M100": ("vocab.json", "sentencepiece.bpe.model"),
     **dict.fromkeys("Bloom Cohere GPTNeoX Herbert Qwen3 DeepseekV3".split(), ("tokenizer.json",)),
 }
 _classes: dict[str, type[PreTrainedTokenizerBase]] = {}
@@ -528,7 +540,8 @@ def tokenizer_class(name: str) -> type[PreTrainedTokenizerBase]:
     base = f"{family}Tokenizer"
     if base not in _classes:
         members = {"vocab_files": _FAMILIES[family], "__module__": __name__, "__doc__": f"Transformers' {base}; see PreTrainedTokenizerBase."}
-        _classes[base] = type(base, (PreTrainedTokenizerFast,), members)
+        bases = (TranslationTokenizer, PreTrainedTokenizerFast) if family in _TRANSLATION else (PreTrainedTokenizerFast,)
+        _classes[base] = type(base, bases, members)
     return _classes[base]  # the "Fast" names are the same classes: there is one engine
 
 

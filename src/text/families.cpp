@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "tenon/core/error.h"
+
 namespace tenon::text {
 namespace {
 
@@ -15,6 +17,8 @@ constexpr std::array<const char*, 7> kLlamaRoles = {"<s>", "</s>", "<unk>", "", 
 constexpr std::array<const char*, 7> kGemmaRoles = {"<bos>", "<eos>", "<unk>", "", "<pad>", "", "<mask>"};
 constexpr std::array<const char*, 7> kT5Roles = {"", "</s>", "<unk>", "", "<pad>", "", ""};
 constexpr std::array<const char*, 7> kMpnetRoles = {"<s>", "</s>", "[UNK]", "</s>", "<pad>", "<s>", "<mask>"};
+constexpr std::array<const char*, 7> kMarianRoles = {"", "</s>", "<unk>", "", "<pad>", "", ""};
+constexpr std::array<const char*, 7> kM2m100Roles = {"<s>", "</s>", "<unk>", "</s>", "<pad>", "", ""};
 
 constexpr Family kFamilies[] = {
     {"BertTokenizer", " bert ", FamilyKind::Bert, kBertRoles, true},
@@ -29,6 +33,11 @@ constexpr Family kFamilies[] = {
     {"Qwen2Tokenizer", " qwen2 qwen2_moe qwen3 ", FamilyKind::Qwen2, kQwen2Roles, false},
     {"LlamaTokenizer", " llama mistral mixtral ", FamilyKind::Llama, kLlamaRoles, false},
     {"GemmaTokenizer", " gemma gemma2 gemma3 gemma3_text ", FamilyKind::Gemma, kGemmaRoles, false},
+    {"MarianTokenizer", " marian ", FamilyKind::Marian, kMarianRoles, false},
+    {"M2M100Tokenizer", " m2m_100 ", FamilyKind::M2m100, kM2m100Roles, false},
+    {"NllbTokenizer", "", FamilyKind::Nllb, kRobertaRoles, false},
+    {"MBartTokenizer", " mbart ", FamilyKind::MBart, kRobertaRoles, false},
+    {"MBart50Tokenizer", "", FamilyKind::MBart50, kRobertaRoles, false},
     {"T5Tokenizer", " t5 mt5 umt5 ", FamilyKind::T5, kT5Roles, false},
 };
 
@@ -92,11 +101,13 @@ class TemplateWriter {
  public:
   void text(Json::Array& list, const char* id, int type_id) { list.push_back(piece("Sequence", id, type_id)); }
   void special(Json::Array& list, const Tokenizer& tokenizer, Role role, int type_id) {
-    const std::string& token = tokenizer.role(role);
+    special(list, tokenizer.role(role), tokenizer.role_id(role), type_id);
+  }
+  void special(Json::Array& list, const std::string& token, int32_t token_id, int type_id) {
     list.push_back(piece("SpecialToken", token, type_id));
     Json entry;
     entry.set("id", token);
-    entry.set("ids", Json::Array{Json(int64_t{tokenizer.role_id(role)})});
+    entry.set("ids", Json::Array{Json(int64_t{token_id})});
     entry.set("tokens", Json::Array{Json(token)});
     specials_.set(token, std::move(entry));
   }
@@ -162,6 +173,17 @@ Json xlm_roberta_template(const Tokenizer& tokenizer) {
   return writer.finish(std::move(single), std::move(pair));
 }
 
+// A B </s>, as translation models take a pair.
+Json joined_template(const Tokenizer& tokenizer) {
+  TemplateWriter writer;
+  Json::Array single, pair;
+  writer.text(single, "A", 0);
+  writer.text(pair, "A", 0);
+  writer.text(pair, "B", 0);
+  for (Json::Array* list : {&single, &pair}) writer.special(*list, tokenizer, Role::Eos, 0);
+  return writer.finish(std::move(single), std::move(pair));
+}
+
 // A </s>, A </s> B </s>, all of type 0.
 Json t5_template(const Tokenizer& tokenizer) {
   TemplateWriter writer;
@@ -220,6 +242,24 @@ void override_bert(Json& normalizer, const Json& options) {
   take_option(normalizer, "handle_chinese_chars", options, "tokenize_chinese_chars");
 }
 
+Json describe_language(const Languages& languages, std::string_view code, const Json& options, const Tokenizer& tokenizer) {
+  const std::string token = languages.token(code);
+  const int32_t id = tokenizer.token_to_id(token);
+  check(id >= 0, ErrorCode::Limit, "tokenizer", "language: expected one of ", languages.codes, ", got '", code, "'");
+  check(tokenizer.role_id(Role::Eos) >= 0, ErrorCode::Format, "tokenizer", "eos_token: expected one, got none");
+  const bool is_behind = languages.is_behind || options.value("legacy_behaviour", false);
+  TemplateWriter writer;
+  Json::Array single, pair;
+  for (Json::Array* list : {&single, &pair}) {
+    if (!is_behind) writer.special(*list, token, id, 0);
+    writer.text(*list, "A", 0);
+    if (list == &pair) writer.text(*list, "B", 0);
+    writer.special(*list, tokenizer, Role::Eos, 0);
+    if (is_behind) writer.special(*list, token, id, 0);
+  }
+  return writer.finish(std::move(single), std::move(pair));
+}
+
 Json describe_post_processor(FamilyKind kind, const Json& options, const Tokenizer& tokenizer) {
   const auto has = [&](Role role) { return tokenizer.role_id(role) >= 0; };
   switch (kind) {
@@ -238,6 +278,16 @@ Json describe_post_processor(FamilyKind kind, const Json& options, const Tokeniz
     case FamilyKind::T5:
       if (!has(Role::Eos)) break;
       return t5_template(tokenizer);
+    case FamilyKind::Marian:
+      if (!has(Role::Eos)) break;
+      return joined_template(tokenizer);
+    case FamilyKind::M2m100:
+    case FamilyKind::Nllb:
+    case FamilyKind::MBart:
+    case FamilyKind::MBart50: {
+      const Languages& languages = *find_languages(kind, options);
+      return describe_language(languages, options.value("src_lang", languages.usual), options, tokenizer);
+    }
     case FamilyKind::XlmRoberta:
       if (!has(Role::Cls) || !has(Role::Sep)) break;
       return xlm_roberta_template(tokenizer);

@@ -1,11 +1,13 @@
 // Reading the tokenizer of a checkpoint's folder: which files there are, and what the configuration adds to the stages.
 #include <algorithm>
+#include <deque>
 #include <filesystem>
 
 #include "families.h"
 #include "readers.h"
 #include "sentence_piece_stages.h"
 #include "tenon/core/error.h"
+#include "tenon/text/models/mapped_pieces.h"
 #include "tiktoken.h"
 
 namespace tenon::text {
@@ -52,7 +54,8 @@ std::optional<AddedToken> role_token(Role role, const Json& options, const Json&
   }
   if (!family || !*family->roles[index]) return std::nullopt;
   AddedToken token = read_added_token(Json(family->roles[index]), true);
-  token.lstrip = role == Role::Mask && family->kind == FamilyKind::Roberta;
+  const bool has_languages = find_languages(family->kind, options) != nullptr;
+  token.lstrip = role == Role::Mask && (family->kind == FamilyKind::Roberta || has_languages);
   return token;
 }
 
@@ -136,11 +139,12 @@ std::vector<AddedToken> listed_tokens(const Json& options, const Json& added_fil
 struct Sources {
   simdjson::dom::parser parser;
   std::string text, merges;
+  std::deque<std::string> more;
   TiktokenTexts tiktoken;
 };
 
 // What the stages come from.
-enum class Source { Json, VocabTxt, VocabJson, SentencePiece, Tiktoken };
+enum class Source { Json, VocabTxt, VocabJson, SentencePiece, Tiktoken, Mapped };
 
 // The model file of a folder without tokenizer.json: one of the usual names, or the only one of its kind. Empty if there is none.
 std::string find_model_file(const std::string& folder) {
@@ -185,7 +189,7 @@ Source read_model_file(const std::string& path, const Family*& family, const Jso
   }
   const SentencePieceFile file(sources.text, path);
   if (!family && class_of(options).empty()) family = recognise(file);
-  describe_sentence_piece(file, family ? family->kind : FamilyKind::Other, options, spec);
+  describe_sentence_piece(file, family ? family->kind : FamilyKind::Other, options, sources.more, spec);
   return Source::SentencePiece;
 }
 
@@ -227,44 +231,114 @@ Source read_stages(const std::string& folder, const Family*& family, const Json&
   return Source::VocabJson;
 }
 
+// Whether the pieces of a folder's SentencePiece model have their ids from its vocab.json.
+bool has_mapped_pieces(const std::string& folder, const Family* family) {
+  const bool is_m2m100 = family && family->kind == FamilyKind::M2m100;
+  const char* model = is_m2m100 ? "/sentencepiece.bpe.model" : "/source.spm";
+  return !file_exists(folder + "/tokenizer.json") && file_exists(folder + model) && file_exists(folder + "/vocab.json");
+}
+
 }  // namespace
 
-Tokenizer Tokenizer::from_folder(const std::string& path) {
-  const Json options = read_optional(path + "/tokenizer_config.json");
-  const Json map = read_optional(path + "/special_tokens_map.json");
-  const Json added_file = read_optional(path + "/added_tokens.json");
-  const Family* family = find_family(class_of(options));
-  if (class_of(options).empty()) family = find_family_of_model(read_optional(path + "/config.json").value("model_type", ""));
+// What a folder says beside its model.
+struct Tokenizer::FolderFiles {
+  Json options, map, added;
+  const Family* family;
+  Source source;
+};
 
+// Roles, added tokens, and what frames a text.
+void Tokenizer::configure(const FolderFiles& files) {
+  const Family* family = files.family;
+  read_config(files.options, family, spec_.pre_tokenizer, config_);
+  add_tokens(listed_tokens(files.options, files.added));
+  for (size_t i = 0; i < kRoleNames.size(); ++i) {
+    const std::optional<AddedToken> token = role_token(static_cast<Role>(i), files.options, files.map, family);
+    if (!token || token->content.empty()) continue;
+    config_.roles[i] = token->content;
+    if (added_.find(token->content) < 0) add_tokens(std::span(&*token, 1));
+  }
+  for (const AddedToken& token : extra_tokens(files.options, files.map)) {
+    auto& extra = config_.extra_special_tokens;
+    if (std::find(extra.begin(), extra.end(), token.content) != extra.end()) continue;
+    extra.push_back(token.content);
+    if (added_.find(token.content) < 0) add_tokens(std::span(&token, 1));
+  }
+  // classes that know languages frame texts in the one that their configuration names, whatever tokenizer.json has
+  const bool has_language = family && find_languages(family->kind, files.options) && !class_of(files.options).empty();
+  if (files.source != Source::Json || has_language) {
+    const FamilyKind kind = files.source == Source::VocabTxt ? FamilyKind::Bert : family ? family->kind : FamilyKind::Other;
+    spec_.post_processor = describe_post_processor(kind, files.options, *this);
+    post_processor_ = make_post_processor(spec_.post_processor);
+  }
+  if (family && family->kind == FamilyKind::Clip) config_.word_end = spec_.model.value("end_of_word_suffix", "");
+}
+
+// One language's side of a translation: the pieces of its model, with the ids that its vocabulary has for them.
+Tokenizer Tokenizer::from_pieces(const std::string& pieces_path, const std::string& vocab_path, const FolderFiles& files, Files& kept) {
+  const auto read = [&](const std::string& path) -> const std::string& {
+    const std::string name = std::filesystem::path(path).filename().string();
+    for (const auto& [known, bytes] : kept)
+      if (known == name) return bytes;
+    return kept.emplace_back(name, read_file(path)).second;
+  };
+  const std::string pieces = read(pieces_path), vocab = read(vocab_path);
+  const SentencePieceFile file(pieces, pieces_path);
+  TokenizerSpec spec;
+  simdjson::dom::parser parser;
+  read_vocab_json(parser, vocab, vocab_path, spec.data);
+  spec.model = Json(Json::Object{{"type", Json("SentencePiece")}});
+  // for streaming, which has no other form of this decoder
+  spec.decoder = Json::parse(R"({"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": true})");
+  const bool is_marian = files.family->kind == FamilyKind::Marian;
+  const Languages* languages = find_languages(files.family->kind, files.options);
+  std::vector<AddedToken> language_tokens;
+  std::vector<std::string> specials;
+  for (const std::string& token : languages ? languages->tokens() : std::vector<std::string>())
+    language_tokens.push_back({token, false, false, false, false, true});
+  for (size_t i = 0; i < kRoleNames.size(); ++i)
+    if (const auto token = role_token(static_cast<Role>(i), files.options, files.map, files.family)) specials.push_back(token->content);
+  for (const AddedToken& token : extra_tokens(files.options, files.map)) specials.push_back(token.content);
+  for (const AddedToken& token : language_tokens) specials.push_back(token.content);
+  const std::optional<AddedToken> unk = role_token(Role::Unk, files.options, files.map, files.family);
+  Tokenizer out(spec, std::make_unique<MappedPieces>(file, spec.data, unk ? unk->content : "<unk>", is_marian),
+                std::make_unique<MappedPiecesDecoder>(file, std::move(specials), is_marian ? " " : ""));
+  out.add_tokens(language_tokens);
+  out.configure(files);
+  return out;
+}
+
+Tokenizer Tokenizer::from_folder(const std::string& path) {
+  FolderFiles files{read_optional(path + "/tokenizer_config.json"), read_optional(path + "/special_tokens_map.json"),
+                    read_optional(path + "/added_tokens.json"), nullptr, Source::Json};
+  const Json& options = files.options;
+  const Family*& family = files.family = find_family(class_of(options));
+  if (class_of(options).empty()) family = find_family_of_model(read_optional(path + "/config.json").value("model_type", ""));
+  const std::string chat = path + "/chat_template.jinja";
+
+  if (has_mapped_pieces(path, family)) {
+    if (!family) family = find_family("MarianTokenizer");
+    files.source = Source::Mapped;
+    const bool is_marian = family->kind == FamilyKind::Marian, is_apart = options.value("separate_vocabs", false);
+    Files kept;
+    Tokenizer out = from_pieces(path + (is_marian ? "/source.spm" : "/sentencepiece.bpe.model"), path + "/vocab.json", files, kept);
+    if (is_marian)
+      out.target_ = std::make_shared<Tokenizer>(
+          from_pieces(path + "/target.spm", path + (is_apart ? "/target_vocab.json" : "/vocab.json"), files, kept));
+    out.files_ = std::make_shared<const Files>(std::move(kept));
+    if (file_exists(chat)) out.config_.chat_template = read_file(chat);
+    return out;
+  }
   Sources sources;
   TokenizerSpec spec;
-  const Source source = read_stages(path, family, options, sources, spec);
-  const std::optional<AddedToken> unk = role_token(Role::Unk, options, map, family);
-  if (source == Source::VocabTxt && unk) spec.model.set("unk_token", unk->content);
+  files.source = read_stages(path, family, options, sources, spec);
+  const std::optional<AddedToken> unk = role_token(Role::Unk, options, files.map, family);
+  if (files.source == Source::VocabTxt && unk) spec.model.set("unk_token", unk->content);
 
   Tokenizer out(spec);
   if (!family && !options.has("tokenizer_class")) family = recognise(out.added_, all_families());
-  read_config(options, family, out.spec_.pre_tokenizer, out.config_);
-  out.add_tokens(listed_tokens(options, added_file));
-  for (size_t i = 0; i < kRoleNames.size(); ++i) {
-    const std::optional<AddedToken> token = role_token(static_cast<Role>(i), options, map, family);
-    if (!token || token->content.empty()) continue;
-    out.config_.roles[i] = token->content;
-    if (out.added_.find(token->content) < 0) out.add_tokens(std::span(&*token, 1));
-  }
-  for (const AddedToken& token : extra_tokens(options, map)) {
-    auto& extra = out.config_.extra_special_tokens;
-    if (std::find(extra.begin(), extra.end(), token.content) != extra.end()) continue;
-    extra.push_back(token.content);
-    if (out.added_.find(token.content) < 0) out.add_tokens(std::span(&token, 1));
-  }
-  if (source != Source::Json) {
-    const FamilyKind kind = source == Source::VocabTxt ? FamilyKind::Bert : family ? family->kind : FamilyKind::Other;
-    out.spec_.post_processor = describe_post_processor(kind, options, out);
-    out.post_processor_ = make_post_processor(out.spec_.post_processor);
-  }
-  if (family && family->kind == FamilyKind::Clip) out.config_.word_end = out.spec_.model.value("end_of_word_suffix", "");
-  if (const std::string chat = path + "/chat_template.jinja"; file_exists(chat)) out.config_.chat_template = read_file(chat);
+  out.configure(files);
+  if (file_exists(chat)) out.config_.chat_template = read_file(chat);
   return out;
 }
 

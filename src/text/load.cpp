@@ -227,7 +227,8 @@ namespace {
 Tokenizer from_sentence_piece(const SentencePieceFile& file) {
   TokenizerSpec spec;
   const bool has_stages = file.kind == SentencePieceFile::Kind::Unigram || file.kind == SentencePieceFile::Kind::Bpe;
-  if (has_stages) describe_sentence_piece(file, FamilyKind::Other, Json(Json::Object{}), spec);
+  std::deque<std::string> texts;
+  if (has_stages) describe_sentence_piece(file, FamilyKind::Other, Json(Json::Object{}), texts, spec);
   return Tokenizer(spec, std::make_unique<SentencePiece>(file), std::make_unique<SentencePieceDecoder>(file));
 }
 

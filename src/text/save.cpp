@@ -26,6 +26,8 @@ const char* side_name(Side side) { return side == Side::Left ? "left" : "right";
 }  // namespace
 
 std::string Tokenizer::to_json() const {
+  check(!files_, ErrorCode::Format, "tokenizer", "to_json: expected a model that tokenizer.json knows, got ", model_type(),
+        "; save() writes its own files");
   Json::Array added;
   for (const auto& [id, entry] : added_.entries()) added.push_back(added_token_json(&id, entry.token));
 
@@ -93,11 +95,21 @@ Json Tokenizer::config_json() const {
   return out;
 }
 
+std::vector<std::string> Tokenizer::file_names() const {
+  if (!files_) return {"tokenizer.json"};
+  std::vector<std::string> out;
+  for (const auto& [name, bytes] : *files_) out.push_back(name);
+  return out;
+}
+
 void Tokenizer::save(const std::string& folder) const {
   std::error_code ec;
   std::filesystem::create_directories(folder, ec);
   check(std::filesystem::is_directory(folder, ec), ErrorCode::File, folder, "cannot be made a folder");
-  write_file(folder + "/tokenizer.json", to_json());
+  if (files_)
+    for (const auto& [name, bytes] : *files_) write_file(folder + '/' + name, bytes);
+  else
+    write_file(folder + "/tokenizer.json", to_json());
   write_file(folder + "/tokenizer_config.json", config_json().dump(2));
   if (!config_.chat_template.empty()) write_file(folder + "/chat_template.jinja", config_.chat_template);
 }

@@ -221,8 +221,11 @@ void SentencePiece::cut_chars(SpMemory& m) const {
 }
 
 // Places in the text as it came; unknown pieces become bytes, or one piece with the unknown ones beside them.
-void SentencePiece::emit(const SpMemory& m, std::vector<ModelToken>& out) const {
+void SentencePiece::emit(const SpMemory& m, std::vector<ModelToken>& out, std::vector<std::string_view>* surfaces) const {
   bool after_unknown = false;
+  const auto keep = [&](uint32_t begin, uint32_t end) {
+    if (surfaces) surfaces->push_back(std::string_view(m.text).substr(begin, end - begin));
+  };
   for (const ModelToken& token : m.tokens) {
     const uint32_t begin = m.origins[token.begin], end = m.origins[token.end];
     const bool is_unknown = token.id == unk_id_;
@@ -230,11 +233,14 @@ void SentencePiece::emit(const SpMemory& m, std::vector<ModelToken>& out) const 
       for (uint32_t i = token.begin; i < token.end; ++i) {
         const bool is_last = i + 1 == token.end;
         out.push_back({byte_ids_[static_cast<unsigned char>(m.text[i])], begin, is_last ? end : begin});
+        keep(i, i + 1);
       }
     } else if (is_unknown && after_unknown) {
       out.back().end = end;
+      if (surfaces) surfaces->back() = {surfaces->back().data(), surfaces->back().size() + token.end - token.begin};
     } else {
       out.push_back({token.id, begin, end});
+      keep(token.begin, token.end);
     }
     after_unknown = is_unknown;
   }
@@ -243,7 +249,12 @@ void SentencePiece::emit(const SpMemory& m, std::vector<ModelToken>& out) const 
 void SentencePiece::tokenize(std::string_view text, std::vector<ModelToken>& out, Memory* memory) const {
   std::unique_ptr<Memory> own;
   if (!memory) memory = (own = make_memory()).get();
-  auto& m = static_cast<SpMemory&>(*memory);
+  tokenize(text, out, nullptr, *memory);
+}
+
+void SentencePiece::tokenize(std::string_view text, std::vector<ModelToken>& out, std::vector<std::string_view>* surfaces,
+                             Memory& memory) const {
+  auto& m = static_cast<SpMemory&>(memory);
   normalizer_.run(text, m.text, &m.origins);
   m.tokens.clear();
   if (m.text.empty()) return;
@@ -261,7 +272,7 @@ void SentencePiece::tokenize(std::string_view text, std::vector<ModelToken>& out
       cut_chars(m);
       break;
   }
-  emit(m, out);
+  emit(m, out, surfaces);
 }
 
 std::vector<std::pair<int32_t, int32_t>> SentencePiece::merges() const {

@@ -2,6 +2,7 @@
 #include "sentence_piece_stages.h"
 
 #include <algorithm>
+#include <deque>
 #include <tuple>
 
 #include "tenon/core/error.h"
@@ -182,8 +183,8 @@ void describe_words(const File& file, const Json& options, TokenizerSpec& spec) 
   spec.decoder = metaspace(scheme, true);
 }
 
-// fairseq's dictionary starts with four tokens of its own in the place of the model's three, and ends with the mask.
-void shift_to_fairseq(TokenizerSpec& spec) {
+// fairseq's dictionary starts with four tokens of its own in the place of the model's three, and ends with the languages and the mask.
+void shift_to_fairseq(const Languages* languages, std::deque<std::string>& texts, TokenizerSpec& spec) {
   ModelData shifted;
   for (const char* special : {"<s>", "<pad>", "</s>", "<unk>"}) {
     shifted.vocab.emplace_back(special, static_cast<int64_t>(shifted.vocab.size()));
@@ -191,12 +192,32 @@ void shift_to_fairseq(TokenizerSpec& spec) {
   }
   for (size_t id = 3; id < spec.data.vocab.size(); ++id) {
     shifted.vocab.emplace_back(spec.data.vocab[id].first, static_cast<int64_t>(shifted.vocab.size()));
-    shifted.scores.push_back(spec.data.scores[id]);
+    if (!spec.data.scores.empty()) shifted.scores.push_back(spec.data.scores[id]);
   }
-  shifted.vocab.emplace_back("<mask>", static_cast<int64_t>(shifted.vocab.size()));
-  shifted.scores.push_back(0);
+  std::vector<std::string> last = languages ? languages->tokens() : std::vector<std::string>();
+  last.push_back("<mask>");
+  for (std::string& token : last) {
+    if (languages && token != "<mask>") spec.added_tokens.push_back({token, false, false, false, false, true});
+    shifted.vocab.emplace_back(texts.emplace_back(std::move(token)), static_cast<int64_t>(shifted.vocab.size()));
+    shifted.scores.push_back(0);
+  }
+  shifted.merges = std::move(spec.data.merges);
+  if (spec.data.scores.empty()) shifted.scores.clear();
   spec.data = std::move(shifted);
-  spec.model.set("unk_id", 3);
+  if (spec.model.value("type", "") == "Unigram") spec.model.set("unk_id", 3);
+}
+
+// As Transformers reads NLLB's and MBart-50's: spaces at the ends count.
+void describe_nllb(const File& file, bool is_nllb, TokenizerSpec& spec) {
+  describe_model(file, true, spec);
+  Json map = precompiled(file);
+  Json::Array normalizers;
+  const bool has_map = !map.is_null();
+  if (has_map) normalizers.push_back(std::move(map));
+  if (has_map || !is_nllb) normalizers.push_back(replace_stage("Regex", " {2,}", " "));
+  spec.normalizer = sequence("normalizers", std::move(normalizers));
+  spec.pre_tokenizer = metaspace("always", true);
+  spec.decoder = metaspace("always", true);
 }
 
 void add_listed_pieces(const File& file, TokenizerSpec& spec) {
@@ -207,7 +228,10 @@ void add_listed_pieces(const File& file, TokenizerSpec& spec) {
 
 }  // namespace
 
-void describe_sentence_piece(const SentencePieceFile& file, FamilyKind kind, const Json& options, TokenizerSpec& spec) {
+void describe_sentence_piece(const SentencePieceFile& file, FamilyKind kind, const Json& options, std::deque<std::string>& texts,
+                             TokenizerSpec& spec) {
+  const Languages* languages = kind == FamilyKind::M2m100 ? nullptr : find_languages(kind, options);
+  const bool is_fairseq = languages || kind == FamilyKind::XlmRoberta;
   check(file.kind == File::Kind::Unigram || file.kind == File::Kind::Bpe, ErrorCode::Format, "SentencePiece",
         "model_type in a checkpoint's folder: expected unigram or bpe, got ", file.kind == File::Kind::Word ? "word" : "char",
         " (from_file() reads it)");
@@ -222,11 +246,17 @@ void describe_sentence_piece(const SentencePieceFile& file, FamilyKind kind, con
       spec.added_tokens.push_back({"<extra_id_" + std::to_string(i) + ">", false, false, false, false, true});
   } else if (is_unigram && kind == FamilyKind::XlmRoberta) {
     describe_words(file, options, spec);
-    shift_to_fairseq(spec);
+    shift_to_fairseq(nullptr, texts, spec);
+  } else if (languages) {
+    if (kind == FamilyKind::MBart)
+      describe_words(file, options, spec);
+    else
+      describe_nllb(file, kind == FamilyKind::Nllb, spec);
+    shift_to_fairseq(languages, texts, spec);
   } else {
     describe_by_settings(file, spec);
   }
-  if (kind != FamilyKind::XlmRoberta) add_listed_pieces(file, spec);
+  if (!is_fairseq) add_listed_pieces(file, spec);
 }
 
 }  // namespace tenon::text

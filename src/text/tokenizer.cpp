@@ -268,6 +268,7 @@ std::string Tokenizer::join(std::vector<std::string> tokens) const {
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions& options) const {
+  if (target_ && config_.file.is_object() && config_.file.value("separate_vocabs", false)) return target_->decode(ids, options);
   std::string text = join(to_strings(ids, options));
   if (!config_.word_end.empty()) {
     replace_all(text, config_.word_end, " ");
@@ -331,6 +332,33 @@ void Tokenizer::set_bos_eos(bool add_bos, bool add_eos) {
   options.set("add_eos_token", add_eos);
   spec_.post_processor = describe_post_processor(FamilyKind::Other, options, *this);
   post_processor_ = make_post_processor(spec_.post_processor);
+}
+
+namespace {
+
+const Languages* languages_of(const TokenizerConfig& config) {
+  const Family* family = find_family(config.tokenizer_class);
+  return family ? find_languages(family->kind, config.file.is_object() ? config.file : Json(Json::Object{})) : nullptr;
+}
+
+}  // namespace
+
+void Tokenizer::set_language(std::string_view code) {
+  const Languages* languages = languages_of(config_);
+  check(languages != nullptr, ErrorCode::Format, "tokenizer", "language: expected a class that knows languages, got '",
+        config_.tokenizer_class, "'");
+  spec_.post_processor = describe_language(*languages, code, config_.file.is_object() ? config_.file : Json(Json::Object{}), *this);
+  post_processor_ = make_post_processor(spec_.post_processor);
+}
+
+int32_t Tokenizer::language_id(std::string_view code) const {
+  const Languages* languages = languages_of(config_);
+  return languages ? token_to_id(languages->token(code)) : -1;
+}
+
+std::vector<std::string> Tokenizer::languages() const {
+  const Languages* languages = languages_of(config_);
+  return languages ? languages->list() : std::vector<std::string>();
 }
 
 namespace {

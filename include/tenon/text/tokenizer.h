@@ -167,6 +167,8 @@ class Tokenizer {
   /// Errors: Error(Format) from to_json() for those; Error(File).
   std::string to_json() const;
   Json config_json() const;
+  /// The files with the model that save() writes: tokenizer.json, or those that it was read from.
+  std::vector<std::string> file_names() const;
   void save(const std::string& folder) const;
 
  private:

@@ -42,6 +42,8 @@ class SentencePiece : public Model {
  public:
   explicit SentencePiece(const SentencePieceFile& file);
   void tokenize(std::string_view text, std::vector<ModelToken>& out, Memory* memory) const override;
+  /// The same, with what the normalised text has at each token, in views that live until `memory` is used again.
+  void tokenize(std::string_view text, std::vector<ModelToken>& out, std::vector<std::string_view>* surfaces, Memory& memory) const;
   std::unique_ptr<Memory> make_memory() const override;
   /// Pairs that make a piece, by the score of the piece: the model as other libraries want it. Empty unless it is BPE.
   std::vector<std::pair<int32_t, int32_t>> merges() const override;
@@ -63,7 +65,7 @@ class SentencePiece : public Model {
   void resegment(std::string_view piece, SpMemory& memory, int depth) const;
   void cut_words(SpMemory& memory) const;
   void cut_chars(SpMemory& memory) const;
-  void emit(const SpMemory& memory, std::vector<ModelToken>& out) const;
+  void emit(const SpMemory& memory, std::vector<ModelToken>& out, std::vector<std::string_view>* surfaces) const;
 
   SentencePieceFile::Kind kind_;
   SentencePieceNormalizer normalizer_;
