@@ -19,6 +19,7 @@ void bind_io(py::module_& m);
 void bind_text(py::module_& m);
 void bind_vision(py::module_& m);
 void bind_models(py::module_& m);
+void bind_adapters(py::module_& m);
 void bind_generation(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_moe(py::module_& m);

@@ -37,6 +37,7 @@ PYBIND11_MODULE(_core, m) {
   tenon::python::bind_text(m);
   tenon::python::bind_vision(m);
   tenon::python::bind_models(m);
+  tenon::python::bind_adapters(m);
   tenon::python::bind_generation(m);
   tenon::python::bind_engine(m);
   tenon::python::bind_moe(m);

@@ -16,7 +16,7 @@ for _name, _value in dtype.__members__.items():  # tenon.float32, tenon.int64, .
     globals()[_name] = _value
 float, half, double, int, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int32", "int64"))
 
-_MODULES = ("amp", "autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "optim", "pipelines", "random", "safetensors", "trainer", "utils")
+_MODULES = ("amp", "autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "optim", "peft", "pipelines", "random", "safetensors", "trainer", "utils")
 # module -> the public names that it defines
 _NAMES = {
     "conversion": "Size as_tensor device from_dlpack from_numpy",
@@ -51,6 +51,9 @@ _NAMES = {
     "pipelines": "Pipeline pipeline TextClassificationPipeline FeatureExtractionPipeline FillMaskPipeline ImageClassificationPipeline "
                  "ImageFeatureExtractionPipeline ZeroShotImageClassificationPipeline TextGenerationPipeline Text2TextGenerationPipeline "
                  "SummarizationPipeline TranslationPipeline",
+    "peft": "AutoPeftModel AutoPeftModelForCausalLM AutoPeftModelForSeq2SeqLM AutoPeftModelForSequenceClassification LoraConfig PeftConfig PeftModel "
+            "PeftModelForCausalLM PeftModelForSeq2SeqLM PeftModelForSequenceClassification PeftType PrefixTuningConfig PromptTuningConfig "
+            "PromptTuningInit TaskType get_peft_config get_peft_model get_peft_model_state_dict set_peft_model_state_dict",
     "trainer.arguments": "Seq2SeqTrainingArguments TrainingArguments",
     "trainer.callbacks": "CallbackHandler DefaultFlowCallback EarlyStoppingCallback PrinterCallback ProgressCallback TrainerCallback",
     "trainer.collators": "DataCollatorForSeq2Seq DataCollatorForTokenClassification DataCollatorWithFlattening DataCollatorWithPadding "

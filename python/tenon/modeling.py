@@ -15,6 +15,7 @@ from .generation import GenerationConfig, GenerationMixin
 from .model_parts import Part, load_composed, save_composed
 from .nn.module import LoadResult, Module
 from .outputs import ModelOutput, output_class
+from .peft.mixin import AdapterMixin, load_with_adapter
 from .quantization import precision_of
 from .random import next_seed
 
@@ -37,7 +38,7 @@ class Embeddings:
         return self.weight[as_tensor(ids)]
 
 
-class PreTrainedModel(Module, GenerationMixin):
+class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
     """A model with its configuration. Several threads may call one model at once.
 
     The concrete classes (BertModel, ViTForImageClassification, ...) exist for every row of the registry.
@@ -71,6 +72,7 @@ class PreTrainedModel(Module, GenerationMixin):
     def _take(self, core: Any, config: PretrainedConfig) -> None:
         self._start()
         self._core: _core.Model = core
+        self._adapters: Any = None  # peft.attached.Attached, if it has adapters
         self.config = config
         self.training = False
         self.is_gradient_checkpointing = False
@@ -110,6 +112,8 @@ class PreTrainedModel(Module, GenerationMixin):
             raise ValueError("[save_pretrained] expected safe_serialization=True, the only format that is written")
         if self._modules or self._parameters:
             return save_composed(self, os.fspath(save_directory))
+        if self._adapters is not None:
+            return self._save_adapters(os.fspath(save_directory))
         self._sync_config()
         _core.save(self._core, os.fspath(save_directory), _bytes(max_shard_size))
         if self.can_generate():
@@ -196,8 +200,8 @@ class PreTrainedModel(Module, GenerationMixin):
         return self._weights  # type: ignore[return-value]
 
     def _own_parameters(self) -> "Iterator[tuple[str, Tensor | None]]":
-        """The weights under the names that the checkpoint has on disk, tied ones once; then what a subclass added."""
-        yield from self._tensors().items()
+        """The weights under the names that the checkpoint has on disk, tied ones once; then what a subclass added. With adapters, PEFT's names."""
+        yield from self._tensors().items() if self._adapters is None else self._adapters.named()
         yield from self._parameters.items()
 
     def _make_trainable(self) -> None:
@@ -210,7 +214,10 @@ class PreTrainedModel(Module, GenerationMixin):
 
     def _bind_parameters(self) -> None:
         """Lets the parameters that were given out stand for the core's tensors of today."""
+        lent = () if self._adapters is None else self._adapters.lent  # an adapter's tensor stands in their place
         for name, t in self._core.parameters() if self._weights else ():
+            if name in lent:
+                continue
             own = self._tensors()[name]
             if own.data_ptr() != t.data_ptr():
                 own.__dict__["_former"] = own._handle()  # arrays over it do not keep its memory alive
@@ -357,6 +364,8 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     """from_pretrained for a concrete or an Auto class, named as the registry names it."""
     kwargs = dict(kwargs)
     folder = hub.resolve(path, **hub.split_arguments(kwargs))
+    if os.path.isfile(os.path.join(folder, "adapter_config.json")) and not os.path.isfile(os.path.join(folder, "config.json")):
+        return load_with_adapter(class_name, path, folder, kwargs)
     where = kwargs.pop("device", None) or kwargs.pop("device_map", None)
     check_device(where if not isinstance(where, dict) else next(iter(where.values()), None))
     options = _core.LoadOptions()
