@@ -58,6 +58,7 @@ _NAMES = {
     "trainer.callbacks": "CallbackHandler DefaultFlowCallback EarlyStoppingCallback PrinterCallback ProgressCallback TrainerCallback",
     "trainer.collators": "DataCollatorForSeq2Seq DataCollatorForTokenClassification DataCollatorWithFlattening DataCollatorWithPadding "
                          "DefaultDataCollator default_data_collator",
+    "trainer.command_line": "HfArgumentParser",
     "trainer.greedy": "GreedyLR",
     "trainer.language_modeling": "DataCollatorForLanguageModeling DataCollatorForWholeWordMask",
     "trainer.names": "IntervalStrategy OptimizerNames SaveStrategy SchedulerType",

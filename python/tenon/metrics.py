@@ -120,9 +120,9 @@ def perplexity(predictions: Any, model: Any, tokenizer: Any = None, batch_size: 
 
     Returns {"perplexities": one of each text, "mean_perplexity"}. Errors: ValueError for texts without a token to predict.
     """
-    from .auto import AutoModelForCausalLM  # type: ignore[attr-defined]
+    from .auto import AutoModelForCausalLM
     from .grad_mode import no_grad
-    from .tokenization import AutoTokenizer  # type: ignore[attr-defined]
+    from .tokenization import AutoTokenizer
 
     if isinstance(model, str):
         tokenizer = AutoTokenizer.from_pretrained(model) if tokenizer is None else tokenizer

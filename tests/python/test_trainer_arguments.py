@@ -93,3 +93,27 @@ def test_bad_values(kwargs, message):
 def test_what_one_process_does_without_is_taken():
     TrainingArguments("o", tf32=True, torch_compile=True, ddp_backend="gloo", hub_model_id="a/b", dataloader_num_workers=4, dataloader_pin_memory=False,
                       dataloader_prefetch_factor=2, use_liger_kernel=True, skip_memory_metrics=False, enable_jit_checkpoint=True, full_determinism=True)
+
+
+@dataclasses.dataclass
+class _Own:
+    name: str = dataclasses.field(metadata={"help": "which one"})
+    sizes: "list[int]" = dataclasses.field(default_factory=lambda: [1])
+    keep: bool = True
+    share: "float | None" = None
+
+
+def test_command_line(tmp_path):
+    parser = tenon.HfArgumentParser((_Own, TrainingArguments))
+    own, args = parser.parse_args_into_dataclasses(["--name", "x", "--sizes", "2", "3", "--no_keep", "--output_dir", "o", "--learning_rate", "1e-3", "--bf16",
+                                                    "--eval-strategy", "epoch", "--warmup_steps", "0.1", "--lr_scheduler_kwargs", '{"num_cycles": 2}'])
+    assert own == _Own("x", [2, 3], False) and args.learning_rate == 1e-3 and args.bf16 and args.eval_strategy == "epoch" and args.warmup_steps == 0.1
+    assert args.lr_scheduler_kwargs == {"num_cycles": 2} and args.max_steps == -1 and args.gradient_checkpointing is False
+    assert parser.parse_args_into_dataclasses(["--name", "x", "--odd"], return_remaining_strings=True)[-1] == ["--odd"]
+    with pytest.raises(ValueError, match="unknown options: --odd"):
+        parser.parse_args_into_dataclasses(["--name", "x", "--odd"])
+    (tmp_path / "a.json").write_text('{"name": "y", "output_dir": "p", "seed": 3}')
+    own, args = parser.parse_json_file(tmp_path / "a.json")
+    assert own.name == "y" and args.seed == 3
+    with pytest.raises(ValueError, match="unknown keys: odd"):
+        parser.parse_dict({"name": "y", "odd": 1})

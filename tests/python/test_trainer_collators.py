@@ -107,3 +107,8 @@ def test_flattening():
     apart = separated({k: v for k, v in batch.items() if k in ("input_ids", "labels", "position_ids")})
     assert apart["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]] and apart["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert apart["labels"].tolist() == [[-100, 6, 7], [-100, 9, -100]] and apart["position_ids"].tolist() == [[0, 1, 2], [0, 1, 0]]
+
+
+def test_columns_of_texts_are_named(tokenizer):
+    with pytest.raises(TypeError, match="text, tags: expected numbers, got texts"):
+        DataCollatorWithPadding(tokenizer)([{"input_ids": [2, 3], "text": "a", "tags": ["x"]}])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..conversion import device
-from .names import HubStrategy, IntervalStrategy, Name, OptimizerNames, SamplingStrategy, SaveStrategy, SchedulerType
+from .names import HubStrategy, IntervalStrategy, Name, SamplingStrategy, SaveStrategy, SchedulerType
 from .renamed import current_names, optimizer_name
 
 _NEEDS_OTHERS = {  # what asks for machinery that is not here -> what to do instead
@@ -26,7 +26,7 @@ class _TakesOldNames(type):
     """Lets every subclass, dataclass or not, take the argument names of Transformers 4."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        known = {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+        known = {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set[str]()
         kwargs, extra = current_names(cls.__name__, kwargs, known)
         made = super().__call__(*args, **kwargs)
         for name, value in extra.items():
@@ -35,7 +35,7 @@ class _TakesOldNames(type):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        signature = inspect.signature(cls.__init__)
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
@@ -55,10 +55,10 @@ class TrainingArguments(metaclass=_TakesOldNames):
     num_train_epochs: float = 3.0
     max_steps: int = -1
     learning_rate: float = 5e-5
-    lr_scheduler_type: "SchedulerType | str" = "linear"
+    lr_scheduler_type: Any = "linear"
     lr_scheduler_kwargs: "dict[str, Any] | str | None" = None
     warmup_steps: float = 0  # below 1: a share of all steps
-    optim: "OptimizerNames | str" = "adamw_torch_fused"
+    optim: Any = "adamw_torch_fused"
     optim_args: "str | None" = None
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
@@ -87,7 +87,7 @@ class TrainingArguments(metaclass=_TakesOldNames):
     neftune_noise_alpha: "float | None" = None
     torch_empty_cache_steps: "int | None" = None
     auto_find_batch_size: bool = False
-    logging_strategy: "IntervalStrategy | str" = "steps"
+    logging_strategy: Any = "steps"
     logging_steps: float = 500
     logging_first_step: bool = False
     log_on_each_node: bool = True
@@ -102,7 +102,7 @@ class TrainingArguments(metaclass=_TakesOldNames):
     trackio_space_id: "str | None" = None
     trackio_bucket_id: "str | None" = None
     trackio_static_space_id: "str | None" = None
-    eval_strategy: "IntervalStrategy | str" = "no"
+    eval_strategy: Any = "no"
     eval_steps: "float | None" = None
     eval_delay: float = 0
     per_device_eval_batch_size: int = 8
@@ -114,7 +114,7 @@ class TrainingArguments(metaclass=_TakesOldNames):
     include_for_metrics: "list[str]" = field(default_factory=list)
     batch_eval_metrics: bool = False
     save_only_model: bool = False
-    save_strategy: "SaveStrategy | str" = "steps"
+    save_strategy: Any = "steps"
     save_steps: float = 500
     save_on_each_node: bool = False
     save_total_limit: "int | None" = None
@@ -123,7 +123,7 @@ class TrainingArguments(metaclass=_TakesOldNames):
     hub_token: "str | None" = None
     hub_private_repo: "bool | None" = None
     hub_model_id: "str | None" = None
-    hub_strategy: "HubStrategy | str" = "every_save"
+    hub_strategy: Any = "every_save"
     hub_always_push: bool = False
     hub_revision: "str | None" = None
     load_best_model_at_end: bool = False
@@ -146,7 +146,7 @@ class TrainingArguments(metaclass=_TakesOldNames):
     dataloader_in_order: bool = True
     remove_unused_columns: bool = True
     label_names: "list[str] | None" = None
-    train_sampling_strategy: "SamplingStrategy | str" = "random"
+    train_sampling_strategy: Any = "random"
     length_column_name: str = "length"
     ddp_find_unused_parameters: "bool | None" = None
     ddp_bucket_cap_mb: "int | None" = None

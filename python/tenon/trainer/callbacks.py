@@ -171,7 +171,7 @@ def _bar(total: int, leave: bool = True) -> Any:
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
-        hub.warn("Trainer: progress bars need the package tqdm (pip install tqdm); logs are printed without", once=True)
+        hub.warn("Trainer: progress bars need the package tqdm (pip install 'tenon-ml[train]'); logs are printed without", once=True)
         return None
     return tqdm(total=total, leave=leave, dynamic_ncols=True, smoothing=0.1)
 

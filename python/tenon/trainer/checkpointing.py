@@ -17,6 +17,7 @@ from .results import sorted_checkpoints
 STATE, ARGUMENTS, SCHEDULER, RNG, PROGRESS = "trainer_state.json", "training_args.json", "scheduler.json", "rng_state.json", "progress.json"
 OPTIMIZER, OPTIMIZER_TENSORS = "optimizer.json", "optimizer.safetensors"
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER, TRAINED = "adapter_model.safetensors", "trained_parameters.safetensors"
 
 
 @contextmanager
@@ -164,8 +165,39 @@ def read_weights(folder: str) -> dict[str, Tensor]:
     return load_file(single)
 
 
+def has_adapters(model: Any) -> bool:
+    """True for a model whose save_pretrained() writes adapters alone."""
+    return hasattr(model, "peft_config") or getattr(model, "_adapters", None) is not None
+
+
+def save_trained(model: Any, folder: str) -> None:
+    """Writes every trained parameter of a model with adapters: their own files hold what inference needs, prefixes without their projection."""
+    save_file({n: p.detach() for n, p in model.named_parameters() if p.requires_grad}, os.path.join(folder, TRAINED))
+
+
+def _load_trained(model: Any, folder: str) -> None:
+    from ..grad_mode import no_grad
+
+    saved, own = load_file(os.path.join(folder, TRAINED)), {n: p for n, p in model.named_parameters() if p.requires_grad}
+    odd = [n for n in saved.keys() | own.keys() if n not in saved or n not in own or tuple(saved[n].shape) != tuple(own[n].shape)]
+    if odd:
+        raise ValueError(f"[Trainer] resume_from_checkpoint: {folder} was trained with other adapters; they differ in {', '.join(sorted(odd)[:4])}")
+    with no_grad():
+        for name, value in saved.items():
+            own[name].copy_(value)
+
+
 def load_weights(model: Any, folder: str) -> None:
     """Copies a checkpoint's weights into the model. Errors: ValueError for the checkpoint of another architecture, saying where they differ."""
+    if has_adapters(model):
+        if os.path.isfile(os.path.join(folder, TRAINED)):
+            return _load_trained(model, folder)
+        if os.path.isfile(os.path.join(folder, ADAPTER)):  # PEFT's own checkpoints
+            from ..peft import set_peft_model_state_dict
+
+            set_peft_model_state_dict(model, load_file(os.path.join(folder, ADAPTER)))
+            return None
+        raise ValueError(f"[Trainer] resume_from_checkpoint: {folder} has no adapters, the model has")
     path = os.path.join(folder, "config.json")
     config = getattr(model, "config", None)
     if config is not None and os.path.isfile(path):
@@ -179,6 +211,7 @@ def load_weights(model: Any, folder: str) -> None:
         model.load_state_dict(read_weights(folder))
     except RuntimeError as error:
         raise ValueError(f"[Trainer] resume_from_checkpoint: {folder} does not fit the model: {str(error)[:600]}") from None
+    return None
 
 
 def rotate(folder: str, limit: "int | None", best: "str | None") -> None:

@@ -98,6 +98,15 @@ def _padded(rows: list[Any], length: int, fill: Any, is_left: bool) -> Any:
     return array
 
 
+def padded_batch(collator: Any, rows: list[dict[str, Any]], return_tensors: str) -> dict[str, Any]:
+    """Rows through the tokenizer's pad(), as the fields of a collator say. Errors: TypeError that names a column of texts."""
+    texts = [name for name, value in rows[0].items() if isinstance(value, (str, bytes)) or (isinstance(value, list) and value and isinstance(value[0], str))]
+    if texts:
+        raise TypeError(f"[data collator] {', '.join(texts)}: expected numbers, got texts; take such columns away, or leave it to remove_unused_columns=True")
+    return dict(collator.tokenizer.pad(rows, padding=collator.padding, max_length=collator.max_length, pad_to_multiple_of=collator.pad_to_multiple_of,
+                                       return_tensors=return_tensors))
+
+
 @dataclass
 class DataCollatorWithPadding:
     """Pads a batch to its longest example (or as `padding` says) with the tokenizer's padding."""
@@ -109,9 +118,7 @@ class DataCollatorWithPadding:
     return_tensors: str = "pt"
 
     def __call__(self, features: list[Any]) -> dict[str, Any]:
-        rows = [with_labels(f) for f in features]
-        return dict(self.tokenizer.pad(rows, padding=self.padding, max_length=self.max_length, pad_to_multiple_of=self.pad_to_multiple_of,
-                                       return_tensors=self.return_tensors))
+        return padded_batch(self, [with_labels(f) for f in features], self.return_tensors)
 
 
 @dataclass
@@ -129,8 +136,7 @@ class DataCollatorForTokenClassification:
         kind = return_tensors or self.return_tensors
         rows = [with_labels(f) for f in features]
         labels = [row.pop("labels") for row in rows] if "labels" in rows[0] else None
-        batch = dict(self.tokenizer.pad(rows, padding=self.padding, max_length=self.max_length, pad_to_multiple_of=self.pad_to_multiple_of,
-                                        return_tensors=kind))
+        batch = padded_batch(self, rows, kind)
         if labels is not None:
             length = batch[self.tokenizer.model_input_names[0]].shape[1]
             is_left = self.tokenizer.padding_side == "left"
@@ -154,8 +160,7 @@ class DataCollatorForSeq2Seq:
         kind = return_tensors or self.return_tensors
         rows = [with_labels(f) for f in features]
         labels = [row.pop("labels", None) for row in rows]
-        batch = dict(self.tokenizer.pad(rows, padding=self.padding, max_length=self.max_length, pad_to_multiple_of=self.pad_to_multiple_of,
-                                        return_tensors=kind))
+        batch = padded_batch(self, rows, kind)
         if any(label is not None for label in labels):
             length = _length(max(len(label) for label in labels), self.padding, self.max_length, self.pad_to_multiple_of)
             batch["labels"] = convert(_padded(labels, length, self.label_pad_token_id, self.tokenizer.padding_side == "left"), kind)

@@ -95,7 +95,7 @@ def token_operations(model: Any, inputs: Any, main: str) -> float:
     value = inputs.get(main) if hasattr(inputs, "get") else None
     if value is None or not hasattr(value, "numel"):
         return 0.0
-    return 6.0 * value.numel() * _operating_parameters(model)
+    return 6.0 * int(value.numel()) * _operating_parameters(model)
 
 
 _TABLES = ("embeddings.weight", "word_embeddings.weight", "position_embeddings.weight", "token_type_embeddings.weight", "embed_tokens.weight",

@@ -55,7 +55,7 @@ class TensorBoardCallback(TrainerCallback):
             self.tb_writer = self._class(folder)
         if hasattr(self.tb_writer, "add_text"):
             self.tb_writer.add_text("args", args.to_json_string())
-            config = getattr(model, "config", None)
+            config: Any = getattr(model, "config", None)
             if hasattr(config, "to_json_string"):
                 self.tb_writer.add_text("model_config", config.to_json_string())
 

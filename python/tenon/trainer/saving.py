@@ -32,7 +32,7 @@ class Saving:
     def _save(self, output_dir: str, state_dict: Any = None) -> None:
         os.makedirs(output_dir, exist_ok=True)
         files.save_weights(self.model, output_dir, state_dict)
-        processor = self.processing_class or getattr(self.data_collator, "tokenizer", None)  # type: ignore[attr-defined]
+        processor: Any = self.processing_class or getattr(self.data_collator, "tokenizer", None)  # type: ignore[attr-defined]
         if hasattr(processor, "save_pretrained"):
             processor.save_pretrained(output_dir)
         files.write_json(self.args.to_dict(), os.path.join(output_dir, files.ARGUMENTS))
@@ -49,6 +49,8 @@ class Saving:
         try:
             with files.whole_folder(path) as draft:
                 self.save_model(draft, _internal_call=True)
+                if files.has_adapters(self.model):
+                    files.save_trained(self.model, draft)
                 if best and self.args.save_strategy != SaveStrategy.NO:
                     best_path = os.path.join(folder, f"{PREFIX_CHECKPOINT_DIR}-{best}")
                     if best == self.state.global_step or os.path.isdir(best_path):
@@ -75,7 +77,7 @@ class Saving:
             if path is None:
                 raise ValueError(f"[Trainer] resume_from_checkpoint: expected a folder {PREFIX_CHECKPOINT_DIR}-N in {self.args.output_dir}, found none")
             return path
-        path = os.fspath(resume)
+        path = str(os.fspath(resume))
         if not os.path.isdir(path):
             raise ValueError(f"[Trainer] resume_from_checkpoint: no such folder: {path}")
         return path

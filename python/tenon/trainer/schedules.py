@@ -69,13 +69,14 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(optimizer: Any, num_warmu
 def get_polynomial_decay_schedule_with_warmup(optimizer: Any, num_warmup_steps: int, num_training_steps: int, lr_end: float = 1e-7, power: float = 1.0,
                                               last_epoch: int = -1) -> Any:
     """Warm-up, then the rate falls as (lr - lr_end) (1 - p)^power + lr_end. Errors: ValueError if lr_end is not below the learning rate."""
-    rate = optimizer.defaults["lr"]
+    rate = float(optimizer.defaults["lr"])
     if not rate > lr_end:
         raise ValueError(f"[get_polynomial_decay_schedule_with_warmup] lr_end: expected less than the learning rate {rate}, got {lr_end}")
     done = _progress(num_warmup_steps, num_training_steps)
 
     def after(since: int) -> float:
-        return lr_end / rate if done(since) > 1 else ((rate - lr_end) * (1 - done(since)) ** power + lr_end) / rate
+        share: float = max(0.0, 1 - done(since)) ** power
+        return ((rate - lr_end) * share + lr_end) / rate
 
     return _lambda_lr(optimizer, _with_warmup(num_warmup_steps, after), last_epoch)
 

@@ -60,7 +60,8 @@ class Trainer(Loading, Evaluating, Saving):
         self.label_names = label_names_of(self.model) if self.args.label_names is None else list(self.args.label_names)
         self._loss_shifts_labels = shifts_labels(self.model)
         if data_collator is None:
-            data_collator = DataCollatorWithPadding(processing_class) if hasattr(processing_class, "pad") else default_data_collator
+            is_tokenizer = hasattr(processing_class, "pad") and hasattr(processing_class, "pad_token_id")
+            data_collator = DataCollatorWithPadding(processing_class) if is_tokenizer else default_data_collator
         if not callable(data_collator):
             raise TypeError(f"[Trainer] data_collator: expected a function or an object with __call__, got {type(data_collator).__name__}")
         self.data_collator = data_collator
@@ -305,7 +306,7 @@ class Trainer(Loading, Evaluating, Saving):
         done = skipped
         norm: "float | None" = None
         rate: "float | None" = None
-        if path is not None and not args.save_only_model:
+        if path is not None:
             self._load_rng_state(path)  # after set_epoch and skipping, which may have drawn
         for update in range(skipped // accumulation, plan["updates"]):
             count = min(accumulation, plan["batches"] - update * accumulation)
@@ -342,8 +343,7 @@ class Trainer(Loading, Evaluating, Saving):
 
         args = self.args
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        norm = clip_grad_norm_(parameters, args.max_grad_norm if args.max_grad_norm > 0 else math.inf)
-        norm = float(norm.item() if hasattr(norm, "item") else norm)
+        norm = float(clip_grad_norm_(parameters, args.max_grad_norm if args.max_grad_norm > 0 else math.inf).item())
         is_finite = math.isfinite(norm) and math.isfinite(step_loss)
         if not is_finite and not args.fp16:
             raise FloatingPointError(f"[Trainer] step {self.state.global_step + 1}: {broken_gradient(self.model)} is NaN or infinite; the weights are those of "
@@ -409,7 +409,8 @@ class Trainer(Loading, Evaluating, Saving):
         Errors: ValueError if the model returns no loss.
         """
         labels = inputs.get("labels")
-        if (self.compute_loss_func is not None or self.args.label_smoothing_factor > 0) and labels is not None:
+        needs_labels = getattr(getattr(unwrap(model), "config", None), "is_encoder_decoder", False) and inputs.get("decoder_input_ids") is None
+        if (self.compute_loss_func is not None or self.args.label_smoothing_factor > 0) and labels is not None and not needs_labels:
             inputs = {k: v for k, v in inputs.items() if k != "labels"}
         counted = count_labels({"labels": labels}, self._loss_shifts_labels) if labels is not None else None
         if self.args.neftune_noise_alpha and getattr(model, "training", False):
