@@ -16,6 +16,7 @@
 // Models: load(), from_config(), save(); forward(Context&, Inputs) -> Outputs.
 #include "tenon/models/registry.h"
 #include "tenon/models/model.h"
+#include "tenon/models/adapters.h"                        // LoRA adapters in PEFT's files
 
 // Gradients: a Tape records what a Context computes.
 #include "tenon/train/tape.h"
