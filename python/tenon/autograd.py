@@ -21,15 +21,18 @@ class Node:
     """One operation: the edges to what it was computed from, and how their gradients follow from those of its outputs.
 
     `backward` takes one gradient per output, NumPy arrays if `arrays` is set, and returns one (or a tuple) for the inputs; None stands for
-    no gradient. It may return what broadcasts or has another floating type: the gradient takes the input's type.
+    no gradient. It may return what has another floating type: the gradient takes the input's, unless `exact` says that they are tensors
+    of the inputs' shapes and types.
     """
 
-    __slots__ = ("op", "edges", "kinds", "outputs", "backward", "arrays", "saved", "sequence", "hooks", "retained", "__weakref__")
+    __slots__ = ("op", "edges", "kinds", "outputs", "backward", "arrays", "exact", "saved", "sequence", "hooks", "retained", "__weakref__")
 
-    def __init__(self, op: str, inputs: Sequence[Any], backward: Callable[..., Any], saved: Iterable[Tensor] = (), arrays: bool = True) -> None:
+    def __init__(self, op: str, inputs: Sequence[Any], backward: Callable[..., Any], saved: Iterable[Tensor] = (), arrays: bool = True,
+                 exact: bool = False) -> None:
         self.op = op
         self.edges: list[Edge] = [edge_of(t) for t in inputs]
-        self.kinds = [(t.shape, t.dtype) if edge is not None else None for t, edge in zip(inputs, self.edges)]
+        self.exact = exact
+        self.kinds = [] if exact else [(t.shape, t.dtype) if edge is not None else None for t, edge in zip(inputs, self.edges)]
         self.outputs: list[tuple[tuple[int, ...], dtype]] = []
         self.backward: "Callable[..., Any] | None" = backward
         self.arrays = arrays
@@ -84,7 +87,8 @@ def wanted(*inputs: Any) -> bool:
     return state.enabled and any(isinstance(t, Tensor) and t.__dict__.get("_requires_grad") for t in inputs)
 
 
-def attach(op: str, y: Tensor, inputs: Sequence[Any], backward: Callable[..., Any], saved: Iterable[Tensor] = (), arrays: bool = True) -> Tensor:
+def attach(op: str, y: Tensor, inputs: Sequence[Any], backward: Callable[..., Any], saved: Iterable[Tensor] = (),
+           arrays: bool = True) -> Tensor:
     """Notes that `y`, a tensor that nobody else has, was computed from `inputs`; `saved` are the tensors whose elements `backward` reads."""
     if state.enabled:
         for t in inputs:
@@ -153,8 +157,8 @@ def _play(node: Node, gradients: list[Any], retain: bool) -> Any:
                            "backward() needs retain_graph=True")
     for t, version in node.saved:
         if t._version != version:
-            raise RuntimeError(f"[backward] {node.op}: a tensor needed for the gradient, of shape {tuple(t.shape)}, has been modified by an inplace "
-                               f"operation: it is at version {t._version}, expected {version}")
+            raise RuntimeError(f"[backward] {node.op}: a tensor needed for the gradient, of shape {tuple(t.shape)}, has been modified by an "
+                               f"inplace operation: it is at version {t._version}, expected {version}")
     if node.arrays:
         gradients = [None if g is None else array_of(g) for g in gradients]
     with no_grad():
@@ -201,7 +205,7 @@ def _walk(roots: Sequence[tuple[Tensor, Tensor]], retain: bool, captured: "dict[
             raise RuntimeError(f"[{node.op}] gradient: expected one for each of {len(node.edges)} inputs, got {len(result)}")
         for i, (edge, g) in enumerate(zip(node.edges, result)):
             if edge is not None and g is not None:
-                send(edge, _fitting(node, i, g))
+                send(edge, g if node.exact else _fitting(node, i, g))
     finished = {leaf: _through_hooks(leaf.__dict__.get("_hooks"), g) for leaf, (g, _) in leaves.items()}
     if captured is None:
         accumulate(finished, {g.data_ptr() for _, g in roots})
@@ -246,11 +250,12 @@ def _roots(tensors: Any, gradients: Any) -> list[tuple[Tensor, Tensor]]:
     roots = []
     for t, g in zip(tensors, gradients):
         if not t.requires_grad:
-            raise RuntimeError("[backward] the tensor does not require grad and does not have a grad_fn: it was computed from nothing that requires "
-                               "grad, or under no_grad()")
+            raise RuntimeError("[backward] the tensor does not require grad and does not have a grad_fn: it was computed from nothing that "
+                               "requires grad, or under no_grad()")
         if g is None:
             if t.numel() != 1:
-                raise RuntimeError(f"[backward] grad can be implicitly created only for scalar outputs, got shape {tuple(t.shape)}; pass gradient=")
+                raise RuntimeError(f"[backward] grad can be implicitly created only for scalar outputs, got shape {tuple(t.shape)}; "
+                                   "pass gradient=")
             g = _ones(t)
         else:
             g = as_tensor(g)
@@ -272,7 +277,8 @@ def _no_second_order(create_graph: bool) -> None:
         raise RuntimeError("[backward] create_graph=True: gradients of gradients are not supported")
 
 
-def backward(tensors: Any, grad_tensors: Any = None, retain_graph: "bool | None" = None, create_graph: bool = False, inputs: Any = None) -> None:
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: "bool | None" = None, create_graph: bool = False,
+             inputs: Any = None) -> None:
     """Adds the gradients of the tensors' sum, weighted with `grad_tensors`, to the `grad` of the leaves, or of `inputs` alone.
 
     Errors: RuntimeError for a tensor that does not require grad, several elements without gradient, a graph whose memory was freed, and

@@ -224,11 +224,12 @@ def _from_method(name: str) -> Callable[..., Any]:
 
 
 _METHODS = frozenset((
-    "add", "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "bincount", "chunk", "clamp", "clip", "count_nonzero", "cumsum",
-    "diag", "diagonal", "div", "dot", "equal", "flatten", "flip", "gather", "index_add", "index_select", "isclose", "isfinite", "isinf", "isnan", "lerp",
-    "log_softmax", "logsumexp", "masked_fill", "masked_select", "max", "mean", "median", "min", "movedim", "narrow", "nonzero", "norm", "permute",
-    "pow", "prod", "repeat_interleave", "reshape", "roll", "round", "scatter", "scatter_add", "softmax", "sort", "split", "squeeze", "std", "sub", "sum",
-    "swapaxes", "t", "take_along_dim", "topk", "transpose", "tril", "triu", "unbind", "unflatten", "unique", "unsqueeze", "var",
+    "add", "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "bincount", "chunk", "clamp", "clip", "count_nonzero",
+    "cumsum", "diag", "diagonal", "div", "dot", "equal", "flatten", "flip", "gather", "index_add", "index_select", "isclose", "isfinite",
+    "isinf", "isnan", "lerp", "log_softmax", "logsumexp", "masked_fill", "masked_select", "max", "mean", "median", "min", "movedim",
+    "narrow", "nonzero", "norm", "permute", "pow", "prod", "repeat_interleave", "reshape", "roll", "round", "scatter", "scatter_add",
+    "softmax", "sort", "split", "squeeze", "std", "sub", "sum", "swapaxes", "t", "take_along_dim", "topk", "transpose", "tril", "triu",
+    "unbind", "unflatten", "unique", "unsqueeze", "var",
     *BINARY, *UNARY,
 ))
 

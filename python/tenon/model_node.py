@@ -21,7 +21,8 @@ class _Call:
         self.model = model
         self.inputs = inputs
         self.watched = watched
-        self.options = {"dropout": dropout, "bf16": bf16, "checkpoint": model.is_gradient_checkpointing, "seed": next_stream() if dropout else 0}
+        self.options = {"dropout": dropout, "bf16": bf16, "checkpoint": model.is_gradient_checkpointing,
+                        "seed": next_stream() if dropout else 0}
         self.names: list[tuple[str, int]] = []
         self.version = _core.versions(watched)
         self.recording: Any = None
@@ -34,7 +35,8 @@ class _Call:
         self.version = _core.versions(self.watched)
         outputs, self.recording = self.model._core.record(self.inputs, self.watched, **self.options)
         # Objects of its own: those that the caller gets hold the node, which holds this.
-        self.recorded = {name: tuple(t._handle() for t in value) if isinstance(value, tuple) else value._handle() for name, value in outputs.items()}
+        self.recorded = {name: tuple(t._handle() for t in value) if isinstance(value, tuple) else value._handle()
+                         for name, value in outputs.items()}
         return outputs
 
     def tracks(self, t: Tensor, name: str) -> bool:
@@ -74,7 +76,7 @@ def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
     call = _Call(model, inputs, watched, dropout, bf16)
     eager = dropout or bf16 or model._records
     outputs = call.record() if eager else model._core.forward(**inputs)
-    node = Node(f"{type(model).__name__}", watched, call.backward, watched[:1], arrays=False)
+    node = Node(f"{type(model).__name__}", watched, call.backward, watched[:1], arrays=False, exact=True)
     for name, value in outputs.items():
         for i, t in enumerate(value) if isinstance(value, tuple) else ((-1, value),):
             if t.dtype.is_floating_point and (not eager or call.tracks(t, name)):

@@ -64,8 +64,8 @@ class Part(Module):
         return self
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(f"[{self._prefix}] a part of a compiled model is not called on its own; call the model, with output_hidden_states=True "
-                                  "for what is between the layers")
+        raise NotImplementedError(f"[{self._prefix}] a part of a compiled model is not called on its own; call the model, with "
+                                  "output_hidden_states=True for what is between the layers")
 
     def __repr__(self) -> str:
         return f"Part({self._prefix!r}, parameters={sum(p.numel() for p in self.parameters()):,})"

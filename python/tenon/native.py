@@ -13,10 +13,11 @@ def fits(*tensors: Any) -> bool:
     return all(t is None or t.dtype == dtype.float32 for t in tensors)
 
 
-def call(name: str, op: Callable[..., Any], inputs: Sequence[Any], *arguments: Any) -> Tensor:
-    """op(*inputs, *arguments, wanted), where `inputs` are those that may have gradients, None among them."""
+def call(name: str, op: Callable[[list[Tensor]], Any], inputs: Sequence[Any], reads: str = "inputs") -> Tensor:
+    """op(wanted), where `inputs` are the tensors that may want gradients, or None; the gradient reads the inputs, the result or nothing."""
     wanted = [t for t in inputs if t is not None and t.__dict__.get("_requires_grad")] if state.enabled else []
-    y, gradient = op(*arguments, wanted)
+    y, gradient = op(wanted)
     if gradient is None:
-        return y
-    return attach(name, y, inputs, gradient.backward, [t for t in inputs if t is not None], arrays=False)
+        return y  # type: ignore[no-any-return]
+    saved = [t for t in inputs if t is not None] if reads == "inputs" else [y._handle()] if reads == "result" else []
+    return attach(name, y, inputs, gradient.backward, saved, arrays=False)

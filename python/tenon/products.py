@@ -52,7 +52,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 def softmax(t: Tensor, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
     if t.ndim and dim % t.ndim == t.ndim - 1 and native.fits(t):
-        return native.call("softmax", lambda w: _core.op_softmax(t, w), (t,))
+        return native.call("softmax", lambda w: _core.op_softmax(t, w), (t,), reads="result")
     a = array_of(t)
     out = np.exp(a - a.max(axis=dim, keepdims=True)) if a.size else a.copy()
     out /= out.sum(axis=dim, keepdims=True)
@@ -68,7 +68,7 @@ def softmax(t: Tensor, dim: int) -> Tensor:
 def log_softmax(t: Tensor, dim: int) -> Tensor:
     """x - log(sum(exp(x))) along `dim`."""
     if t.ndim and dim % t.ndim == t.ndim - 1 and native.fits(t):
-        return native.call("log_softmax", lambda w: _core.op_log_softmax(t, w), (t,))
+        return native.call("log_softmax", lambda w: _core.op_log_softmax(t, w), (t,), reads="result")
     a = array_of(t)
     out = a - a.max(axis=dim, keepdims=True) if a.size else a.copy()
     out -= np.log(np.exp(out).sum(axis=dim, keepdims=True))

@@ -1,18 +1,18 @@
 """Random numbers: the seed, NumPy's PCG64 for tensors, and streams for what the library draws itself. The streams differ from PyTorch's."""
 from __future__ import annotations
 
-import json
-import secrets
 from contextlib import contextmanager
 from typing import Any, Iterator
 
 from . import _core
 from ._core import Tensor
-from ._lazy import np
+from ._lazy import LazyModule, np
 
 __all__ = ["Generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
 
 _MASK = 2**64 - 1
+json: Any = LazyModule("json")
+secrets: Any = LazyModule("secrets")
 
 
 class _State:

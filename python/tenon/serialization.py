@@ -1,4 +1,4 @@
-"""save and load: state dicts and what else is made of tensors, numbers, texts, lists and dicts, as safetensors with JSON inside; never pickle."""
+"""save and load: what is made of tensors, numbers, texts, lists and dicts, as safetensors with JSON inside; never pickle."""
 from __future__ import annotations
 
 import json

@@ -210,9 +210,9 @@ def _reshaped(t: Tensor, view: Tensor) -> Tensor:
 
 
 # Names of methods that exist without the underscore as well
-FROM_COPY = ("abs", "ceil", "clamp", "clip", "cos", "exp", "floor", "log", "neg", "reciprocal", "relu", "round", "rsqrt", "sigmoid", "sign", "sin",
-             "sqrt", "square", "tanh", "tril", "triu", "masked_fill", "scatter", "scatter_add", "index_add", "addcmul", "addcdiv", "lerp", "remainder",
-             "floor_divide", "softmax")
+FROM_COPY = ("abs", "ceil", "clamp", "clip", "cos", "exp", "floor", "log", "neg", "reciprocal", "relu", "round", "rsqrt", "sigmoid", "sign",
+             "sin", "sqrt", "square", "tanh", "tril", "triu", "masked_fill", "scatter", "scatter_add", "index_add", "addcmul", "addcdiv", "lerp",
+             "remainder", "floor_divide", "softmax")
 OPERATORS = {"iadd": "add", "isub": "subtract", "imul": "multiply", "itruediv": "true_divide", "ipow": "power", "ifloordiv": "floor_divide",
              "imod": "remainder", "iand": "bitwise_and", "ior": "bitwise_or", "ixor": "bitwise_xor"}
 

@@ -152,7 +152,8 @@ class ShapeMethods:
         wanted = sizes_of(sizes)
         shape = tuple(self.shape)
         own = (1,) * (len(wanted) - self.ndim) + shape
-        return moved("expand", self, lambda a: np.broadcast_to(a, [o if w == -1 else w for w, o in zip(wanted, own)]), lambda g: summed_to(g, shape))
+        full = [o if w == -1 else w for w, o in zip(wanted, own)]
+        return moved("expand", self, lambda a: np.broadcast_to(a, full), lambda g: summed_to(g, shape))
 
     def expand_as(self: Tensor, other: Tensor) -> Tensor:
         return self.expand(other.shape)

@@ -382,3 +382,32 @@ def test_a_long_chain_and_threads():
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     [t.start() for t in threads], [t.join() for t in threads]
     assert results == [True] * 4
+
+
+def test_checkpoints_compute_again():
+    from tenon.utils.checkpoint import checkpoint, checkpoint_sequential
+
+    calls = []
+    weight = leaf(2.0, 3.0)
+
+    def part(x, factor):
+        calls.append(1)
+        return F.dropout((x * weight).exp(), 0.5) * factor
+
+    def gradients(run):
+        torch.manual_seed(4)
+        x = leaf(0.1, 0.2)
+        weight.grad = None
+        y = run(part, x * 1, 3)
+        (y * torch.rand(2)).sum().backward()
+        return y.tolist(), x.grad.tolist(), weight.grad.tolist()
+
+    assert gradients(lambda f, *args: f(*args)) == gradients(checkpoint) and len(calls) == 3
+    layers = [torch.nn.Linear(2, 2) for _ in range(3)]
+    x = torch.ones(1, 2)
+    checkpoint_sequential(layers, 2, x).sum().backward()
+    first = [p.grad.tolist() for m in layers for p in m.parameters()]
+    for m in layers:
+        m.zero_grad()
+    torch.nn.Sequential(*layers)(x).sum().backward()
+    assert first == [p.grad.tolist() for m in layers for p in m.parameters()]

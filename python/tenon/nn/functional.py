@@ -19,8 +19,8 @@ from .losses import (binary_cross_entropy, binary_cross_entropy_with_logits, cos
                      softplus, triplet_margin_loss)
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "dropout",
-           "elu", "embedding", "gaussian_nll_loss", "gelu", "glu", "hardtanh", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "layer_norm",
-           "leaky_relu", "linear", "log_softmax", "logsigmoid", "margin_ranking_loss", "mish", "mse_loss", "multi_margin_loss",
+           "elu", "embedding", "gaussian_nll_loss", "gelu", "glu", "hardtanh", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
+           "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "margin_ranking_loss", "mish", "mse_loss", "multi_margin_loss",
            "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "poisson_nll_loss", "relu", "relu6",
            "rms_norm", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
            "softplus", "softsign", "tanh", "triplet_margin_loss"]
@@ -43,7 +43,7 @@ def embedding(input: Any, weight: Tensor, padding_idx: "int | None" = None) -> T
     ids = ids._to(dtype.int64)
     padding = -1 if padding_idx is None else padding_idx % weight.shape[0]
     if native.fits(weight):
-        return native.call("embedding", lambda w: _core.op_embedding(weight, ids, padding, w), (weight,))
+        return native.call("embedding", lambda w: _core.op_embedding(weight, ids, padding, w), (weight,), reads="nothing")
     at, shape = array_of(ids), tuple(weight.shape)
     if at.size and not (0 <= at.min() and at.max() < shape[0]):
         raise ValueError(f"[embedding] index: expected 0 to {shape[0] - 1}, got {at.min()} to {at.max()}")
@@ -91,7 +91,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     seed = next_stream()
     if native.fits(input):
-        return native.call("dropout", lambda w: _core.op_dropout(input, p, seed, w), (input,))
+        return native.call("dropout", lambda w: _core.op_dropout(input, p, seed, w), (input,), reads="nothing")
     kept = np.random.default_rng(seed).random(tuple(input.shape)) >= p
     return input * wrap(kept / (1 - p) if p < 1 else kept * 0.0).to(input.dtype)
 

@@ -46,7 +46,8 @@ class Linear(Module):
 class Embedding(Module):
     """Rows of a table by their index; row padding_idx starts as zeros and is not trained."""
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: "int | None" = None, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: "int | None" = None, device: Any = None,
+                 dtype: Any = None) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
@@ -98,7 +99,8 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last dimensions."""
 
-    def __init__(self, normalized_shape: Any, eps: "float | None" = None, elementwise_affine: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, normalized_shape: Any, eps: "float | None" = None, elementwise_affine: bool = True, device: Any = None,
+                 dtype: Any = None) -> None:
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
@@ -182,11 +184,19 @@ class _Function(Module):
 
 
 def _module(name: str, function: str, *names: str) -> Any:
-    return type(name, (_Function,), {"function": function, "names": names, "__module__": __name__, "__doc__": f"functional.{function} as a module."})
+    members = {"function": function, "names": names, "__module__": __name__, "__doc__": f"functional.{function} as a module."}
+    return type(name, (_Function,), members)
 
 
-ReLU, ReLU6, SiLU, SELU, Mish = (_module(n, f) for n, f in (("ReLU", "relu"), ("ReLU6", "relu6"), ("SiLU", "silu"), ("SELU", "selu"), ("Mish", "mish")))
-Tanh, Sigmoid, LogSigmoid, Softsign = (_module(n, f) for n, f in (("Tanh", "tanh"), ("Sigmoid", "sigmoid"), ("LogSigmoid", "logsigmoid"), ("Softsign", "softsign")))
+ReLU = _module("ReLU", "relu")
+ReLU6 = _module("ReLU6", "relu6")
+SiLU = _module("SiLU", "silu")
+SELU = _module("SELU", "selu")
+Mish = _module("Mish", "mish")
+Tanh = _module("Tanh", "tanh")
+Sigmoid = _module("Sigmoid", "sigmoid")
+LogSigmoid = _module("LogSigmoid", "logsigmoid")
+Softsign = _module("Softsign", "softsign")
 GELU = _module("GELU", "gelu", "approximate")
 LeakyReLU = _module("LeakyReLU", "leaky_relu", "negative_slope")
 ELU = _module("ELU", "elu", "alpha")

@@ -21,8 +21,8 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 def _same_shape(op: str, x: Tensor, target: Tensor) -> None:
     if tuple(x.shape) != tuple(target.shape):
-        warnings.warn(f"[{op}] the target's shape {tuple(target.shape)} differs from the input's {tuple(x.shape)}: they are broadcast, which is seldom "
-                      "what was meant", stacklevel=3)
+        warnings.warn(f"[{op}] the target's shape {tuple(target.shape)} differs from the input's {tuple(x.shape)}: they are broadcast, which is "
+                      "seldom what was meant", stacklevel=3)
 
 
 # Distances
@@ -115,8 +115,12 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return attach("softplus", like(out, input), (input,), backward, (input,))
 
 
-def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """target (log(target) - x), where x, and with log_target the target, are logarithms of probabilities; batchmean divides by the first size."""
+def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+           log_target: bool = False) -> Tensor:
+    """target (log(target) - x), where x, and with log_target the target, are logarithms of probabilities.
+
+    The reduction batchmean, what the divergence is, divides the sum by the first size.
+    """
     if log_target:
         losses = target.exp() * (target - input)
     else:
@@ -184,8 +188,8 @@ def _picked(rows: Tensor, labels: Tensor, shape: tuple[int, ...], weight: "Tenso
     return reduced(losses.reshape(shape), reduction)
 
 
-def cross_entropy(input: Tensor, target: Any, weight: "Tensor | None" = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-                  reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(input: Tensor, target: Any, weight: "Tensor | None" = None, size_average: Any = None, ignore_index: int = -100,
+                  reduce: Any = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
     """-log softmax(x)[target], or -sum(target log softmax(x)) for targets that are probabilities.
 
     Shapes: x (N,C) or (N,C,...); target (N) or (N,...) classes, or as x. Errors: ValueError for a class outside [0, C) and for shapes that
@@ -229,7 +233,10 @@ def _soft_cross_entropy(x: Tensor, target: Tensor, weight: "Tensor | None", redu
 
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: "Tensor | None" = None, size_average: Any = None, reduce: Any = None,
                          reduction: str = "mean") -> Tensor:
-    """-(target log(x) + (1 - target) log(1 - x)), the logarithms not below -100. Errors: ValueError for x outside [0, 1] and other shapes."""
+    """-(target log(x) + (1 - target) log(1 - x)), the logarithms not below -100.
+
+    Errors: ValueError for x outside [0, 1] and other shapes.
+    """
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(f"[binary_cross_entropy] target: expected shape {tuple(input.shape)}, got {tuple(target.shape)}")
     a, t = array_of(input), array_of(target)
@@ -242,8 +249,8 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: "Tensor | None" 
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
-def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: "Tensor | None" = None, size_average: Any = None, reduce: Any = None,
-                                     reduction: str = "mean", pos_weight: "Tensor | None" = None) -> Tensor:
+def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: "Tensor | None" = None, size_average: Any = None,
+                                     reduce: Any = None, reduction: str = "mean", pos_weight: "Tensor | None" = None) -> Tensor:
     """The same of sigmoid(x), without overflow; pos_weight multiplies what counts for target 1. Errors: ValueError for another shape."""
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(f"[binary_cross_entropy_with_logits] target: expected shape {tuple(input.shape)}, got {tuple(target.shape)}")
@@ -263,7 +270,8 @@ def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: "Tensor |
     return reduced((losses if weight is None else losses * weight).mean(-1), reduction)
 
 
-def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: "Tensor | None" = None, reduction: str = "mean") -> Tensor:
+def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: "Tensor | None" = None,
+                      reduction: str = "mean") -> Tensor:
     """The mean over the other classes of max(0, margin - x[target] + x)^p."""
     rows = input if input.ndim == 2 else input.unsqueeze(0)
     labels = as_tensor(target).reshape(-1, 1)
@@ -273,7 +281,8 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
     return reduced((terms.scatter(1, labels, 0.0)).sum(1) / rows.shape[1], reduction)
 
 
-def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean") -> Tensor:
+def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, eps: float = 1e-8,
+                     reduction: str = "mean") -> Tensor:
     """exp(x) - target x, or x - target log(x + eps) unless log_input; `full` adds Stirling's term of the target."""
     losses = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:

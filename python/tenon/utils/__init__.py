@@ -1,4 +1,4 @@
-"""torch.utils: what training scripts take from it, data sets and their loaders."""
+"""torch.utils: what training scripts take from it, data sets and their loaders, checkpoints of activations."""
 from __future__ import annotations
 
-from . import data  # noqa: F401
+from . import checkpoint, data  # noqa: F401
