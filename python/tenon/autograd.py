@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterable, Sequence
 
 from . import _core
 from ._core import Tensor, dtype
+from ._lazy import np
 from .conversion import array_of, as_tensor, wrap
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled, state
 
@@ -75,25 +76,47 @@ class AccumulateGrad:
         return "AccumulateGrad"
 
 
-def edge_of(t: Any) -> Edge:
+def wants(t: Any) -> bool:
+    """Whether a gradient is wanted for `t`. A view of what has been written to since was computed as its base was."""
     if not isinstance(t, Tensor):
-        return None
+        return False
     d = t.__dict__
-    return (d.get("_node") or t) if d.get("_requires_grad") else None
+    if "_base" in d:
+        node = d["_base"].__dict__.get("_node")
+        if node is not None and node is not d.get("_seen"):
+            d["_seen"] = node
+            Node("as_strided", (d["_base"],), view_backward(d["_base"], t)).output(t)
+    return d.get("_requires_grad", False)
+
+
+def view_backward(base: Tensor, view: Tensor) -> Callable[[Any], Any]:
+    """The gradient of a view as one of its base: zero beside it."""
+    start, shape, size = (view.data_ptr() - base.data_ptr()) // base.dtype.itemsize, tuple(base.shape), base.numel()
+
+    def backward(g: Any) -> Any:
+        if g.size == size:
+            return g.reshape(shape)
+        d = np.zeros(size, g.dtype)
+        d[start : start + g.size] = g.reshape(-1)
+        return d.reshape(shape)
+
+    return backward
+
+
+def edge_of(t: Any) -> Edge:
+    return (t.__dict__.get("_node") or t) if wants(t) else None
 
 
 def wanted(*inputs: Any) -> bool:
     """Whether gradients are noted now and one of the tensors wants one."""
-    return state.enabled and any(isinstance(t, Tensor) and t.__dict__.get("_requires_grad") for t in inputs)
+    return state.enabled and any(map(wants, inputs))
 
 
 def attach(op: str, y: Tensor, inputs: Sequence[Any], backward: Callable[..., Any], saved: Iterable[Tensor] = (),
            arrays: bool = True) -> Tensor:
     """Notes that `y`, a tensor that nobody else has, was computed from `inputs`; `saved` are the tensors whose elements `backward` reads."""
-    if state.enabled:
-        for t in inputs:
-            if isinstance(t, Tensor) and t.__dict__.get("_requires_grad"):
-                return Node(op, inputs, backward, saved, arrays).output(y)
+    if state.enabled and any(map(wants, inputs)):
+        return Node(op, inputs, backward, saved, arrays).output(y)
     return y
 
 

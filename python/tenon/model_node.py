@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._core import Tensor
-from .autograd import Node
+from .autograd import Node, wants
 from .autocast_mode import is_autocast
 from .grad_mode import state
 from .random import next_stream
@@ -66,7 +66,7 @@ def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
     if state.enabled:
         weights = model._tensors() if model._adapters is None else model._adapters.tensors()
         watched = [t for t in weights.values() if t.__dict__.get("_requires_grad")]
-        given = [t for t in inputs.values() if isinstance(t, Tensor) and t.__dict__.get("_requires_grad")]
+        given = [t for t in inputs.values() if wants(t)]
         watched += given
     if not watched:
         if dropout or bf16:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any, Callable, Sequence
 
 from ._core import Tensor, dtype
-from .autograd import attach
+from .autograd import attach, wants
 from .grad_mode import state
 
 
@@ -15,7 +15,7 @@ def fits(*tensors: Any) -> bool:
 
 def call(name: str, op: Callable[[list[Tensor]], Any], inputs: Sequence[Any], reads: str = "inputs") -> Tensor:
     """op(wanted), where `inputs` are the tensors that may want gradients, or None; the gradient reads the inputs, the result or nothing."""
-    wanted = [t for t in inputs if t is not None and t.__dict__.get("_requires_grad")] if state.enabled else []
+    wanted = [t for t in inputs if wants(t)] if state.enabled else []
     y, gradient = op(wanted)
     if gradient is None:
         return y  # type: ignore[no-any-return]

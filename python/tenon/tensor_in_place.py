@@ -8,7 +8,7 @@ from typing import Any
 
 from ._core import Tensor, dtype
 from ._lazy import np
-from .autograd import Node, attach, wanted
+from .autograd import Node, attach, wanted, wants
 from .conversion import NO_BUFFER, array_of, as_tensor, wrap
 from .grad_mode import state
 from .random import generator
@@ -19,7 +19,7 @@ def writable(op: str, t: Tensor) -> None:
     """Makes sure that `t` may be written to. Errors: TypeError for mapped files; RuntimeError for leaves that require grad."""
     d = t.__dict__
     if state.enabled:
-        if d.get("_requires_grad") and "_node" not in d:
+        if wants(t) and "_node" not in d:
             raise RuntimeError(f"[{op}] a leaf tensor that requires grad is being used in an in-place operation; use no_grad()")
         base = d.get("_base")
         if base is not None and base.__dict__.get("_requires_grad") and "_node" not in base.__dict__:
@@ -70,6 +70,7 @@ def _put_into_base(base: Tensor, view: Tensor) -> None:
         return rest, g.reshape(-1)[part].reshape(shape)
 
     Node("copy_slices", (base, view), backward).output(base)
+    view.__dict__["_seen"] = base.__dict__["_node"]
 
 
 def set_items(t: Tensor, index: Any, value: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any, Callable
 
 from ._core import Tensor
 from ._lazy import np
-from .autograd import attach
+from .autograd import attach, view_backward, wants
 from .conversion import array_of, as_tensor, wrap
+from .grad_mode import state
 from .tensor_math import like, operand, result_type, summed_to
 
 
@@ -43,21 +44,12 @@ def moved(op: str, t: Tensor, move: Callable[[Any], Any], back: Callable[[Any], 
 
 def view_of(op: str, t: Tensor, y: Tensor) -> Tensor:
     """A tensor over the same memory as `t`, all of it or some of its rows, with its gradient."""
-    if not t.__dict__.get("_requires_grad"):
+    if not state.enabled:
         return y
-    if y.numel() == t.numel():
-        attach(op, y, (t,), lambda g: g)
-    else:
-        start, shape = (y.data_ptr() - t.data_ptr()) // t.dtype.itemsize, t.shape
-
-        def backward(g: Any) -> Any:
-            d = np.zeros(math.prod(shape), g.dtype)
-            d[start : start + g.size] = g.reshape(-1)
-            return d.reshape(shape)
-
-        attach(op, y, (t,), backward)
-    if "_node" in y.__dict__:
-        y.__dict__["_base"] = t.__dict__.get("_base", t)
+    base = t.__dict__.get("_base", t)
+    if wants(t):
+        attach(op, y, (t,), view_backward(t, y))
+    y.__dict__.update(_base=base, _seen=base.__dict__.get("_node"))
     return y
 
 

@@ -190,7 +190,7 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
     @property
     def requires_grad(self) -> bool:
         """Whether gradients are wanted for this tensor."""
-        return self.__dict__.get("_requires_grad", False)
+        return autograd.wants(self)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -219,12 +219,12 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
     @property
     def grad_fn(self) -> Any:
         """The node that the tensor was computed by, None for leaves."""
-        node = self.__dict__.get("_node")
+        node = self.__dict__.get("_node") if autograd.wants(self) else None
         return None if node is None else node[0]
 
     @property
     def is_leaf(self) -> bool:
-        return "_node" not in self.__dict__
+        return not autograd.wants(self) or "_node" not in self.__dict__
 
     def backward(self: Tensor, gradient: Any = None, retain_graph: "bool | None" = None, create_graph: bool = False, inputs: Any = None) -> None:
         """Adds the gradients of this tensor to the `grad` of the leaves that it was computed from.

@@ -245,6 +245,30 @@ def test_in_place_through_views():
     assert x.grad.tolist() == [1 + 3, 10 + 4, 15, 4]
 
 
+def test_views_follow_their_base():
+    x, w = leaf(1.0, 2.0), leaf(5.0)
+    y = x * 1
+    first, both = y[0], y.view(2, 1)
+    y.mul_(2)
+    (first * 3).backward(retain_graph=True)
+    assert x.grad.tolist() == [6, 0]
+    both[1:].mul_(10)
+    (first + y[1] + both.sum()).backward()
+    assert x.grad.tolist() == [6 + 4, 40]
+    z = torch.zeros(3)
+    part = z[1:]
+    z.add_(w)
+    assert part.requires_grad and not part.is_leaf and part.tolist() == [5, 5]
+    part.sum().backward()
+    assert w.grad.tolist() == [2]
+    u = torch.zeros(3)
+    u[1:].add_(w)
+    assert u.requires_grad
+    w.grad = None
+    (u * torch.tensor([1.0, 2.0, 4.0])).sum().backward()
+    assert w.grad.tolist() == [6]
+
+
 def test_in_place_methods_write():
     x = torch.tensor([1.0, -2.0])
     y = x
