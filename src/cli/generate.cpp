@@ -50,6 +50,13 @@ std::vector<std::string> prompts_of(const Args& args) {
   return prompts;
 }
 
+Json messages_of(const Args& args, const std::string& prompt) {
+  Json::Array messages;
+  if (args.has("system")) messages.push_back(Json::Object{{"role", "system"}, {"content", args.text("system")}});
+  messages.push_back(Json::Object{{"role", "user"}, {"content", prompt}});
+  return messages;
+}
+
 void put(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
@@ -58,17 +65,20 @@ void put(std::string_view text) {
 int run(const Args& args) {
   const std::string folder = model_argument(args);
   const std::vector<std::string> prompts = prompts_of(args);
+  if (args.has("system") && !args.has("chat")) throw UsageError("--system: only with --chat");
   const TextGeneration generator(folder, pipeline_options(args));
   TextGenerationOptions options{.config = read_options(args, generator.config())};
   options.seed = static_cast<uint64_t>(args.number("seed", 0, 0, std::numeric_limits<long>::max()));
   options.cancel = &g_cancel;
-  const bool echo = !args.has("answer-only") && !generator.model().config().value("is_encoder_decoder", false);
+  options.add_special_tokens = !args.has("chat");
+  const bool echo = !args.has("answer-only") && !args.has("chat") && !generator.model().config().value("is_encoder_decoder", false);
   std::signal(SIGINT, [](int) {
     if (g_cancel.exchange(true)) std::_Exit(130);  // a second time: at once
   });
   int64_t tokens = 0;
   const auto start = std::chrono::steady_clock::now();
-  for (const std::string& prompt : prompts) {
+  for (const std::string& given : prompts) {
+    const std::string prompt = args.has("chat") ? generator.chat_prompt(messages_of(args, given)) : given;
     std::string begin = echo ? prompt : "";  // printed with the first piece: not before an error
     const auto show = [&](std::string_view piece) { put(std::exchange(begin, "")), put(piece); };
     if (options.config.num_beams > 1)
@@ -91,6 +101,8 @@ int run(const Args& args) {
 Command generate_command() {
   std::vector<Option> options = {
       {"prompt", "TEXT", "the text to go on from (or behind the folder, or lines of standard input)"},
+      {"chat", "", "the prompt is a message to a chat model, put into the checkpoint's chat template; only the answer is printed"},
+      {"system", "TEXT", "with --chat: the system's message"},
       {"max-new-tokens", "N", "the most tokens to write (default 256)"},
       {"temperature", "T", "sample: below 1 bolder choices are rarer, above 1 commoner"},
       {"top-k", "K", "sample among the K likeliest tokens, 0: all (default 50)"},
@@ -117,6 +129,7 @@ Command generate_command() {
           "Examples\n"
           "  tenon generate stories260K --prompt \"Once upon a time\" --max-new-tokens 100\n"
           "  tenon generate qwen3 \"def fibonacci(n):\" --temperature 0.7 --top-p 0.9 --seed 1\n"
+          "  tenon generate qwen3 --chat \"Why is the sky blue?\" --system \"Answer in one sentence.\"\n"
           "  tenon generate opus-mt-de-en --beams 4 < german.txt > english.txt\n"
           "  tenon generate mixtral --prompt \"The report says\" --precision int8 --stats",
           options,

@@ -8,6 +8,11 @@ namespace tenon {
 
 TextGeneration::TextGeneration(const std::string& folder, const PipelineOptions& options)
     : runner_(folder, options, {}), tokenizer_(text::Tokenizer::from_folder(folder)), config_(GenerationConfig::from_pretrained(folder)) {
+  try {
+    chat_.emplace(text::ChatTemplate::from_folder(folder));
+  } catch (const Error& e) {
+    chat_error_ = e;
+  }
   if (!config_.pad_token_id && tokenizer_.role_id(text::Role::Pad) >= 0) config_.pad_token_id = tokenizer_.role_id(text::Role::Pad);
 }
 
@@ -68,6 +73,11 @@ void TextGeneration::write(std::span<const std::string> prompts, const TextGener
     to.push_back(all.starts_with(before) ? all.substr(before.size())
                                          : decode(ids.subspan(static_cast<size_t>(output.prompt_length)), true));
   }
+}
+
+std::string TextGeneration::chat_prompt(const Json& messages, const text::ChatOptions& options) const {
+  if (chat_error_) throw *chat_error_;
+  return chat_->render(messages, options);
 }
 
 int64_t TextGeneration::stream(const std::string& prompt, const TextGenerationOptions& options,

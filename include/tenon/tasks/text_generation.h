@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "tenon/tasks/generation/generate.h"
 #include "tenon/tasks/runner.h"
+#include "tenon/text/chat_template.h"
 #include "tenon/text/tokenizer.h"
 
 namespace tenon {
@@ -46,6 +48,9 @@ class TextGeneration {
   std::string operator()(const std::string& prompt, const TextGenerationOptions& options) const {
     return (*this)(std::vector<std::string>{prompt}, options).front();
   }
+  /// The prompt that the checkpoint's chat template makes of messages [{"role", "content"}, ...]; it goes with add_special_tokens off.
+  /// Errors: Error(Format) if the checkpoint has no chat template; as text::ChatTemplate::render().
+  std::string chat_prompt(const Json& messages, const text::ChatOptions& options = {}) const;
   /// Calls on_text with each piece of the text as soon as its characters are complete, and returns how many tokens were written.
   /// Errors: as generate(); Error(Limit) with beams.
   int64_t stream(const std::string& prompt, const TextGenerationOptions& options,
@@ -59,6 +64,8 @@ class TextGeneration {
 
   tasks::Runner runner_;
   text::Tokenizer tokenizer_;
+  std::optional<text::ChatTemplate> chat_;
+  std::optional<Error> chat_error_;  // a template that cannot be used hinders none but who asks for it
   GenerationConfig config_;
 };
 
