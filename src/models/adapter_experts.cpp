@@ -1,4 +1,5 @@
 // Adapters of experts that share one tensor, split into one adapter for each expert's layer.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -41,6 +42,12 @@ Tensor factor_b(const Tensor& b, int64_t e, int64_t E, int64_t r, int64_t begin,
   for (int64_t o = 0; o < out; ++o)
     for (int64_t i = 0; i < r; ++i) t.data<float>()[o * r + i] = from[(begin + o) * r * E + i * E + e];
   return t;
+}
+
+/// A layer's name as Transformers 5 has it.
+std::string renamed(std::string name) {
+  if (const size_t at = name.find(".block_sparse_moe."); at != std::string::npos) name.replace(at, 18, ".mlp.");
+  return name;
 }
 
 void set_pattern(Json& config, const char* key, const std::string& name, const Json& value) {
@@ -127,6 +134,92 @@ void split_experts(Json& config, std::vector<io::NamedTensor>& tensors, const st
       }
     }
   }
+}
+
+void join_experts(Json& config, std::vector<io::NamedTensor>& tensors, const std::vector<std::string>& layers,
+                  const std::function<const nn::Linear*(const std::string&)>& layer) {
+  const LoraConfig before = LoraConfig::from_json(config);
+  const std::string prefix = "base_model.model.", mark = ".experts.0.";
+  std::map<std::string, Bank> banks;
+  for (const std::string& l : layers)
+    if (const size_t at = l.find(mark); at != std::string::npos)
+      banks.try_emplace(l.substr(0, at + 8), bank_of(l.substr(0, at + 8), layers, layer));
+  std::map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
+  const auto factor = [&](const Bank& bank, int64_t e, const std::string& part, const char* which) {
+    const auto it = by_name.find(prefix + bank.name + "." + std::to_string(e) + "." + part + which);
+    return it == by_name.end() ? Tensor() : it->second;
+  };
+  std::erase_if(banks, [&](const auto& entry) {  // those without an adapter
+    return std::none_of(tensors.begin(), tensors.end(),
+                        [&](const io::NamedTensor& t) { return t.first.starts_with(prefix + entry.first + "."); });
+  });
+  // Only what the plain form cannot say: gate and up have another rank than the rest, as split_experts() gives them.
+  const auto joined = [&](const auto& entry) {
+    const Bank& b = entry.second;
+    for (int64_t e = 0; e < b.experts; ++e)
+      for (const std::string& part : {b.gate, b.up, b.down})
+        if (!factor(b, e, part, ".lora_A.weight").defined()) return false;
+    return b.experts > 0 && before.rank_of(b.name + ".0." + b.gate) != before.r &&
+           before.rank_of(b.name + ".0." + b.gate) == before.rank_of(b.name + ".0." + b.up);
+  };
+  if (banks.empty() || !before.target_modules.pattern.empty() || before.all_linear || !std::all_of(banks.begin(), banks.end(), joined))
+    return;
+  std::vector<io::NamedTensor> all;
+  for (const auto& [name, bank] : banks) {
+    const int64_t r = before.rank_of(name + ".0." + bank.gate), down_r = before.rank_of(name + ".0." + bank.down), E = bank.experts;
+    bool shared = true;  // gate and up read through the same A
+    for (int64_t e = 0; e < E; ++e) {
+      const Tensor a = factor(bank, e, bank.gate, ".lora_A.weight"), b = factor(bank, e, bank.up, ".lora_A.weight");
+      shared &= std::memcmp(std::as_const(a).raw(), std::as_const(b).raw(), a.nbytes()) == 0;
+    }
+    const int64_t R = shared ? r : 2 * r, F = bank.inner, C = bank.width;
+    Tensor a = Tensor::zeros({E * R, C}, DType::F32), b = Tensor::zeros({2 * F, R * E}, DType::F32);
+    Tensor down_a = Tensor::zeros({E * down_r, F}, DType::F32), down_b = Tensor::zeros({C, down_r * E}, DType::F32);
+    const auto put = [&](Tensor& to_a, Tensor& to_b, const std::string& part, int64_t e, int64_t rank, int64_t row, int64_t first) {
+      const Tensor from_a = factor(bank, e, part, ".lora_A.weight"), from_b = factor(bank, e, part, ".lora_B.weight");
+      const int64_t n = from_a.size(0), columns = to_b.size(1);
+      std::memcpy(to_a.data<float>() + (e * rank + first) * to_a.size(1), std::as_const(from_a).raw(), from_a.nbytes());
+      for (int64_t o = 0; o < from_b.size(0); ++o)
+        for (int64_t i = 0; i < n; ++i)
+          to_b.data<float>()[(row + o) * columns + (first + i) * E + e] = std::as_const(from_b).data<float>()[o * n + i];
+    };
+    for (int64_t e = 0; e < E; ++e) {
+      put(a, b, bank.gate, e, R, 0, 0);
+      put(a, b, bank.up, e, R, F, shared ? 0 : r);
+      put(down_a, down_b, bank.down, e, down_r, 0, 0);
+      for (const std::string& part : {bank.gate, bank.up, bank.down})
+        for (const char* which : {".lora_A.weight", ".lora_B.weight"})
+          by_name.erase(prefix + name + "." + std::to_string(e) + "." + part + which);
+    }
+    const std::string at = prefix + renamed(name);
+    all.insert(all.end(), {{at + ".base_layer.lora_A.weight", a},
+                           {at + ".base_layer.lora_B.weight", b},
+                           {at + ".lora_A.weight", down_a},
+                           {at + ".lora_B.weight", down_b}});
+    const auto rank = static_cast<double>(R);
+    set_pattern(config, "rank_pattern", ".*\\.gate_up_proj", Json(R));
+    set_pattern(config, "alpha_pattern", ".*\\.gate_up_proj",
+                Json(before.scaling_of(name + ".0." + bank.gate) * (before.use_rslora ? std::sqrt(rank) : rank)));
+  }
+  const Bank& one = banks.begin()->second;
+  Json::Array targets, parameters{Json("down_proj"), Json("gate_up_proj")};
+  for (const std::string& target : before.target_modules.endings) {
+    if (target == "gate")
+      parameters.insert(parameters.begin() + 1, Json("gate.weight"));
+    else if (target != one.gate && target != one.up && target != one.down)
+      targets.emplace_back(target);
+  }
+  for (const auto& [name, t] : by_name) all.emplace_back(prefix + renamed(name.substr(prefix.size())), t);
+  for (const char* key : {"rank_pattern", "alpha_pattern"}) {
+    if (!config.has(key)) continue;
+    Json kept = Json(Json::Object{});
+    for (const auto& [pattern, value] : config.at(key).as_object(key))
+      if (pattern != one.gate && pattern != one.up) kept.set(pattern, value);
+    config.set(key, kept);
+  }
+  config.set("target_modules", targets);
+  config.set("target_parameters", parameters);
+  tensors = std::move(all);
 }
 
 }  // namespace tenon::models

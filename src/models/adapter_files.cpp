@@ -92,6 +92,7 @@ void Adapters::save(const std::string& name, const std::string& folder) const {
   json.set("peft_type", "LORA");
   std::vector<io::NamedTensor> tensors;
   for (const Parameter& p : parameters(name)) tensors.emplace_back(p.name_on_disk(), p.value);
+  join_experts(json, tensors, layers(), [&](const std::string& n) { return layer(n) ? layer(n)->linear : nullptr; });
   io::make_folders(folder);
   io::AtomicFile weights(io::join_path(folder, "adapter_model.safetensors")), config(io::join_path(folder, "adapter_config.json"));
   io::write_safetensors(weights, tensors, {{"format", "pt"}});

@@ -27,5 +27,8 @@ inline std::string saved_module(const LoraConfig& config, const std::string& par
 /// `layer` finds a layer by name, or nullptr. Errors: Error(Format).
 void split_experts(Json& config, std::vector<io::NamedTensor>& tensors, const std::vector<std::string>& layers,
                    const std::function<const nn::Linear*(const std::string&)>& layer);
+/// The way back, for adapters whose ranks say that they came from one tensor; others stay as they are.
+void join_experts(Json& config, std::vector<io::NamedTensor>& tensors, const std::vector<std::string>& layers,
+                  const std::function<const nn::Linear*(const std::string&)>& layer);
 
 }  // namespace tenon::models
