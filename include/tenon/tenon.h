@@ -11,6 +11,7 @@
 #include "tenon/tasks/image_feature_extraction.h"
 #include "tenon/tasks/zero_shot_image_classification.h"
 #include "tenon/tasks/text_generation.h"                 // texts continued or translated, all at once or as they are written
+#include "tenon/tasks/train_text_classification.h"       // a classifier of your own from labelled texts
 #include "tenon/tasks/generation/generate.h"             // the same with ids, and with rules of your own
 
 // Models: load(), from_config(), save(); forward(Context&, Inputs) -> Outputs.
@@ -18,10 +19,14 @@
 #include "tenon/models/model.h"
 #include "tenon/models/adapters.h"                        // LoRA adapters in PEFT's files
 
-// Gradients: a Tape records what a Context computes.
+// Training: a Tape records what a Context computes; optimisers, schedules, the loop.
 #include "tenon/train/tape.h"
+#include "tenon/train/optim.h"
+#include "tenon/train/schedule.h"
+#include "tenon/train/trainer.h"
 
 // What prepares inputs and reads files.
+#include "tenon/text/chat_template.h"                     // conversations to prompts
 #include "tenon/text/decode_stream.h"
 #include "tenon/text/tokenizer.h"
 #include "tenon/vision/processor.h"

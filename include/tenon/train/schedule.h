@@ -68,12 +68,18 @@ struct Schedule {
     const double progress = after / static_cast<double>(std::max<int64_t>(1, steps - warmup_steps));
     switch (kind) {
       case ScheduleKind::Constant:
-      case ScheduleKind::ConstantWithWarmup: return 1;
-      case ScheduleKind::Linear: return std::max(0.0, 1 - progress);
-      case ScheduleKind::Cosine: return cosine(2 * cycles.value_or(0.5) * progress);
-      case ScheduleKind::CosineWithRestarts: return progress >= 1 ? 0 : cosine(std::fmod(cycles.value_or(1) * progress, 1.0));
-      case ScheduleKind::CosineWithMinLr: return above_least(cosine(2 * cycles.value_or(0.5) * progress));
-      case ScheduleKind::Polynomial: return above_least(std::pow(1 - std::min(progress, 1.0), power));
+      case ScheduleKind::ConstantWithWarmup:
+        return 1;
+      case ScheduleKind::Linear:
+        return std::max(0.0, 1 - progress);
+      case ScheduleKind::Cosine:
+        return cosine(2 * cycles.value_or(0.5) * progress);
+      case ScheduleKind::CosineWithRestarts:
+        return progress >= 1 ? 0 : cosine(std::fmod(cycles.value_or(1) * progress, 1.0));
+      case ScheduleKind::CosineWithMinLr:
+        return above_least(cosine(2 * cycles.value_or(0.5) * progress));
+      case ScheduleKind::Polynomial:
+        return above_least(std::pow(1 - std::min(progress, 1.0), power));
       case ScheduleKind::InverseSqrt: {
         const auto scale = static_cast<double>(timescale > 0 ? timescale : warmup_steps > 0 ? warmup_steps : 10000);
         return 1 / std::sqrt((after + scale) / scale);
