@@ -35,7 +35,8 @@ def _counts(predictions: Any, references: Any, labels: Any, sample_weight: Any) 
     """For each label the weights of true positives, predictions and references."""
     weights = _weights(sample_weight, len(references))
     chosen = np.unique(np.concatenate([predictions, references])) if labels is None else np.asarray(labels)
-    rows = [((weights * ((predictions == c) & (references == c))).sum(), (weights * (predictions == c)).sum(), (weights * (references == c)).sum()) for c in chosen]
+    rows = [((weights * ((predictions == c) & (references == c))).sum(), (weights * (predictions == c)).sum(),
+             (weights * (references == c)).sum()) for c in chosen]
     true, predicted, actual = (np.array(x, float) for x in zip(*rows))
     return chosen, true, predicted, actual
 
@@ -44,7 +45,8 @@ def _ratio(top: Any, bottom: Any, zero: float) -> Any:
     return np.divide(top, bottom, out=np.full(np.shape(top), zero, float), where=np.asarray(bottom) != 0)
 
 
-def _averaged(which: str, predictions: Any, references: Any, labels: Any, pos_label: Any, average: Any, sample_weight: Any, zero_division: Any) -> dict[str, Any]:
+def _averaged(which: str, predictions: Any, references: Any, labels: Any, pos_label: Any, average: Any, sample_weight: Any,
+              zero_division: Any) -> dict[str, Any]:
     """Precision, recall or F1: for the positive label, for each label (average=None), or averaged over labels (micro, macro, weighted)."""
     zero = 0.0 if zero_division in ("warn", 0, None) else float(zero_division)
     if average == "binary":
@@ -133,7 +135,8 @@ def perplexity(predictions: Any, model: Any, tokenizer: Any = None, batch_size: 
     results: list[float] = []
     with no_grad():
         for begin in range(0, len(predictions), batch_size):
-            rows = [start + list(tokenizer(text, truncation=max_length is not None, max_length=max_length, add_special_tokens=not start).input_ids)
+            rows = [start + list(tokenizer(text, truncation=max_length is not None, max_length=max_length,
+                                           add_special_tokens=not start).input_ids)
                     for text in predictions[begin: begin + batch_size]]
             if min(map(len, rows)) < 2:
                 raise ValueError("[metrics] perplexity: expected texts of at least two tokens (one, with a start token)")
@@ -150,7 +153,8 @@ def perplexity(predictions: Any, model: Any, tokenizer: Any = None, batch_size: 
 _METRICS: dict[str, tuple[Callable[..., dict[str, Any]], ...]] = {
     "accuracy": (_accuracy,), "f1": (_of_kind("f1"),), "precision": (_of_kind("precision"),), "recall": (_of_kind("recall"),),
     "matthews_correlation": (_matthews,), "matthews_corrcoef": (_matthews,), "pearsonr": (_pearson,), "spearmanr": (_spearman,), "mse": (_mse,),
-    "glue/cola": (_matthews,), "glue/stsb": (_pearson, _spearman), "glue/mrpc": (_accuracy, _of_kind("f1")), "glue/qqp": (_accuracy, _of_kind("f1")),
+    "glue/cola": (_matthews,), "glue/stsb": (_pearson, _spearman), "glue/mrpc": (_accuracy, _of_kind("f1")),
+    "glue/qqp": (_accuracy, _of_kind("f1")),
     **{f"glue/{task}": (_accuracy,) for task in ("sst2", "mnli", "mnli_matched", "mnli_mismatched", "qnli", "rte", "wnli", "hans")},
 }
 _GLUE_NAMES = {"pearsonr": "pearson"}
@@ -198,7 +202,8 @@ def load(path: str, config_name: "str | None" = None, **options: Any) -> Metric:
     """
     name = path.rstrip("/").rpartition("/")[2] if "/" in path and path not in _METRICS else path
     name = f"glue/{config_name}" if name == "glue" else name
-    options = {k: v for k, v in options.items() if k not in ("module_type", "experiment_id", "cache_dir", "keep_in_memory", "num_process", "process_id")}
+    options = {k: v for k, v in options.items() if k not in ("module_type", "experiment_id", "cache_dir", "keep_in_memory", "num_process",
+                                                             "process_id")}
     if name == "perplexity":
         return Metric(name, (), options)
     if name not in _METRICS:

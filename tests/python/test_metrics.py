@@ -11,7 +11,8 @@ TRUE, SAID = [0, 1, 2, 0, 1, 2], [0, 2, 1, 0, 0, 1]
 
 def test_accuracy_and_averages():
     assert tenon.metrics.load("accuracy").compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0]) == {"accuracy": 0.75}
-    assert tenon.metrics.load("accuracy").compute(predictions=np.array([0, 1]), references=tenon.tensor([0, 0]), normalize=False) == {"accuracy": 1.0}
+    assert tenon.metrics.load("accuracy").compute(predictions=np.array([0, 1]), references=tenon.tensor([0, 0]),
+                                                  normalize=False) == {"accuracy": 1.0}
     f1 = tenon.metrics.load("f1")
     assert f1.compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0]) == {"f1": 2 / 3}
     # labels 0, 1, 2: 2 of 3 said and 2 of 2 there; none of 2 said; none of 1 said

@@ -12,7 +12,8 @@ from training_data import accuracy, arguments, classifier, examples, language_mo
 
 
 def trainer(tokenizer, folder, rows=16, model=None, **kwargs):
-    own = {k: kwargs.pop(k) for k in list(kwargs) if k in ("compute_metrics", "callbacks", "eval_dataset", "data_collator", "compute_loss_func", "optimizers",
+    own = {k: kwargs.pop(k) for k in list(kwargs) if k in ("compute_metrics", "callbacks", "eval_dataset", "data_collator",
+                                                           "compute_loss_func", "optimizers",
                                                            "preprocess_logits_for_metrics", "model_init", "train_dataset")}
     data = own.pop("train_dataset", None) or examples(tokenizer, rows)
     if "model_init" not in own:
@@ -21,19 +22,23 @@ def trainer(tokenizer, folder, rows=16, model=None, **kwargs):
 
 
 def test_learns_and_logs(tokenizer, tmp_path):
-    made = trainer(tokenizer, tmp_path, 64, classifier(tokenizer, dropout=0.0), num_train_epochs=8, learning_rate=3e-3, eval_dataset=examples(tokenizer, 32, 1),
+    made = trainer(tokenizer, tmp_path, 64, classifier(tokenizer, dropout=0.0), num_train_epochs=8, learning_rate=3e-3,
+                   eval_dataset=examples(tokenizer, 32, 1),
                    compute_metrics=accuracy, logging_steps=16, eval_strategy="epoch")
     output = made.train()
     assert output.global_step == made.state.global_step == made.state.max_steps == 128 and output[0] == 128
     assert set(output.metrics) == {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss", "epoch"}
     logs = [h for h in made.state.log_history if "loss" in h]
     assert set(logs[0]) == {"loss", "grad_norm", "learning_rate", "epoch", "step"} and [h["step"] for h in logs] == list(range(16, 129, 16))
-    assert logs[0]["epoch"] == 1.0 and logs[-1]["loss"] < 0.3 * logs[0]["loss"] and output.training_loss == pytest.approx(np.mean([h["loss"] for h in logs]))
+    assert logs[0]["epoch"] == 1.0 and logs[-1]["loss"] < 0.3 * logs[0]["loss"]
+    assert output.training_loss == pytest.approx(np.mean([h["loss"] for h in logs]))
     judged = [h for h in made.state.log_history if "eval_loss" in h]
-    assert len(judged) == 8 and set(judged[0]) == {"eval_loss", "eval_accuracy", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "epoch", "step"}
+    assert len(judged) == 8 and set(judged[0]) == {"eval_loss", "eval_accuracy", "eval_runtime", "eval_samples_per_second",
+                                                   "eval_steps_per_second", "epoch", "step"}
     assert judged[-1]["eval_accuracy"] > 0.7
     assert made.state.epoch == 8.0 and made.state.num_train_epochs == 8 and made.state.total_flos > 0
-    assert tenon.AutoModelForSequenceClassification.from_pretrained(saved(made, tmp_path))(**tokenizer("the cat", return_tensors="pt")).logits.shape == (1, 2)
+    reopened = tenon.AutoModelForSequenceClassification.from_pretrained(saved(made, tmp_path))
+    assert reopened(**tokenizer("the cat", return_tensors="pt")).logits.shape == (1, 2)
 
 
 def saved(made, folder):
@@ -60,7 +65,8 @@ def test_accumulation_is_a_larger_batch(tokenizer, tmp_path):
     options = dict(optim="sgd", learning_rate=0.1, lr_scheduler_type="constant", train_sampling_strategy="sequential")
     results = []
     for size, accumulation in ((8, 1), (2, 4)):
-        made = trainer(tokenizer, tmp_path, 16, classifier(tokenizer, dropout=0.0), per_device_train_batch_size=size, gradient_accumulation_steps=accumulation, **options)
+        made = trainer(tokenizer, tmp_path, 16, classifier(tokenizer, dropout=0.0), per_device_train_batch_size=size,
+                       gradient_accumulation_steps=accumulation, **options)
         made.train()
         results.append((weights(made.model), [h["loss"] for h in made.state.log_history if "loss" in h]))
     same(results[0][0], results[1][0], 2e-5)
@@ -108,7 +114,8 @@ def test_metrics_by_batch(tokenizer, tmp_path):
         calls.append((len(prediction.label_ids), compute_result))
         return {"rows": sum(n for n, _ in calls)} if compute_result else None
 
-    made = trainer(tokenizer, tmp_path, eval_dataset=examples(tokenizer, 7), compute_metrics=count, batch_eval_metrics=True, per_device_eval_batch_size=3)
+    made = trainer(tokenizer, tmp_path, eval_dataset=examples(tokenizer, 7), compute_metrics=count, batch_eval_metrics=True,
+                   per_device_eval_batch_size=3)
     assert made.evaluate()["eval_rows"] == 7 and calls == [(3, False), (3, False), (1, True)]
 
 
@@ -126,19 +133,22 @@ class Recorder(TrainerCallback):
         self.events = []
 
 
-for _event in ("init_end", "train_begin", "train_end", "epoch_begin", "epoch_end", "step_begin", "pre_optimizer_step", "optimizer_step", "substep_end",
+for _event in ("init_end", "train_begin", "train_end", "epoch_begin", "epoch_end", "step_begin", "pre_optimizer_step", "optimizer_step",
+               "substep_end",
                "step_end", "evaluate", "save", "log", "prediction_step", "predict"):
     setattr(Recorder, f"on_{_event}", lambda self, args, state, control, *rest, _event=_event, **kwargs: self.events.append(_event))
 
 
 def test_order_of_callbacks(tokenizer, tmp_path):
     recorder = Recorder()
-    made = trainer(tokenizer, tmp_path, 12, gradient_accumulation_steps=2, eval_dataset=examples(tokenizer, 4), eval_strategy="epoch", save_strategy="epoch",
+    made = trainer(tokenizer, tmp_path, 12, gradient_accumulation_steps=2, eval_dataset=examples(tokenizer, 4), eval_strategy="epoch",
+                   save_strategy="epoch",
                    callbacks=[recorder])
     made.train()
     step = ["step_begin", "substep_end", "pre_optimizer_step", "optimizer_step", "step_end", "log"]
     last = ["step_begin", "pre_optimizer_step", "optimizer_step", "step_end", "log"]
-    assert recorder.events == ["init_end", "train_begin", "epoch_begin", *step, *last, "epoch_end", "prediction_step", "log", "evaluate", "save", "log", "train_end"]
+    assert recorder.events == ["init_end", "train_begin", "epoch_begin", *step, *last, "epoch_end", "prediction_step", "log", "evaluate",
+                               "save", "log", "train_end"]
     made.predict(examples(tokenizer, 4))
     assert recorder.events[-2:] == ["prediction_step", "predict"]
     assert made.pop_callback(Recorder) is recorder and made.pop_callback(Recorder) is None
@@ -146,7 +156,8 @@ def test_order_of_callbacks(tokenizer, tmp_path):
 
 def test_control(tokenizer, tmp_path):
     class Stop(TrainerCallback):
-        def on_step_end(self, args, state, control, model=None, optimizer=None, lr_scheduler=None, train_dataloader=None, processing_class=None, loss=None, **kwargs):
+        def on_step_end(self, args, state, control, model=None, optimizer=None, lr_scheduler=None, train_dataloader=None,
+                        processing_class=None, loss=None, **kwargs):
             assert model is not None and optimizer.param_groups and len(train_dataloader) == 4 and processing_class is tokenizer and loss > 0
             control.should_training_stop = state.global_step == 2
             return control
@@ -161,7 +172,8 @@ def test_group_by_length(tokenizer, tmp_path):
     rows = [{"input_ids": [5] * (1 + i % 8), "label": 0} for i in range(64)]
     made = trainer(tokenizer, tmp_path, train_dataset=rows, train_sampling_strategy="group_by_length", per_device_train_batch_size=8)
     lengths = [np.asarray(batch["attention_mask"]).sum(1) for batch in made.get_train_dataloader()]
-    assert lengths[0].max() == 8 and np.mean([n.max() - n.min() for n in lengths]) < 4.5 and sum(n.sum() for n in lengths) == sum(range(1, 9)) * 8
+    assert lengths[0].max() == 8 and np.mean([n.max() - n.min() for n in lengths]) < 4.5
+    assert sum(n.sum() for n in lengths) == sum(range(1, 9)) * 8
     loader = made.get_train_dataloader()
     first, again = list(loader), list(loader)
     assert [b["input_ids"].tolist() for b in first] == [b["input_ids"].tolist() for b in again]
@@ -189,7 +201,8 @@ def test_label_smoothing(tokenizer, tmp_path):
     nll = -log_p[np.arange(4), batch["labels"].numpy()].mean()
     assert made.compute_loss(made.model, batch).item() == pytest.approx(0.8 * nll + 0.2 * -log_p.mean(), rel=1e-5)
     assert made.train().global_step == 4
-    causal = trainer(tokenizer, tmp_path, model=language_model(tokenizer), label_smoothing_factor=0.1, train_dataset=[{"input_ids": [2, 5, 6, 3]}] * 4,
+    causal = trainer(tokenizer, tmp_path, model=language_model(tokenizer), label_smoothing_factor=0.1,
+                     train_dataset=[{"input_ids": [2, 5, 6, 3]}] * 4,
                      data_collator=tenon.DataCollatorForLanguageModeling(tokenizer, mlm=False))
     causal.train()
 
@@ -214,7 +227,8 @@ def test_losses_of_ones_own(tokenizer, tmp_path):
             loss = tenon.nn.functional.cross_entropy(outputs.logits, labels)
             return (loss, outputs) if return_outputs else loss
 
-    own = Own(classifier(tokenizer, dropout=0.0), arguments(tmp_path, gradient_accumulation_steps=2), train_dataset=examples(tokenizer, 16), processing_class=tokenizer,
+    own = Own(classifier(tokenizer, dropout=0.0), arguments(tmp_path, gradient_accumulation_steps=2), train_dataset=examples(tokenizer, 16),
+              processing_class=tokenizer,
               eval_dataset=examples(tokenizer, 4))
     own.train()
     plain = trainer(tokenizer, tmp_path, model=classifier(tokenizer, dropout=0.0), gradient_accumulation_steps=2)
@@ -265,14 +279,16 @@ def test_flattened_batches_do_not_mix(tokenizer, tmp_path):
 
 def test_images(tmp_path):
     tenon.manual_seed(0)
-    model = tenon.ViTForImageClassification(tenon.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=16,
+    model = tenon.ViTForImageClassification(tenon.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+                                                            image_size=16,
                                                             patch_size=8, num_labels=2, initializer_range=0.2, hidden_dropout_prob=0.0,
                                                             attention_probs_dropout_prob=0.0))
     draw = np.random.default_rng(0)
     rows = [{"pixel_values": draw.random((3, 16, 16), np.float32), "label": i % 2, "name": "x"} for i in range(32)]
     for i, row in enumerate(rows):
         row["pixel_values"][:, :, slice(0, 8) if i % 2 else slice(8, 16)] += 2  # one half is bright
-    made = Trainer(model, arguments(tmp_path, num_train_epochs=30, per_device_train_batch_size=16, learning_rate=5e-3), train_dataset=rows, eval_dataset=rows, compute_metrics=accuracy,
+    made = Trainer(model, arguments(tmp_path, num_train_epochs=30, per_device_train_batch_size=16, learning_rate=5e-3), train_dataset=rows,
+                   eval_dataset=rows, compute_metrics=accuracy,
                    processing_class=tenon.ViTImageProcessor(size={"height": 16, "width": 16}))
     made.train()
     assert made.evaluate()["eval_accuracy"] > 0.9
@@ -297,8 +313,10 @@ def test_model_init_and_batch_size_search(tokenizer, tmp_path, caplog):
 
 
 def test_schedules_that_follow_a_metric(tokenizer, tmp_path):
-    made = trainer(tokenizer, tmp_path, 16, num_train_epochs=4, lr_scheduler_type="reduce_lr_on_plateau", lr_scheduler_kwargs={"patience": 0, "factor": 0.5, "mode": "max"},
-                   eval_strategy="epoch", eval_dataset=examples(tokenizer, 4), compute_metrics=lambda p: {"same": 1.0}, metric_for_best_model="same")
+    made = trainer(tokenizer, tmp_path, 16, num_train_epochs=4, lr_scheduler_type="reduce_lr_on_plateau",
+                   lr_scheduler_kwargs={"patience": 0, "factor": 0.5, "mode": "max"},
+                   eval_strategy="epoch", eval_dataset=examples(tokenizer, 4), compute_metrics=lambda p: {"same": 1.0},
+                   metric_for_best_model="same")
     made.train()
     assert [h["learning_rate"] for h in made.state.log_history if "loss" in h][-1] == pytest.approx(1e-3 / 4)
 
@@ -314,7 +332,8 @@ def test_tokens_seen_and_tensorboard(tokenizer, tmp_path):
             pass
 
     data = examples(tokenizer, 8)
-    made = trainer(tokenizer, tmp_path, train_dataset=data, include_num_input_tokens_seen="non_padding", callbacks=[tenon.TensorBoardCallback(Writer())],
+    made = trainer(tokenizer, tmp_path, train_dataset=data, include_num_input_tokens_seen="non_padding",
+                   callbacks=[tenon.TensorBoardCallback(Writer())],
                    eval_dataset=data, eval_strategy="epoch")
     made.train()
     assert made.state.num_input_tokens_seen == sum(len(r["input_ids"]) for r in data)

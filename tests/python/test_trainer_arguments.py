@@ -15,13 +15,19 @@ def test_fields_and_defaults():
     assert len(fields) == 114
     args = TrainingArguments("out")
     assert args.output_dir == "out" and TrainingArguments().output_dir == "trainer_output"
-    want = dict(per_device_train_batch_size=8, per_device_eval_batch_size=8, num_train_epochs=3.0, max_steps=-1, learning_rate=5e-5, lr_scheduler_type="linear",
-                warmup_steps=0, optim="adamw_torch_fused", weight_decay=0.0, adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-8, max_grad_norm=1.0,
+    want = dict(per_device_train_batch_size=8, per_device_eval_batch_size=8, num_train_epochs=3.0, max_steps=-1, learning_rate=5e-5,
+                lr_scheduler_type="linear",
+                warmup_steps=0, optim="adamw_torch_fused", weight_decay=0.0, adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-8,
+                max_grad_norm=1.0,
                 gradient_accumulation_steps=1, label_smoothing_factor=0.0, bf16=False, fp16=False, logging_strategy="steps", logging_steps=500,
-                logging_first_step=False, logging_nan_inf_filter=True, report_to=[], eval_strategy="no", eval_steps=None, eval_delay=0, save_strategy="steps",
-                save_steps=500, save_total_limit=None, load_best_model_at_end=False, metric_for_best_model=None, greater_is_better=None, seed=42,
-                data_seed=None, dataloader_drop_last=False, dataloader_num_workers=0, remove_unused_columns=True, train_sampling_strategy="random",
-                length_column_name="length", disable_tqdm=False, do_eval=False, include_num_input_tokens_seen="no", gradient_checkpointing=False,
+                logging_first_step=False, logging_nan_inf_filter=True, report_to=[], eval_strategy="no", eval_steps=None, eval_delay=0,
+                save_strategy="steps",
+                save_steps=500, save_total_limit=None, load_best_model_at_end=False, metric_for_best_model=None, greater_is_better=None,
+                seed=42,
+                data_seed=None, dataloader_drop_last=False, dataloader_num_workers=0, remove_unused_columns=True,
+                train_sampling_strategy="random",
+                length_column_name="length", disable_tqdm=False, do_eval=False, include_num_input_tokens_seen="no",
+                gradient_checkpointing=False,
                 activation_checkpointing=False, debug=[], include_for_metrics=[], neftune_noise_alpha=None, label_names=None, ddp_timeout=1800)
     assert {name: getattr(args, name) for name in want} == want
     assert args.train_batch_size == args.eval_batch_size == 8 and args.n_gpu == 0 and args.world_size == 1 and str(args.device) == "cpu"
@@ -45,7 +51,8 @@ def test_derived_values():
 
 def test_names_of_version_4(caplog):
     with caplog.at_level(logging.WARNING, logger="tenon"):
-        args = TrainingArguments("o", evaluation_strategy="epoch", warmup_ratio=0.2, no_cuda=True, group_by_length=True, overwrite_output_dir=True,
+        args = TrainingArguments("o", evaluation_strategy="epoch", warmup_ratio=0.2, no_cuda=True, group_by_length=True,
+                                 overwrite_output_dir=True,
                                  logging_dir="logs", include_inputs_for_metrics=True, per_gpu_train_batch_size=3, save_safetensors=True)
         assert len(caplog.records) == 1 and "evaluation_strategy is now called eval_strategy" in caplog.text
         TrainingArguments("o", evaluation_strategy="epoch", warmup_ratio=0.2, no_cuda=True, group_by_length=True, overwrite_output_dir=True,
@@ -91,8 +98,10 @@ def test_bad_values(kwargs, message):
 
 
 def test_what_one_process_does_without_is_taken():
-    TrainingArguments("o", tf32=True, torch_compile=True, ddp_backend="gloo", hub_model_id="a/b", dataloader_num_workers=4, dataloader_pin_memory=False,
-                      dataloader_prefetch_factor=2, use_liger_kernel=True, skip_memory_metrics=False, enable_jit_checkpoint=True, full_determinism=True)
+    TrainingArguments("o", tf32=True, torch_compile=True, ddp_backend="gloo", hub_model_id="a/b", dataloader_num_workers=4,
+                      dataloader_pin_memory=False,
+                      dataloader_prefetch_factor=2, use_liger_kernel=True, skip_memory_metrics=False, enable_jit_checkpoint=True,
+                      full_determinism=True)
 
 
 @dataclasses.dataclass
@@ -105,9 +114,12 @@ class _Own:
 
 def test_command_line(tmp_path):
     parser = tenon.HfArgumentParser((_Own, TrainingArguments))
-    own, args = parser.parse_args_into_dataclasses(["--name", "x", "--sizes", "2", "3", "--no_keep", "--output_dir", "o", "--learning_rate", "1e-3", "--bf16",
-                                                    "--eval-strategy", "epoch", "--warmup_steps", "0.1", "--lr_scheduler_kwargs", '{"num_cycles": 2}'])
-    assert own == _Own("x", [2, 3], False) and args.learning_rate == 1e-3 and args.bf16 and args.eval_strategy == "epoch" and args.warmup_steps == 0.1
+    own, args = parser.parse_args_into_dataclasses(["--name", "x", "--sizes", "2", "3", "--no_keep", "--output_dir", "o", "--learning_rate",
+                                                    "1e-3", "--bf16",
+                                                    "--eval-strategy", "epoch", "--warmup_steps", "0.1", "--lr_scheduler_kwargs",
+                                                    '{"num_cycles": 2}'])
+    assert own == _Own("x", [2, 3], False) and args.learning_rate == 1e-3 and args.bf16
+    assert args.eval_strategy == "epoch" and args.warmup_steps == 0.1
     assert args.lr_scheduler_kwargs == {"num_cycles": 2} and args.max_steps == -1 and args.gradient_checkpointing is False
     assert parser.parse_args_into_dataclasses(["--name", "x", "--odd"], return_remaining_strings=True)[-1] == ["--odd"]
     with pytest.raises(ValueError, match="unknown options: --odd"):

@@ -15,7 +15,8 @@ from training_data import accuracy, arguments, classifier, examples, language_mo
 def trainer(tokenizer, folder, rows=26, model=None, callbacks=None, **kwargs):
     own = {k: kwargs.pop(k) for k in list(kwargs) if k in ("eval_dataset", "compute_metrics", "train_dataset", "data_collator")}
     own.setdefault("train_dataset", examples(tokenizer, rows))
-    return Trainer(model or classifier(tokenizer), arguments(folder, **{"save_strategy": "steps", **kwargs}), processing_class=tokenizer, callbacks=callbacks, **own)
+    return Trainer(model or classifier(tokenizer), arguments(folder, **{"save_strategy": "steps", **kwargs}), processing_class=tokenizer,
+                   callbacks=callbacks, **own)
 
 
 def logged(made):
@@ -44,12 +45,14 @@ def test_resumed_to_the_same_bits(tokenizer, tmp_path, options):
 
 def test_masking_resumes_too(tokenizer, tmp_path):
     tenon.manual_seed(0)
-    config = tenon.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=len(tokenizer), max_position_embeddings=64)
+    config = tenon.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=len(tokenizer),
+                              max_position_embeddings=64)
     rows = [{"input_ids": r["input_ids"]} for r in examples(tokenizer, 16)]
 
     def made(folder, **kwargs):
         tenon.manual_seed(0)
-        return trainer(tokenizer, folder, model=tenon.BertForMaskedLM(config), train_dataset=rows, data_collator=tenon.DataCollatorForLanguageModeling(tokenizer),
+        return trainer(tokenizer, folder, model=tenon.BertForMaskedLM(config), train_dataset=rows,
+                       data_collator=tenon.DataCollatorForLanguageModeling(tokenizer),
                        num_train_epochs=2, **kwargs)
 
     whole = made(tmp_path / "whole", save_strategy="no")
@@ -61,17 +64,22 @@ def test_masking_resumes_too(tokenizer, tmp_path):
 
 
 def test_files_of_a_checkpoint(tokenizer, tmp_path):
-    made = trainer(tokenizer, tmp_path, 8, eval_dataset=examples(tokenizer, 4), eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True)
+    made = trainer(tokenizer, tmp_path, 8, eval_dataset=examples(tokenizer, 4), eval_strategy="epoch", save_strategy="epoch",
+                   load_best_model_at_end=True)
     made.train()
     folder = tmp_path / "checkpoint-2"
     names = set(os.listdir(folder))
-    assert names >= {"config.json", "model.safetensors", "optimizer.json", "optimizer.safetensors", "scheduler.json", "rng_state.json", "trainer_state.json",
+    assert names >= {"config.json", "model.safetensors", "optimizer.json", "optimizer.safetensors", "scheduler.json", "rng_state.json",
+                     "trainer_state.json",
                      "training_args.json", "tokenizer.json", "tokenizer_config.json"}
     assert not any(n.endswith((".pt", ".pth", ".bin", ".pkl")) for n in names)
     state = json.loads((folder / "trainer_state.json").read_text())
-    assert list(state) == ["best_global_step", "best_metric", "best_model_checkpoint", "epoch", "eval_steps", "global_step", "is_hyper_param_search",
-                           "is_local_process_zero", "is_world_process_zero", "log_history", "logging_steps", "max_steps", "num_input_tokens_seen",
-                           "num_train_epochs", "save_steps", "stateful_callbacks", "total_flos", "train_batch_size", "trial_name", "trial_params"]
+    assert list(state) == ["best_global_step", "best_metric", "best_model_checkpoint", "epoch", "eval_steps", "global_step",
+                           "is_hyper_param_search",
+                           "is_local_process_zero", "is_world_process_zero", "log_history", "logging_steps", "max_steps",
+                           "num_input_tokens_seen",
+                           "num_train_epochs", "save_steps", "stateful_callbacks", "total_flos", "train_batch_size", "trial_name",
+                           "trial_params"]
     assert state["global_step"] == 2 and state["best_model_checkpoint"] == str(folder) and state["best_global_step"] == 2
     assert state["stateful_callbacks"]["TrainerControl"]["args"]["should_save"] is True
     same(weights(made.model), weights(tenon.AutoModelForSequenceClassification.from_pretrained(folder)))
@@ -84,7 +92,8 @@ def test_rotation_keeps_the_best(tokenizer, tmp_path):
 
     def run(limit, folder, **kwargs):
         values = iter([0.2, 0.9, 0.3, 0.4])
-        made = trainer(tokenizer, folder, 4, num_train_epochs=4, save_strategy="epoch", eval_strategy="epoch", eval_dataset=examples(tokenizer, 4),
+        made = trainer(tokenizer, folder, 4, num_train_epochs=4, save_strategy="epoch", eval_strategy="epoch",
+                       eval_dataset=examples(tokenizer, 4),
                        compute_metrics=lambda p: {"score": next(values)}, metric_for_best_model="score", save_total_limit=limit, **kwargs)
         made.train()
         return made, sorted(n for n in os.listdir(folder) if n.startswith("checkpoint"))
@@ -94,7 +103,8 @@ def test_rotation_keeps_the_best(tokenizer, tmp_path):
     same(weights(made.model), weights(tenon.AutoModelForSequenceClassification.from_pretrained(tmp_path / "a" / "checkpoint-2")))
     assert run(1, tmp_path / "b", load_best_model_at_end=True)[1] == ["checkpoint-2"]
     assert tenon.get_last_checkpoint(str(tmp_path / "a")).endswith("checkpoint-4")
-    made = trainer(tokenizer, tmp_path / "c", 4, num_train_epochs=6, save_strategy="best", eval_strategy="epoch", eval_dataset=examples(tokenizer, 4),
+    made = trainer(tokenizer, tmp_path / "c", 4, num_train_epochs=6, save_strategy="best", eval_strategy="epoch",
+                   eval_dataset=examples(tokenizer, 4),
                    compute_metrics=lambda p: {"score": next(scores)}, metric_for_best_model="score")
     made.train()
     assert sorted(n for n in os.listdir(tmp_path / "c") if n.startswith("checkpoint")) == ["checkpoint-1", "checkpoint-2"]
@@ -102,7 +112,8 @@ def test_rotation_keeps_the_best(tokenizer, tmp_path):
 
 def test_early_stopping(tokenizer, tmp_path):
     values = iter([0.5, 0.6, 0.6, 0.55, 0.9])
-    made = trainer(tokenizer, tmp_path, 4, num_train_epochs=5, save_strategy="epoch", eval_strategy="epoch", eval_dataset=examples(tokenizer, 4),
+    made = trainer(tokenizer, tmp_path, 4, num_train_epochs=5, save_strategy="epoch", eval_strategy="epoch",
+                   eval_dataset=examples(tokenizer, 4),
                    compute_metrics=lambda p: {"accuracy": next(values)}, metric_for_best_model="accuracy", load_best_model_at_end=True,
                    callbacks=[EarlyStoppingCallback(early_stopping_patience=2)])
     assert made.train().global_step == 4 and made.state.best_metric == 0.6
@@ -165,11 +176,19 @@ def test_full_disk_leaves_the_former_checkpoint(tokenizer, tmp_path):
     assert trainer(tokenizer, tmp_path).train(resume_from_checkpoint=True).global_step == 7
 
 
+def test_leftovers_of_a_killed_run(tokenizer, tmp_path):
+    for name in (".checkpoint-3.draft", ".checkpoint-2.old", ".checkpoint-5.old", "checkpoint-5", "notes"):
+        (tmp_path / name).mkdir()
+    trainer(tokenizer, tmp_path, 4, save_strategy="no").train()
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint-2", "checkpoint-5", "notes"]
+
+
 def test_checkpoints_that_do_not_fit(tokenizer, tmp_path):
     trainer(tokenizer, tmp_path, 8).train()
     folder = tmp_path / "checkpoint-2"
     with pytest.raises(ValueError, match="expected a checkpoint of GPT2LMHeadModel .*holds BertForSequenceClassification"):
-        trainer(tokenizer, tmp_path, model=language_model(tokenizer), data_collator=tenon.DataCollatorForLanguageModeling(tokenizer, mlm=False)).train(str(folder))
+        trainer(tokenizer, tmp_path, model=language_model(tokenizer),
+                data_collator=tenon.DataCollatorForLanguageModeling(tokenizer, mlm=False)).train(str(folder))
     with pytest.raises(ValueError, match="does not fit the model"):
         trainer(tokenizer, tmp_path, 8, model=classifier(tokenizer, intermediate_size=48)).train(str(folder))
     with pytest.raises(ValueError, match="expected the state of SGD"):
@@ -192,12 +211,14 @@ def test_checkpoints_that_do_not_fit(tokenizer, tmp_path):
 def test_evaluation_changes_nothing(tokenizer, tmp_path):
     plain = trainer(tokenizer, tmp_path, save_strategy="no")
     plain.train()
-    watched = trainer(tokenizer, tmp_path, save_strategy="no", eval_dataset=examples(tokenizer, 8, 1), eval_strategy="steps", eval_steps=2, compute_metrics=accuracy)
+    watched = trainer(tokenizer, tmp_path, save_strategy="no", eval_dataset=examples(tokenizer, 8, 1), eval_strategy="steps", eval_steps=2,
+                      compute_metrics=accuracy)
     watched.train()
     same(weights(plain.model), weights(watched.model))
 
 
-@pytest.mark.parametrize("config", [dict(kind="LoraConfig", r=4, lora_dropout=0.1, target_modules=["c_attn"]), dict(kind="PromptTuningConfig", num_virtual_tokens=3),
+@pytest.mark.parametrize("config", [dict(kind="LoraConfig", r=4, lora_dropout=0.1, target_modules=["c_attn"]),
+                                    dict(kind="PromptTuningConfig", num_virtual_tokens=3),
                                     dict(kind="PrefixTuningConfig", num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=8)])
 def test_adapters_resume_to_the_same_bits(tokenizer, tmp_path, config):
     from tenon import peft
@@ -205,8 +226,10 @@ def test_adapters_resume_to_the_same_bits(tokenizer, tmp_path, config):
     def made(folder, seed=0, **kwargs):
         model = language_model(tokenizer, dropout=0.1)
         tenon.manual_seed(seed)
-        model = peft.get_peft_model(model, getattr(peft, config["kind"])(task_type="CAUSAL_LM", **{k: v for k, v in config.items() if k != "kind"}))
-        return trainer(tokenizer, folder, model=model, learning_rate=1e-2, data_collator=tenon.DataCollatorForLanguageModeling(tokenizer, mlm=False), **kwargs,
+        model = peft.get_peft_model(model, getattr(peft, config["kind"])(task_type="CAUSAL_LM",
+                                                                         **{k: v for k, v in config.items() if k != "kind"}))
+        return trainer(tokenizer, folder, model=model, learning_rate=1e-2,
+                       data_collator=tenon.DataCollatorForLanguageModeling(tokenizer, mlm=False), **kwargs,
                        train_dataset=[{"input_ids": r["input_ids"]} for r in examples(tokenizer, 16)])
 
     whole = made(tmp_path / "whole", save_strategy="no")

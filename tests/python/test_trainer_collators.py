@@ -98,7 +98,8 @@ def test_bad_masking(tokenizer):
 
 
 def test_flattening():
-    batch = DataCollatorWithFlattening(return_seq_idx=True, return_flash_attn_kwargs=True)([{"input_ids": [5, 6, 7]}, {"input_ids": []}, {"input_ids": [8, 9], "labels": [1, 2]}])
+    batch = DataCollatorWithFlattening(return_seq_idx=True, return_flash_attn_kwargs=True)([{"input_ids": [5, 6, 7]}, {"input_ids": []},
+                                                                                            {"input_ids": [8, 9], "labels": [1, 2]}])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9]] and batch["position_ids"].tolist() == [[0, 1, 2, 0, 1]]
     assert batch["labels"].tolist() == [[-100, 6, 7, -100, 9]] and batch["seq_idx"].tolist() == [[0, 0, 0, 1, 1]]
     assert batch["cu_seq_lens_q"].tolist() == [0, 3, 5] and batch["max_length_q"] == 3

@@ -8,17 +8,21 @@ from training_data import examples
 
 def model(tokenizer):
     tenon.manual_seed(0)
-    return tenon.T5ForConditionalGeneration(tenon.T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, dropout_rate=0.0,
+    return tenon.T5ForConditionalGeneration(tenon.T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4,
+                                                           dropout_rate=0.0,
                                                            pad_token_id=0, eos_token_id=3, decoder_start_token_id=0))
 
 
 def trainer(tokenizer, folder, **kwargs):
     rows = [{"input_ids": r["input_ids"], "attention_mask": r["attention_mask"], "labels": r["input_ids"][1:]} for r in examples(tokenizer, 12)]
     seen = []
-    args = tenon.Seq2SeqTrainingArguments(str(folder), per_device_train_batch_size=4, learning_rate=1e-2, logging_steps=1, save_strategy="no", disable_tqdm=True, **kwargs)
+    args = tenon.Seq2SeqTrainingArguments(str(folder), per_device_train_batch_size=4, learning_rate=1e-2, logging_steps=1, save_strategy="no",
+                                          disable_tqdm=True, **kwargs)
     own = model(tokenizer)
-    made = tenon.Seq2SeqTrainer(own, args, tenon.DataCollatorForSeq2Seq(tokenizer, model=own), train_dataset=rows, eval_dataset=rows[:5], processing_class=tokenizer,
-                                compute_metrics=lambda p: seen.append(p) or {"length": float((p.predictions != 0).sum(1).mean())} if args.predict_with_generate else {})
+    made = tenon.Seq2SeqTrainer(own, args, tenon.DataCollatorForSeq2Seq(tokenizer, model=own), train_dataset=rows, eval_dataset=rows[:5],
+                                processing_class=tokenizer,
+                                compute_metrics=lambda p: seen.append(p) or {"length": float((p.predictions != 0).sum(1).mean())}
+                                if args.predict_with_generate else {})
     return made, seen
 
 

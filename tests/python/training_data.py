@@ -33,12 +33,14 @@ def classifier(tokenizer, seed=0, dropout=0.1, **kwargs):
 
 def language_model(tokenizer, seed=0, dropout=0.0):
     tenon.manual_seed(seed)
-    return tenon.GPT2LMHeadModel(tenon.GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=64, resid_pdrop=dropout,
+    return tenon.GPT2LMHeadModel(tenon.GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=64,
+                                                  resid_pdrop=dropout,
                                                   embd_pdrop=dropout, attn_pdrop=dropout, bos_token_id=2, eos_token_id=3))
 
 
 def arguments(folder, **kwargs):
-    options = dict(per_device_train_batch_size=4, num_train_epochs=1, learning_rate=1e-3, logging_steps=1, save_strategy="no", disable_tqdm=True)
+    options = dict(per_device_train_batch_size=4, num_train_epochs=1, learning_rate=1e-3, logging_steps=1, save_strategy="no",
+                   disable_tqdm=True)
     return tenon.TrainingArguments(str(folder), **{**options, **kwargs})
 
 

@@ -167,7 +167,8 @@ class TrainingArguments(metaclass=_TakesOldNames):
 
     def __post_init__(self) -> None:
         self.output_dir = os.path.expanduser("trainer_output" if self.output_dir is None else os.fspath(self.output_dir))
-        for name in ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs", "accelerator_config", "optim_args"):
+        for name in ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs", "accelerator_config",
+                     "optim_args"):
             value = getattr(self, name)
             if name != "optim_args" and isinstance(value, str) and value.lstrip().startswith("{"):
                 setattr(self, name, json.loads(value))
@@ -200,7 +201,8 @@ class TrainingArguments(metaclass=_TakesOldNames):
 
     def _join_checkpointing(self) -> None:
         """gradient_checkpointing is the older name of activation_checkpointing; both read the same."""
-        for old, new in (("gradient_checkpointing", "activation_checkpointing"), ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs")):
+        for old, new in (("gradient_checkpointing", "activation_checkpointing"),
+                         ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs")):
             if getattr(self, new) is None:
                 setattr(self, new, getattr(self, old))
             setattr(self, old, getattr(self, new))
@@ -267,7 +269,8 @@ class TrainingArguments(metaclass=_TakesOldNames):
         if not self.load_best_model_at_end or self.save_strategy == SaveStrategy.BEST:
             return
         if self.save_strategy.value != self.eval_strategy.value:
-            self._refuse("load_best_model_at_end", f"eval_strategy equal to save_strategy ({self.save_strategy.value})", self.eval_strategy.value)
+            self._refuse("load_best_model_at_end", f"eval_strategy equal to save_strategy ({self.save_strategy.value})",
+                         self.eval_strategy.value)
         if self.eval_strategy == IntervalStrategy.STEPS:
             assert self.eval_steps is not None
             ratio = self.save_steps / self.eval_steps or math.inf
@@ -308,8 +311,9 @@ class TrainingArguments(metaclass=_TakesOldNames):
         return int(self.warmup_steps) if self.warmup_steps >= 1 else math.ceil(num_training_steps * self.warmup_steps)
 
     # Setting several at once, as Transformers has it
-    def set_training(self, learning_rate: float = 5e-5, batch_size: int = 8, weight_decay: float = 0, num_epochs: float = 3, max_steps: int = -1,
-                     gradient_accumulation_steps: int = 1, seed: int = 42, gradient_checkpointing: bool = False) -> "TrainingArguments":
+    def set_training(self, learning_rate: float = 5e-5, batch_size: int = 8, weight_decay: float = 0, num_epochs: float = 3,
+                     max_steps: int = -1, gradient_accumulation_steps: int = 1, seed: int = 42,
+                     gradient_checkpointing: bool = False) -> "TrainingArguments":
         """Sets what training needs. Errors: as the constructor's."""
         return self._with(do_train=True, learning_rate=learning_rate, per_device_train_batch_size=batch_size, weight_decay=weight_decay,
                           num_train_epochs=num_epochs, max_steps=max_steps, gradient_accumulation_steps=gradient_accumulation_steps, seed=seed,
@@ -329,13 +333,14 @@ class TrainingArguments(metaclass=_TakesOldNames):
         """Sets what is logged. Errors: as the constructor's."""
         return self._with(logging_strategy=strategy, logging_steps=steps, report_to=report_to, logging_first_step=first_step)
 
-    def set_optimizer(self, name: str = "adamw_torch", learning_rate: float = 5e-5, weight_decay: float = 0, beta1: float = 0.9, beta2: float = 0.999,
-                      epsilon: float = 1e-8, args: "str | None" = None) -> "TrainingArguments":
+    def set_optimizer(self, name: str = "adamw_torch", learning_rate: float = 5e-5, weight_decay: float = 0, beta1: float = 0.9,
+                      beta2: float = 0.999, epsilon: float = 1e-8, args: "str | None" = None) -> "TrainingArguments":
         """Sets the optimiser. Errors: as the constructor's."""
         return self._with(optim=name, learning_rate=learning_rate, weight_decay=weight_decay, adam_beta1=beta1, adam_beta2=beta2,
                           adam_epsilon=epsilon, optim_args=args)
 
-    def set_lr_scheduler(self, name: str = "linear", num_epochs: float = 3.0, max_steps: int = -1, warmup_steps: float = 0) -> "TrainingArguments":
+    def set_lr_scheduler(self, name: str = "linear", num_epochs: float = 3.0, max_steps: int = -1,
+                         warmup_steps: float = 0) -> "TrainingArguments":
         """Sets the schedule. Errors: as the constructor's."""
         return self._with(lr_scheduler_type=name, num_train_epochs=num_epochs, max_steps=max_steps, warmup_steps=warmup_steps)
 

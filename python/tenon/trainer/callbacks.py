@@ -8,7 +8,8 @@ from .names import IntervalStrategy, SaveStrategy
 from .state import ExportableState, TrainerControl
 
 EVENTS = ("on_init_end", "on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_step_begin", "on_pre_optimizer_step",
-          "on_optimizer_step", "on_substep_end", "on_step_end", "on_evaluate", "on_predict", "on_save", "on_log", "on_prediction_step", "on_push_begin")
+          "on_optimizer_step", "on_substep_end", "on_step_end", "on_evaluate", "on_predict", "on_save", "on_log", "on_prediction_step",
+          "on_push_begin")
 
 
 class TrainerCallback:
@@ -117,8 +118,8 @@ class CallbackHandler(TrainerCallback):
             control.should_log = control.should_evaluate = control.should_save = False
         elif event in ("on_evaluate", "on_save", "on_log"):
             setattr(control, {"on_evaluate": "should_evaluate", "on_save": "should_save", "on_log": "should_log"}[event], False)
-        shared = {"model": self.model, "processing_class": self.processing_class, "optimizer": self.optimizer, "lr_scheduler": self.lr_scheduler,
-                  "train_dataloader": self.train_dataloader, "eval_dataloader": self.eval_dataloader}
+        shared = {"model": self.model, "processing_class": self.processing_class, "optimizer": self.optimizer,
+                  "lr_scheduler": self.lr_scheduler, "train_dataloader": self.train_dataloader, "eval_dataloader": self.eval_dataloader}
         for callback in list(self.callbacks):
             result = getattr(callback, event)(args, state, control, **shared, **kwargs)
             control = control if result is None else result

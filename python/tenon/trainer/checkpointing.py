@@ -12,7 +12,7 @@ from .. import hub
 from .._lazy import np
 from ..conversion import Tensor, as_tensor
 from ..safetensors import load_file, save_file
-from .results import sorted_checkpoints
+from .results import PREFIX_CHECKPOINT_DIR, sorted_checkpoints
 
 STATE, ARGUMENTS, SCHEDULER, RNG, PROGRESS = "trainer_state.json", "training_args.json", "scheduler.json", "rng_state.json", "progress.json"
 OPTIMIZER, OPTIMIZER_TENSORS = "optimizer.json", "optimizer.safetensors"
@@ -22,7 +22,7 @@ ADAPTER, TRAINED = "adapter_model.safetensors", "trained_parameters.safetensors"
 
 @contextmanager
 def whole_folder(path: str) -> Iterator[str]:
-    """A folder to write to that takes the place of `path` at the end of the block; an error leaves what was there. Errors: OSError, explained."""
+    """A folder to write to that takes the place of `path` at the end of the block; an error leaves what was there. Errors: OSError."""
     parent, name = os.path.split(os.path.abspath(path))
     draft, old = os.path.join(parent, f".{name}.draft"), os.path.join(parent, f".{name}.old")
     for leftover in (draft, old):
@@ -43,6 +43,18 @@ def whole_folder(path: str) -> Iterator[str]:
             raise OSError(f"[Trainer] {path} could not be written: {error}{kept}") from error
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_drafts(folder: str) -> None:
+    """Deletes what runs that were killed while saving left behind, and puts back a checkpoint that was about to be replaced."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path, final = os.path.join(folder, name), os.path.join(folder, name[1:].rpartition(".")[0])
+        if not name.startswith(f".{PREFIX_CHECKPOINT_DIR}-"):
+            continue
+        if name.endswith(".old") and not os.path.isdir(final):
+            os.rename(path, final)
+        elif name.endswith((".draft", ".old")):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def write_json(value: Any, path: str) -> None:
@@ -84,7 +96,8 @@ def load_optimizer(optimizer: Any, folder: str) -> None:
     """Reads what save_optimizer() wrote. Errors: ValueError for the state of another optimiser or of other parameters."""
     saved = read_json(folder, OPTIMIZER)
     if saved.get("class") != type(optimizer).__name__:
-        raise ValueError(f"[Trainer] resume_from_checkpoint: expected the state of {type(optimizer).__name__}, {folder} holds that of {saved.get('class')}")
+        raise ValueError(f"[Trainer] resume_from_checkpoint: expected the state of {type(optimizer).__name__}, {folder} holds that of "
+                         f"{saved.get('class')}")
     own = [len(g["params"]) for g in optimizer.param_groups]
     theirs = [len(g["params"]) for g in saved["param_groups"]]
     if own != theirs:
@@ -124,7 +137,8 @@ def rng_state() -> dict[str, Any]:
     from ..random import get_rng_state
 
     name, keys, position, has_gauss, gauss = np.random.get_state()
-    return {"python": random.getstate(), "numpy": [name, keys.tolist(), position, has_gauss, gauss], "tenon": json.loads(bytes(memoryview(get_rng_state())))}
+    return {"python": random.getstate(), "numpy": [name, keys.tolist(), position, has_gauss, gauss],
+            "tenon": json.loads(bytes(memoryview(get_rng_state())))}
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
@@ -181,7 +195,8 @@ def _load_trained(model: Any, folder: str) -> None:
     saved, own = load_file(os.path.join(folder, TRAINED)), {n: p for n, p in model.named_parameters() if p.requires_grad}
     odd = [n for n in saved.keys() | own.keys() if n not in saved or n not in own or tuple(saved[n].shape) != tuple(own[n].shape)]
     if odd:
-        raise ValueError(f"[Trainer] resume_from_checkpoint: {folder} was trained with other adapters; they differ in {', '.join(sorted(odd)[:4])}")
+        raise ValueError(f"[Trainer] resume_from_checkpoint: {folder} was trained with other adapters; they differ in "
+                         f"{', '.join(sorted(odd)[:4])}")
     with no_grad():
         for name, value in saved.items():
             own[name].copy_(value)
@@ -237,8 +252,8 @@ def warn_of_changes(args: Any, folder: str) -> None:
     if not os.path.isfile(path):
         return
     saved, own = read_json(folder, ARGUMENTS), args.to_dict()
-    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type",
-             "warmup_steps", "seed", "data_seed", "train_sampling_strategy")
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "learning_rate",
+             "lr_scheduler_type", "warmup_steps", "seed", "data_seed", "train_sampling_strategy")
     changed = [f"{n} was {saved[n]!r}, is {own[n]!r}" for n in names if n in saved and saved[n] != own[n]]
     if changed:
         hub.warn(f"Trainer: the run goes on with other arguments than {os.path.basename(folder)} was saved with: {'; '.join(changed)}")

@@ -100,11 +100,13 @@ def _padded(rows: list[Any], length: int, fill: Any, is_left: bool) -> Any:
 
 def padded_batch(collator: Any, rows: list[dict[str, Any]], return_tensors: str) -> dict[str, Any]:
     """Rows through the tokenizer's pad(), as the fields of a collator say. Errors: TypeError that names a column of texts."""
-    texts = [name for name, value in rows[0].items() if isinstance(value, (str, bytes)) or (isinstance(value, list) and value and isinstance(value[0], str))]
+    first = {name: value[0] if isinstance(value, list) and value else value for name, value in rows[0].items()}
+    texts = [name for name, value in first.items() if isinstance(value, (str, bytes))]
     if texts:
-        raise TypeError(f"[data collator] {', '.join(texts)}: expected numbers, got texts; take such columns away, or leave it to remove_unused_columns=True")
-    return dict(collator.tokenizer.pad(rows, padding=collator.padding, max_length=collator.max_length, pad_to_multiple_of=collator.pad_to_multiple_of,
-                                       return_tensors=return_tensors))
+        raise TypeError(f"[data collator] {', '.join(texts)}: expected numbers, got texts; take such columns away, or leave it to "
+                        f"remove_unused_columns=True")
+    return dict(collator.tokenizer.pad(rows, padding=collator.padding, max_length=collator.max_length,
+                                       pad_to_multiple_of=collator.pad_to_multiple_of, return_tensors=return_tensors))
 
 
 @dataclass
@@ -178,7 +180,8 @@ class DataCollatorWithFlattening:
     def __init__(self, return_position_ids: bool = True, separator_id: int = PAD_LABEL, return_flash_attn_kwargs: bool = False,
                  return_seq_idx: bool = False, position_ids_start: int = 0, return_tensors: str = "pt") -> None:
         self.return_position_ids, self.separator_id, self.return_tensors = return_position_ids, separator_id, return_tensors
-        self.return_flash_attn_kwargs, self.return_seq_idx, self.position_ids_start = return_flash_attn_kwargs, return_seq_idx, position_ids_start
+        self.return_flash_attn_kwargs, self.return_seq_idx = return_flash_attn_kwargs, return_seq_idx
+        self.position_ids_start = position_ids_start
 
     def __call__(self, features: list[Any], return_tensors: "str | None" = None, separator_id: "int | None" = None) -> dict[str, Any]:
         """Errors: ValueError for a batch of empty examples."""

@@ -92,7 +92,8 @@ class LabelRule:
         array = np.asarray(value.tolist() if hasattr(value, "tolist") else value)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{at}: expected {self.allowed}, got {value!r}"[:400])
-        if self.kind in ("number", "several") or (self.kind == "class or several" and array.ndim == 1 and array.size == self.limit and array.dtype.kind == "f"):
+        if self.kind in ("number", "several") or (self.kind == "class or several" and array.ndim == 1 and array.size == self.limit
+                                                  and array.dtype.kind == "f"):
             if array.size != self.limit and self.kind != "number":
                 raise ValueError(f"{at}: expected {self.allowed}, got {array.size}")
             if not np.isfinite(array).all():
@@ -145,8 +146,9 @@ class Columns:
 
     def missing(self, there: Any) -> ValueError:
         names = ", ".join(self.names or ())
-        return ValueError(f"[Trainer] {self.where}: expected the column {self.main}, which {self.model_name} needs, got {', '.join(map(str, there)) or 'none'}; "
-                          f"tokenise the texts first (dataset.map), or set remove_unused_columns=False for a collator that does it. Known columns: {names}")
+        got = ", ".join(map(str, there)) or "none"
+        return ValueError(f"[Trainer] {self.where}: expected the column {self.main}, which {self.model_name} needs, got {got}; tokenise the "
+                          f"texts first (dataset.map), or set remove_unused_columns=False for a collator that does it. Known columns: {names}")
 
     def _has_input(self, there: Any) -> bool:
         return self.main in there or any(n in there for n in ("inputs_embeds", "input_ids", "pixel_values", "encoder_outputs"))

@@ -55,7 +55,8 @@ class HfArgumentParser(argparse.ArgumentParser):
         if first is bool:
             self.add_argument(*names, type=_truth, nargs="?", const=True, **options)
             if options.get("default") is True:
-                self.add_argument(f"--no_{field.name}", f"--no-{field.name.replace('_', '-')}", action="store_false", dest=field.name, default=argparse.SUPPRESS)
+                self.add_argument(f"--no_{field.name}", f"--no-{field.name.replace('_', '-')}", action="store_false", dest=field.name,
+                                  default=argparse.SUPPRESS)
             return
         if typing.get_origin(first) is list:
             self.add_argument(*names, type=(typing.get_args(first) or (str,))[0], nargs="+", **options)
@@ -89,7 +90,8 @@ class HfArgumentParser(argparse.ArgumentParser):
         extra = sorted(args.keys() - known)
         if extra and not allow_extra_keys:
             raise ValueError(f"[HfArgumentParser] unknown keys: {', '.join(extra)}")
-        return tuple(kind(**{f.name: args[f.name] for f in dataclasses.fields(kind) if f.init and f.name in args}) for kind in self.dataclass_types)
+        return tuple(kind(**{f.name: args[f.name] for f in dataclasses.fields(kind) if f.init and f.name in args})
+                     for kind in self.dataclass_types)
 
     def parse_json_file(self, json_file: Any, allow_extra_keys: bool = False) -> tuple[Any, ...]:
         """As parse_dict(), from a file."""

@@ -107,8 +107,8 @@ class Evaluating:
         count = output.num_samples or 0
         return speed_metrics(prefix, start, num_samples=count, num_steps=math.ceil(count / self.args.eval_batch_size))
 
-    def evaluation_loop(self, dataloader: Any, description: str, prediction_loss_only: "bool | None" = None, ignore_keys: "list[str] | None" = None,
-                        metric_key_prefix: str = "eval") -> EvalLoopOutput:
+    def evaluation_loop(self, dataloader: Any, description: str, prediction_loss_only: "bool | None" = None,
+                        ignore_keys: "list[str] | None" = None, metric_key_prefix: str = "eval") -> EvalLoopOutput:
         """Runs the model over a loader; works with and without labels. The loss is the mean over examples."""
         args = self.args
         loss_only = args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
@@ -158,7 +158,8 @@ class Evaluating:
         if self.compute_metrics is not None and arrays["predictions"] is not None and arrays["labels"] is not None:
             metrics = self.compute_metrics(EvalPrediction(arrays["predictions"], arrays["labels"], arrays["inputs"],
                                                           all_losses if "loss" in args.include_for_metrics else None))
-        return EvalLoopOutput(arrays["predictions"], arrays["labels"], self._named_metrics(metrics, all_losses, metric_key_prefix), self._samples(dataloader, seen))
+        return EvalLoopOutput(arrays["predictions"], arrays["labels"], self._named_metrics(metrics, all_losses, metric_key_prefix),
+                              self._samples(dataloader, seen))
 
     def _named_metrics(self, metrics: Any, losses: Any, prefix: str) -> dict[str, float]:
         if metrics is not None and not hasattr(metrics, "items"):
@@ -177,7 +178,8 @@ class Evaluating:
         dataset = getattr(dataloader, "dataset", None)
         return len(dataset) if dataset is not None and has_length(dataset) else seen
 
-    def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: "list[str] | None" = None) -> tuple[Any, Any, Any]:
+    def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool,
+                        ignore_keys: "list[str] | None" = None) -> tuple[Any, Any, Any]:
         """Loss, logits and labels of a batch; those that are not there are None."""
         inputs = self._prepare_inputs(inputs)
         has_labels = bool(self.label_names) and all(inputs.get(n) is not None for n in self.label_names)

@@ -7,7 +7,10 @@ from typing import Any
 
 
 class Interrupts:
-    """`with Interrupts() as i:` notes the first signal in i.requested; the second one acts at once. Other threads than the main one note nothing."""
+    """`with Interrupts() as i:` notes the first signal in i.requested; the second one acts at once.
+
+    Other threads than the main one note nothing.
+    """
 
     def __init__(self) -> None:
         self.requested = 0
@@ -35,7 +38,7 @@ class Interrupts:
         self._restore()
 
     def act(self) -> None:
-        """Lets the signal do what it would have done: KeyboardInterrupt for Ctrl-C, the end of the process for SIGTERM unless someone handles it."""
+        """Lets the signal do what it would have done: KeyboardInterrupt for Ctrl-C, the process's end for SIGTERM unless someone handles it."""
         self._restore()
         if self.requested == signal.SIGINT:
             raise KeyboardInterrupt

@@ -36,7 +36,8 @@ class DataCollatorForLanguageModeling:
         if self.mlm and self.tokenizer.mask_token is None:
             raise ValueError("[DataCollatorForLanguageModeling] mlm: expected a tokenizer with a mask_token; causal models want mlm=False")
         shares = {"mlm_probability": self.mlm_probability if self.mlm else 0.0, "mask_replace_prob": self.mask_replace_prob,
-                  "random_replace_prob": self.random_replace_prob, "mask_replace_prob + random_replace_prob": self.mask_replace_prob + self.random_replace_prob}
+                  "random_replace_prob": self.random_replace_prob,
+                  "mask_replace_prob + random_replace_prob": self.mask_replace_prob + self.random_replace_prob}
         for name, value in shares.items():
             if value is None or not 0 <= value <= 1:
                 raise ValueError(f"[DataCollatorForLanguageModeling] {name}: expected a number in [0, 1], got {value}")
@@ -55,9 +56,11 @@ class DataCollatorForLanguageModeling:
 
     def __call__(self, examples: list[Any], return_tensors: "str | None" = None) -> dict[str, Any]:
         kind = return_tensors or self.return_tensors
-        rows = [{k: v for k, v in e.items() if k not in ("labels", "offset_mapping")} if isinstance(e, Mapping) else {"input_ids": plain(e)} for e in examples]
+        rows = [{k: v for k, v in e.items() if k not in ("labels", "offset_mapping")} if isinstance(e, Mapping) else {"input_ids": plain(e)}
+                for e in examples]
         if any("input_ids" not in row for row in rows):
-            raise ValueError(f"[DataCollatorForLanguageModeling] expected examples with input_ids, got {', '.join(map(str, rows[0])) or 'none'}")
+            raise ValueError(f"[DataCollatorForLanguageModeling] expected examples with input_ids, got "
+                             f"{', '.join(map(str, rows[0])) or 'none'}")
         lengths = {len(row["input_ids"]) for row in rows}
         needs_padding = len(lengths) > 1 or bool(self.pad_to_multiple_of and next(iter(lengths)) % self.pad_to_multiple_of)
         with_mask = isinstance(examples[0], Mapping)

@@ -11,7 +11,8 @@ from .columns import Columns, check_whole_column, is_library_model, main_input, 
 from .losses import count_labels
 from .names import SamplingStrategy
 from .results import has_length
-from .sampling import EpochSampler, LengthGroupedSampler, RandomSampler, SequentialSampler, StreamLoader, TrainerDataLoader, is_iterable_only, lengths_of
+from .sampling import EpochSampler, LengthGroupedSampler, RandomSampler, SequentialSampler, StreamLoader, TrainerDataLoader
+from .sampling import is_iterable_only, lengths_of
 
 
 def separated(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +26,8 @@ def separated(inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs
     ends = [*starts[1:], len(place)]
     longest = max(end - begin for begin, end in zip(starts, ends))
-    batch: dict[str, Any] = {k: v for k, v in inputs.items() if k not in ("input_ids", "labels", "seq_idx") and not k.startswith(("cu_seq_lens", "max_length"))}
+    batch: dict[str, Any] = {k: v for k, v in inputs.items() if k not in ("input_ids", "labels", "seq_idx")
+                             and not k.startswith(("cu_seq_lens", "max_length"))}
     for name, fill in (("input_ids", 0), ("labels", PAD_LABEL), ("position_ids", 0), ("attention_mask", 0)):
         if name == "attention_mask":
             row = np.ones(len(place), np.int64)
@@ -63,7 +65,7 @@ class Loading:
         return self._loader(self.train_dataset, "training set", self._train_batch_size, self._get_train_sampler)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """The loader of an evaluation: of a dataset, of the one of a name in eval_dataset, or of eval_dataset. Errors: ValueError without one."""
+        """The loader of an evaluation: of a dataset, the one of a name in eval_dataset, or eval_dataset. Errors: ValueError without one."""
         if isinstance(eval_dataset, str):
             if not isinstance(self.eval_dataset, dict) or eval_dataset not in self.eval_dataset:
                 raise ValueError(f"[Trainer] evaluate: there is no eval_dataset named {eval_dataset!r}")
@@ -86,7 +88,8 @@ class Loading:
         options = {"drop_last": self.args.dataloader_drop_last, "prepare": columns.rows, "seed": self._data_seed}
         if is_iterable_only(dataset):
             if not hasattr(dataset, "__iter__"):
-                raise TypeError(f"[Trainer] {where}: expected a dataset with __len__ and __getitem__, or an iterable, got {type(dataset).__name__}")
+                raise TypeError(f"[Trainer] {where}: expected a dataset with __len__ and __getitem__, or an iterable, got "
+                                f"{type(dataset).__name__}")
             return StreamLoader(dataset, batch_size, self.data_collator, **options)
         dataset = columns.of_dataset(dataset)
         check_whole_column(dataset, columns.rule, where)

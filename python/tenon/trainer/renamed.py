@@ -14,10 +14,10 @@ _RENAMED = {
 }
 # Those that say how files lie, how PyTorch runs or what this library does anyway.
 _WITHOUT_EFFECT = frozenset(
-    "overwrite_output_dir save_safetensors fp16_backend fp16_opt_level half_precision_backend include_tokens_per_second use_mps_device jit_mode_eval "
-    "use_ipex past_index mp_parameters torchdynamo ray_scope tpu_num_cores tpu_metrics_debug dispatch_batches split_batches use_legacy_prediction_loop "
-    "fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap push_to_hub_model_id push_to_hub_organization push_to_hub_token xpu_backend sharded_ddp "
-    "tp_size dataloader_timeout".split())
+    "overwrite_output_dir save_safetensors fp16_backend fp16_opt_level half_precision_backend include_tokens_per_second use_mps_device "
+    "jit_mode_eval use_ipex past_index mp_parameters torchdynamo ray_scope tpu_num_cores tpu_metrics_debug dispatch_batches split_batches "
+    "use_legacy_prediction_loop fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap push_to_hub_model_id push_to_hub_organization "
+    "push_to_hub_token xpu_backend sharded_ddp tp_size dataloader_timeout".split())
 
 
 def current_names(owner: str, kwargs: dict[str, Any], known: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,7 +61,8 @@ def current_names(owner: str, kwargs: dict[str, Any], known: set[str]) -> tuple[
 
 
 _OPTIMIZERS = {
-    "adamw_hf": "adamw_torch", "adamw": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused", "adamw_torch_xla": "adamw_torch", "lion": "lion_32bit",
+    "adamw_hf": "adamw_torch", "adamw": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused", "adamw_torch_xla": "adamw_torch",
+    "lion": "lion_32bit",
     "paged_lion_32bit": "lion_32bit", "adamw_bnb_8bit": "adamw_8bit", "paged_adamw_8bit": "adamw_8bit", "adamw_torch_8bit": "adamw_8bit",
     "paged_adamw": "adamw_torch", "paged_adamw_32bit": "adamw_torch",
 }

@@ -39,7 +39,10 @@ def rewrite_logs(logs: dict[str, Any]) -> dict[str, Any]:
 
 
 class TensorBoardCallback(TrainerCallback):
-    """Writes what is logged to args.logging_dir, $TENSORBOARD_LOGGING_DIR or output_dir/runs/TIME_HOST. Errors: ImportError without a writer."""
+    """Writes what is logged to args.logging_dir, $TENSORBOARD_LOGGING_DIR or output_dir/runs/TIME_HOST.
+
+    Errors: ImportError if neither tensorboardX nor tensorboard is installed.
+    """
 
     def __init__(self, tb_writer: Any = None) -> None:
         self.tb_writer = tb_writer

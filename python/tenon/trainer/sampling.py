@@ -71,7 +71,8 @@ def lengths_of(dataset: Any, column: str, input_name: str) -> list[int]:
         example = dataset[row]
         if not hasattr(example, "keys") or input_name not in example:
             there = ", ".join(example.keys()) if hasattr(example, "keys") else type(example).__name__
-            raise ValueError(f"[Trainer] group_by_length: expected examples with {input_name} or a column {column}, row {row} has {there or 'nothing'}")
+            raise ValueError(f"[Trainer] group_by_length: expected examples with {input_name} or a column {column}, row {row} has "
+                             f"{there or 'nothing'}")
         lengths.append(len(example[input_name]))
     return lengths
 

@@ -70,12 +70,14 @@ class Saving:
 
     def _checkpoint_of(self, resume: Any) -> "str | None":
         """The folder that resume_from_checkpoint means. Errors: ValueError if there is none."""
+        files.clear_drafts(self.args.output_dir)
         if resume is None or resume is False:
             return None
         if resume is True:
             path = get_last_checkpoint(self.args.output_dir)
             if path is None:
-                raise ValueError(f"[Trainer] resume_from_checkpoint: expected a folder {PREFIX_CHECKPOINT_DIR}-N in {self.args.output_dir}, found none")
+                raise ValueError(f"[Trainer] resume_from_checkpoint: expected a folder {PREFIX_CHECKPOINT_DIR}-N in {self.args.output_dir}, "
+                                 f"found none")
             return path
         path = str(os.fspath(resume))
         if not os.path.isdir(path):
@@ -87,7 +89,8 @@ class Saving:
 
     def _load_state(self, path: str) -> TrainerState:
         if not os.path.isfile(os.path.join(path, files.STATE)):
-            raise ValueError(f"[Trainer] resume_from_checkpoint: {path} has no {files.STATE}; it is a model, not a checkpoint of a training run")
+            raise ValueError(f"[Trainer] resume_from_checkpoint: {path} has no {files.STATE}; it is a model, not a checkpoint of a training "
+                             f"run")
         state = TrainerState.load_from_json(os.path.join(path, files.STATE))
         if state.best_model_checkpoint is not None and not os.path.isdir(state.best_model_checkpoint):
             hub.warn(f"Trainer: the best checkpoint so far, {state.best_model_checkpoint}, is gone and no longer counts")

@@ -48,7 +48,8 @@ def get_linear_schedule_with_warmup(optimizer: Any, num_warmup_steps: int, num_t
     return _lambda_lr(optimizer, _with_warmup(num_warmup_steps, lambda since: max(0.0, (length - since) / max(1, length))), last_epoch)
 
 
-def get_cosine_schedule_with_warmup(optimizer: Any, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5, last_epoch: int = -1) -> Any:
+def get_cosine_schedule_with_warmup(optimizer: Any, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5,
+                                    last_epoch: int = -1) -> Any:
     """Warm-up, then (1 + cos(2 pi num_cycles p)) / 2 with p from 0 to 1."""
     done = _progress(num_warmup_steps, num_training_steps)
     return _lambda_lr(optimizer, _with_warmup(num_warmup_steps, lambda since: max(0.0, _wave(done(since), num_cycles))), last_epoch)
@@ -66,8 +67,8 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(optimizer: Any, num_warmu
     return _lambda_lr(optimizer, _with_warmup(num_warmup_steps, after), last_epoch)
 
 
-def get_polynomial_decay_schedule_with_warmup(optimizer: Any, num_warmup_steps: int, num_training_steps: int, lr_end: float = 1e-7, power: float = 1.0,
-                                              last_epoch: int = -1) -> Any:
+def get_polynomial_decay_schedule_with_warmup(optimizer: Any, num_warmup_steps: int, num_training_steps: int, lr_end: float = 1e-7,
+                                              power: float = 1.0, last_epoch: int = -1) -> Any:
     """Warm-up, then the rate falls as (lr - lr_end) (1 - p)^power + lr_end. Errors: ValueError if lr_end is not below the learning rate."""
     rate = float(optimizer.defaults["lr"])
     if not rate > lr_end:
@@ -89,16 +90,18 @@ def get_inverse_sqrt_schedule(optimizer: Any, num_warmup_steps: int, timescale: 
 
 def _least_share(where: str, optimizer: Any, min_lr: "float | None", min_lr_rate: "float | None") -> float:
     if (min_lr is None) == (min_lr_rate is None):
-        raise ValueError(f"[{where}] expected either min_lr or min_lr_rate (lr_scheduler_kwargs), got {'neither' if min_lr is None else 'both'}")
+        raise ValueError(f"[{where}] expected either min_lr or min_lr_rate (lr_scheduler_kwargs), got "
+                         f"{'neither' if min_lr is None else 'both'}")
     return min_lr / optimizer.defaults["lr"] if min_lr is not None else float(min_lr_rate or 0.0)
 
 
-def get_cosine_with_min_lr_schedule_with_warmup(optimizer: Any, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5, last_epoch: int = -1,
-                                                min_lr: "float | None" = None, min_lr_rate: "float | None" = None) -> Any:
+def get_cosine_with_min_lr_schedule_with_warmup(optimizer: Any, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5,
+                                                last_epoch: int = -1, min_lr: "float | None" = None, min_lr_rate: "float | None" = None) -> Any:
     """The cosine between 1 and a least share. Errors: ValueError unless one of min_lr and min_lr_rate is given."""
     least = _least_share("get_cosine_with_min_lr_schedule_with_warmup", optimizer, min_lr, min_lr_rate)
     done = _progress(num_warmup_steps, num_training_steps)
-    return _lambda_lr(optimizer, _with_warmup(num_warmup_steps, lambda since: max(0.0, _wave(done(since), num_cycles) * (1 - least) + least)), last_epoch)
+    return _lambda_lr(optimizer, _with_warmup(num_warmup_steps, lambda since: max(0.0, _wave(done(since), num_cycles) * (1 - least) + least)),
+                      last_epoch)
 
 
 def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(optimizer: Any, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5,

@@ -30,19 +30,22 @@ class Seq2SeqTrainer(Trainer):
 
     def _options(self, given: dict[str, Any]) -> dict[str, Any]:
         options = dict(given)
-        if options.get("max_length") is None and options.get("max_new_tokens") is None and getattr(self.args, "generation_max_length", None) is not None:
-            options["max_length"] = self.args.generation_max_length
+        longest = getattr(self.args, "generation_max_length", None)
+        if options.get("max_length") is None and options.get("max_new_tokens") is None and longest is not None:
+            options["max_length"] = longest
         if options.get("num_beams") is None and getattr(self.args, "generation_num_beams", None) is not None:
             options["num_beams"] = self.args.generation_num_beams
         return {k: v for k, v in options.items() if v is not None}
 
-    def evaluate(self, eval_dataset: Any = None, ignore_keys: "list[str] | None" = None, metric_key_prefix: str = "eval", **gen_kwargs: Any) -> dict[str, float]:
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: "list[str] | None" = None, metric_key_prefix: str = "eval",
+                 **gen_kwargs: Any) -> dict[str, float]:
         """As Trainer.evaluate(); further arguments are generation's."""
         if gen_kwargs or not self.is_in_train:
             self._generation = self._options(gen_kwargs)
         return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
-    def predict(self, test_dataset: Any, ignore_keys: "list[str] | None" = None, metric_key_prefix: str = "test", **gen_kwargs: Any) -> PredictionOutput:
+    def predict(self, test_dataset: Any, ignore_keys: "list[str] | None" = None, metric_key_prefix: str = "test",
+                **gen_kwargs: Any) -> PredictionOutput:
         """As Trainer.predict(); further arguments are generation's."""
         self._generation = self._options(gen_kwargs)
         return super().predict(test_dataset, ignore_keys, metric_key_prefix)

@@ -31,16 +31,17 @@ class Trainer(Loading, Evaluating, Saving):
     """Trains and evaluates a model. Arguments, methods to override, logs and files are those of Transformers' Trainer.
 
     Batches that need padding are computed without it. Ctrl-C and SIGTERM end a run after its step with a checkpoint (unless
-    save_strategy is "no"), from which resume_from_checkpoint=True goes on with the same numbers. A loss or gradient that is NaN or infinite stops
-    the run, naming the step and the place; with fp16=True such a step is skipped instead.
+    save_strategy is "no"), from which resume_from_checkpoint=True goes on with the same numbers. A loss or gradient that is NaN or infinite
+    stops the run, naming the step and the place; with fp16=True such a step is skipped instead.
     Errors: ValueError and TypeError for arguments, datasets and labels that do not fit, before anything is trained where that can be seen.
     """
 
     loss_is_scaled_for_ga: "bool | None" = None  # None: yes if the model or compute_loss_func divides by num_items_in_batch
 
     def __init__(self, model: Any = None, args: "TrainingArguments | None" = None, data_collator: "Callable[[list[Any]], Any] | None" = None,
-                 train_dataset: Any = None, eval_dataset: Any = None, processing_class: Any = None, model_init: "Callable[..., Any] | None" = None,
-                 compute_loss_func: "Callable[..., Any] | None" = None, compute_metrics: "Callable[..., Any] | None" = None,
+                 train_dataset: Any = None, eval_dataset: Any = None, processing_class: Any = None,
+                 model_init: "Callable[..., Any] | None" = None, compute_loss_func: "Callable[..., Any] | None" = None,
+                 compute_metrics: "Callable[..., Any] | None" = None,
                  callbacks: "list[Any] | None" = None, optimizers: "tuple[Any, Any]" = (None, None),
                  optimizer_cls_and_kwargs: "tuple[Any, dict[str, Any]] | None" = None,
                  preprocess_logits_for_metrics: "Callable[[Any, Any], Any] | None" = None, tokenizer: Any = None) -> None:
@@ -66,7 +67,8 @@ class Trainer(Loading, Evaluating, Saving):
             raise TypeError(f"[Trainer] data_collator: expected a function or an object with __call__, got {type(data_collator).__name__}")
         self.data_collator = data_collator
         self.train_dataset, self.eval_dataset, self.processing_class = train_dataset, eval_dataset, processing_class
-        self.compute_loss_func, self.compute_metrics, self.preprocess_logits_for_metrics = compute_loss_func, compute_metrics, preprocess_logits_for_metrics
+        self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.optimizer, self.lr_scheduler = optimizers
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self._check_arguments()
@@ -106,10 +108,12 @@ class Trainer(Loading, Evaluating, Saving):
         if self.optimizer_cls_and_kwargs is not None and self.optimizer is not None:
             raise ValueError("[Trainer] expected optimizers or optimizer_cls_and_kwargs, got both")
         if self.model_init is not None and (self.optimizer is not None or self.lr_scheduler is not None):
-            raise ValueError("[Trainer] model_init: expected no optimizers, which would hold the parameters of another model; override create_optimizer")
+            raise ValueError("[Trainer] model_init: expected no optimizers, which would hold the parameters of another model; override "
+                             "create_optimizer")
         if self.args.eval_strategy.value != "no" and self.eval_dataset is None:
             raise ValueError(f"[Trainer] eval_strategy {self.args.eval_strategy.value!r}: expected an eval_dataset")
-        if self.train_dataset is not None and is_iterable_only(self.train_dataset) and not has_length(self.train_dataset) and self.args.max_steps <= 0:
+        data = self.train_dataset
+        if data is not None and is_iterable_only(data) and not has_length(data) and self.args.max_steps <= 0:
             raise ValueError("[Trainer] train_dataset has no length: expected max_steps, from which the schedule follows")
 
     def call_model_init(self, trial: Any = None) -> Any:
@@ -195,7 +199,8 @@ class Trainer(Loading, Evaluating, Saving):
         return float(self.lr_scheduler.get_last_lr()[0])
 
     # Training
-    def train(self, resume_from_checkpoint: Any = None, trial: Any = None, ignore_keys_for_eval: "list[str] | None" = None, **kwargs: Any) -> TrainOutput:
+    def train(self, resume_from_checkpoint: Any = None, trial: Any = None, ignore_keys_for_eval: "list[str] | None" = None,
+              **kwargs: Any) -> TrainOutput:
         """Trains. resume_from_checkpoint: True for the last checkpoint in output_dir, or the folder of one.
 
         Errors: ValueError for datasets, labels and checkpoints that do not fit; FloatingPointError for NaN and Inf; OSError for a full disk;
@@ -205,7 +210,7 @@ class Trainer(Loading, Evaluating, Saving):
             resume_from_checkpoint = kwargs.pop("model_path")
         if kwargs:
             raise TypeError(f"[Trainer] train: unknown arguments: {', '.join(kwargs)}")
-        path = self._checkpoint_of(self.args.resume_from_checkpoint if resume_from_checkpoint is None else resume_from_checkpoint)
+        path = self._checkpoint_of(resume_from_checkpoint)
         if self.model_init is not None:
             set_seed(self.args.seed)
             self.model = self.callback_handler.model = self.call_model_init(trial)
@@ -274,7 +279,8 @@ class Trainer(Loading, Evaluating, Saving):
             first_epoch = self.state.global_step // plan["updates"]
             if not args.ignore_data_skip:
                 skipped = self.state.global_step % plan["updates"] * args.gradient_accumulation_steps
-        self.state.train_batch_size, self.state.max_steps, self.state.num_train_epochs = self._train_batch_size, plan["max_steps"], plan["epochs"]
+        self.state.train_batch_size = self._train_batch_size
+        self.state.max_steps, self.state.num_train_epochs = plan["max_steps"], plan["epochs"]
         for name in ("model", "optimizer", "lr_scheduler"):
             setattr(self.callback_handler, name, getattr(self, name))
         self.callback_handler.train_dataloader = loader
@@ -346,8 +352,9 @@ class Trainer(Loading, Evaluating, Saving):
         norm = float(clip_grad_norm_(parameters, args.max_grad_norm if args.max_grad_norm > 0 else math.inf).item())
         is_finite = math.isfinite(norm) and math.isfinite(step_loss)
         if not is_finite and not args.fp16:
-            raise FloatingPointError(f"[Trainer] step {self.state.global_step + 1}: {broken_gradient(self.model)} is NaN or infinite; the weights are those of "
-                                     "the step before. A smaller learning rate or max_grad_norm may help; fp16=True skips such steps")
+            raise FloatingPointError(f"[Trainer] step {self.state.global_step + 1}: {broken_gradient(self.model)} is NaN or infinite; the "
+                                     "weights are those of the step before. A smaller learning rate or max_grad_norm may help; fp16=True "
+                                     "skips such steps")
         self.control = self.callback_handler.on_pre_optimizer_step(args, self.state, self.control)
         if is_finite:
             self.optimizer.step()
@@ -369,8 +376,8 @@ class Trainer(Loading, Evaluating, Saving):
     def _finite_loss(self, loss: float, inputs: Any) -> float:
         if not math.isfinite(loss) and not self.args.fp16:
             place = first_not_finite(self.model, self._prepare_inputs(inputs))
-            raise FloatingPointError(f"[Trainer] step {self.state.global_step + 1}: the loss is {loss}; {place} is the first that is NaN or infinite. "
-                                     "fp16=True skips such steps")
+            raise FloatingPointError(f"[Trainer] step {self.state.global_step + 1}: the loss is {loss}; {place} is the first that is NaN or "
+                                     "infinite. fp16=True skips such steps")
         return loss
 
     def _answer_interrupt(self) -> None:
@@ -510,7 +517,8 @@ class Trainer(Loading, Evaluating, Saving):
         if self.args.include_num_input_tokens_seen != "no":
             logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
             if start_time is not None:
-                logs.update(speed_metrics("train", start_time, num_tokens=self.state.num_input_tokens_seen - self._initial_num_input_tokens_seen))
+                logs.update(speed_metrics("train", start_time,
+                                          num_tokens=self.state.num_input_tokens_seen - self._initial_num_input_tokens_seen))
         self.state.log_history.append({**logs, "step": self.state.global_step})
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
 
