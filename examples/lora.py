@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Teaches a small language model to tell its stories about dragons, with an adapter of a few kilobytes beside its frozen weights.
+"""Teaches a small language model to tell its stories about dragons, with an adapter beside its frozen weights.
 
     python lora.py [FOLDER]
 

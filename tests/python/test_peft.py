@@ -233,6 +233,23 @@ def test_generate_with_an_adapter():
     assert plain.tolist() == llama().generate(IDS, max_new_tokens=5, do_sample=False).tolist()
 
 
+def test_pipelines_take_adapters(checkpoints, tokenizer, tmp_path):
+    base = tenon.AutoModelForSequenceClassification.from_pretrained(checkpoints["classifier"])
+    model = shake(peft.get_peft_model(base, peft.LoraConfig(task_type="SEQ_CLS", r=4)), 0.5)
+    model.eval()
+    text = "the cat sat on the mat"
+
+    def scores(**kwargs):
+        return {r["label"]: r["score"] for r in tenon.pipeline(**kwargs)(text, top_k=None)}
+
+    want = scores(task="text-classification", model=model, tokenizer=tokenizer)
+    model.save_pretrained(tmp_path)
+    for task in ("text-classification", None):  # the folder names the model, which has the tokenizer
+        assert scores(task=task, model=str(tmp_path)) == pytest.approx(want)
+    assert scores(task=None, model=model, tokenizer=tokenizer) == pytest.approx(want)
+    assert scores(task="text-classification", model=checkpoints["classifier"]) != pytest.approx(want)
+
+
 def test_configurations(tmp_path):
     config = peft.LoraConfig(r=16, target_modules=["v_proj", "q_proj"], task_type=peft.TaskType.CAUSAL_LM, rank_pattern={"q_proj": 2})
     config.save_pretrained(tmp_path)

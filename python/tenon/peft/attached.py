@@ -143,14 +143,14 @@ class Attached:
                 beside.setdefault(e.module, []).append((e.name(adapter), e.tensor))
         given: set[str] = set()
         for name, t in model._tensors().items():
-            module, _, leaf = name.rpartition(".")
+            module = name.rpartition(".")[0]
             at = module if module in layers else copies.get(name)
             if at is None:
                 yield name, t
                 continue
             middle = "base_layer" if at in layers else "original_module"
             yield f"{at}.{middle}.{name[len(at) + 1:]}", t
-            if at not in given and leaf == "weight" or name not in copies and at not in given:
+            if at not in given:
                 given.add(at)
                 yield from beside.get(at, ())
         for at, rest in beside.items():

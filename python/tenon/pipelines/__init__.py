@@ -30,7 +30,7 @@ _BY_HEAD = {"ForSequenceClassification": "text-classification", "ForMaskedLM": "
 
 def _task_of(model: Any, resolved: "str | None") -> str:
     """The task that a model is for, by the class that its configuration names."""
-    architectures: Any = [type(model).__name__]
+    architectures: Any = [type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__]
     if resolved is not None:
         from .. import _core
 
@@ -40,6 +40,22 @@ def _task_of(model: Any, resolved: "str | None") -> str:
             if name.endswith(head):
                 return task
     return "image-feature-extraction" if any("ViT" in name or "Vision" in name for name in architectures) else "feature-extraction"
+
+
+def _base_folder(folder: "str | None", fetch: "dict[str, Any]") -> "str | None":
+    """Where the model lies: for an adapter's folder that of the model which it names."""
+    if folder is None or not os.path.isfile(os.path.join(folder, "adapter_config.json")) or os.path.isfile(os.path.join(folder, "config.json")):
+        return folder
+    from ..peft.auto import base_of
+    from ..peft.config import PeftConfig
+
+    return hub.resolve(base_of(folder, PeftConfig.from_pretrained(folder)), **fetch)
+
+
+def _holder(folder: "str | None", base: "str | None") -> "str | None":
+    """The folder that a tokenizer or processor comes from: the adapter's own, if it has one."""
+    own = folder is not None and any(os.path.isfile(os.path.join(folder, f)) for f in ("tokenizer_config.json", "preprocessor_config.json"))
+    return folder if own else base
 
 
 def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, tokenizer: Any = None, feature_extractor: Any = None,
@@ -70,7 +86,8 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
         raise KeyError(f"[pipeline] unknown task {task!r}; known are {', '.join([*_TASKS, *_ALIASES])}")
     source: Any = model if model is not None else _TASKS[name or ""][3]
     folder = hub.resolve(source, **fetch) if isinstance(source, (str, os.PathLike)) else None
-    name = name or _task_of(model, folder)
+    base = _base_folder(folder, fetch)
+    name = name or _task_of(model, base)
     module, class_name, auto_class, _ = _TASKS[name]
     cls = pipeline_class or getattr(importlib.import_module(f".{module}", __name__), class_name)
     if folder is not None:
@@ -81,7 +98,7 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
     parts = {}
     for part, value, opener in (("tokenizer", tokenizer, AutoTokenizer), ("image_processor", images, AutoImageProcessor)):
         if part in cls.needs:
-            value = folder if value is None else value
+            value = _holder(folder, base) if value is None else value
             parts[part] = opener.from_pretrained(value, **fetch) if isinstance(value, (str, os.PathLike)) else value
     if name == "translation":
         kwargs.setdefault("task", task)  # its name says which languages
