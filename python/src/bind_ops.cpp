@@ -1,13 +1,15 @@
 // Binds ops for the tensors of Python: each call gives the result and, where gradients are wanted, how they are had.
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <memory>
 #include <optional>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "bindings.h"
 #include "tenon/ops/activation.h"
 #include "tenon/ops/dropout.h"
+#include "tenon/ops/elementwise.h"
 #include "tenon/ops/embedding.h"
 #include "tenon/ops/layer_norm.h"
 #include "tenon/ops/linear.h"
@@ -19,37 +21,67 @@
 namespace tenon::python {
 namespace {
 
-/// Keeps what one op recorded, so that its gradients can be had any number of times.
+/// Keeps what one call recorded, so that its gradients can be had any number of times.
 class OpGradient final : public Recorder {
  public:
-  explicit OpGradient(std::vector<Tensor> wanted) : wanted_(std::move(wanted)) {}
-
-  bool wants(const Tensor& t) const override {
-    if (!t.defined()) return false;
-    return std::any_of(wanted_.begin(), wanted_.end(), [&](const Tensor& w) { return w.id() == t.id(); });
+  explicit OpGradient(std::vector<Tensor> wanted) : wanted_(std::move(wanted)) {
+    for (const Tensor& t : wanted_) known_.insert(t.id());
   }
+
+  bool wants(const Tensor& t) const override { return t.defined() && known_.contains(t.id()); }
   void record(std::string_view op, std::vector<Tensor> outputs, std::vector<Tensor> inputs, Backward backward) override {
-    check(!backward_ && outputs.size() == 1, ErrorCode::Type, op, "gradient: expected an op that records one step");
     check(backward != nullptr, ErrorCode::Type, op, "gradient: this op has no backward, but an input wants a gradient");
-    for (const Tensor& t : inputs) inputs_.push_back(wants(t) ? std::optional(t.shape()) : std::nullopt);
-    backward_ = std::move(backward);
+    Step step{{}, {}, std::move(backward)};
+    for (const Tensor& t : inputs) step.inputs.push_back(wants(t) ? t.id() : 0);
+    for (const Tensor& t : outputs) {
+      step.outputs.push_back(t.id());
+      known_.insert(t.id());
+    }
+    steps_.push_back(std::move(step));
   }
-  bool recorded() const { return backward_ != nullptr; }
+  /// Names the result, which is the last that may be asked for. True if it depends on what is wanted.
+  bool finish(const Tensor& y) {
+    result_ = y.id();
+    return wants(y) && !steps_.empty();
+  }
 
-  /// The gradients of the op's inputs in their order, none where it is not wanted.
+  /// The gradients of what is wanted, none where the result does not depend on one.
   std::vector<std::optional<Tensor>> backward(const Tensor& dy) const {
     BorrowedContext context;
-    const std::vector<Tensor> dx = backward_(*context, std::span(&dy, 1));
-    std::vector<std::optional<Tensor>> found(inputs_.size());
-    for (size_t i = 0; i < dx.size(); ++i)
-      if (inputs_[i] && dx[i].defined()) found[i] = dx[i].shape() == *inputs_[i] ? dx[i] : dx[i].view(*inputs_[i]);
+    std::unordered_map<uint64_t, Tensor> gradients{{result_, dy}};
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+      std::vector<Tensor> dys;
+      bool reached = false;
+      for (const uint64_t id : step->outputs) {
+        const auto it = gradients.find(id);
+        dys.push_back(it == gradients.end() ? Tensor() : it->second);
+        reached |= dys.back().defined();
+      }
+      if (!reached) continue;
+      const std::vector<Tensor> dx = step->backward(*context, dys);
+      for (size_t i = 0; i < dx.size(); ++i) {
+        if (!step->inputs[i] || !dx[i].defined()) continue;
+        Tensor& sum = gradients[step->inputs[i]];
+        sum = sum.defined() ? ops::add(*context, sum, dx[i].view(sum.shape())) : dx[i];
+      }
+    }
+    std::vector<std::optional<Tensor>> found;
+    for (const Tensor& t : wanted_) {
+      const auto it = gradients.find(t.id());
+      found.push_back(it == gradients.end() ? std::nullopt : std::optional(it->second.view(t.shape())));
+    }
     return found;
   }
 
  private:
+  struct Step {
+    std::vector<uint64_t> outputs, inputs;  // 0: no gradient wanted
+    Backward backward;
+  };
   std::vector<Tensor> wanted_;
-  std::vector<std::optional<Shape>> inputs_;  // the shapes of those that want a gradient
-  Backward backward_;
+  std::unordered_set<uint64_t> known_;
+  std::vector<Step> steps_;
+  uint64_t result_ = 0;
 };
 
 using Result = std::pair<Tensor, std::shared_ptr<OpGradient>>;
@@ -72,7 +104,7 @@ Result run(std::vector<Tensor> wanted, const TrainingMode& mode, Compute&& compu
   ctx.set_recorder(gradient.get());
   ctx.set_training(mode);
   Tensor y = compute(ctx);
-  if (gradient && !gradient->recorded()) gradient = nullptr;
+  if (gradient && !gradient->finish(y)) gradient = nullptr;
   return {std::move(y), std::move(gradient)};
 }
 
@@ -91,7 +123,7 @@ Shape rows_of(const Tensor& ids, int64_t C) {
 void bind_ops(py::module_& m) {
   using std::vector;
   const auto released = py::call_guard<py::gil_scoped_release>();
-  py::class_<OpGradient, std::shared_ptr<OpGradient>>(m, "OpGradient", "How the gradients of one op's inputs follow from that of its result.")
+  py::class_<OpGradient, std::shared_ptr<OpGradient>>(m, "OpGradient", "How the gradients of what was wanted follow from that of a result.")
       .def("backward", &OpGradient::backward, released);
   m.def("op_linear", [](const Tensor& x, const Tensor& w, const Maybe& bias, const vector<Tensor>& wanted, bool bf16) {
     return run(wanted, autocast(bf16), [&](Context& ctx) { return ops::linear(ctx, x, w, bias.value_or(Tensor())); });

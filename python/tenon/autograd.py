@@ -10,9 +10,11 @@ from . import _core
 from ._core import Tensor, dtype
 from ._lazy import np
 from .conversion import array_of, as_tensor, wrap
-from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled, state
+from .grad_mode import (detect_anomaly, enable_grad, inference_mode, is_grad_enabled, no_grad, set_detect_anomaly, set_grad_enabled,
+                        state)
 
-__all__ = ["Function", "Node", "attach", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = ["Function", "Node", "attach", "backward", "detect_anomaly", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad",
+           "set_detect_anomaly", "set_grad_enabled"]
 
 _count = itertools.count(1)
 Edge = Any  # None: no gradient wanted; a leaf Tensor; or (Node, which of its outputs)
@@ -228,6 +230,8 @@ def _walk(roots: Sequence[tuple[Tensor, Tensor]], retain: bool, captured: "dict[
             raise RuntimeError(f"[{node.op}] gradient: expected one for each of {len(node.edges)} inputs, got {len(result)}")
         for i, (edge, g) in enumerate(zip(node.edges, result)):
             if edge is not None and g is not None:
+                if state.anomaly and np.isnan(array_of(g) if isinstance(g, Tensor) else g).any():
+                    raise RuntimeError(f"[backward] {node.op} gave NaN as the gradient of its input {i}")
                 send(edge, g if node.exact else _fitting(node, i, g))
     finished = {leaf: _through_hooks(leaf.__dict__.get("_hooks"), g) for leaf, (g, _) in leaves.items()}
     if captured is None:

@@ -303,6 +303,19 @@ class _Backends:
 backends = _Backends()
 
 
+class _Linalg:
+    """What scripts take from torch.linalg."""
+
+    @staticmethod
+    def norm(x: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+        return x.norm(2 if ord is None else ord, dim, keepdim, dtype)
+
+    vector_norm = norm
+
+
+linalg = _Linalg()
+
+
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """All algorithms here are."""
 

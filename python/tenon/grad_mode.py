@@ -12,6 +12,7 @@ _GENERATOR = 0x20  # inspect.CO_GENERATOR, without the time that the import of i
 class _State(threading.local):
     enabled = True
     inference = False
+    anomaly = False  # backward() looks for NaN
 
 
 state = _State()
@@ -118,6 +119,30 @@ class set_grad_enabled(_GradMode):
         if self._first is not None:  # used as a decorator: nothing was to change now
             (state.enabled, state.inference), self._first = self._first, None
         return super().__call__(*args, **kwargs)
+
+
+class detect_anomaly:
+    """Within the block backward() raises RuntimeError naming the first operation whose gradient is NaN. Slow."""
+
+    def __init__(self, check_nan: bool = True, mode: bool = True) -> None:
+        self._mode, self._before = bool(check_nan and mode), state.anomaly
+
+    def __enter__(self) -> None:
+        self._before, state.anomaly = state.anomaly, self._mode
+
+    def __exit__(self, *error: Any) -> None:
+        state.anomaly = self._before
+
+
+class set_detect_anomaly(detect_anomaly):
+    """The same at once, and as a context manager for its block alone."""
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        super().__init__(check_nan, mode)
+        state.anomaly = self._mode
+
+    def __enter__(self) -> None:
+        state.anomaly = self._mode
 
 
 def is_grad_enabled() -> bool:

@@ -15,9 +15,9 @@ def fits(*tensors: Any) -> bool:
 
 def call(name: str, op: Callable[[list[Tensor]], Any], inputs: Sequence[Any], reads: str = "inputs") -> Tensor:
     """op(wanted), where `inputs` are the tensors that may want gradients, or None; the gradient reads the inputs, the result or nothing."""
-    wanted = [t for t in inputs if wants(t)] if state.enabled else []
+    wanted = list({id(t): t for t in inputs if wants(t)}.values()) if state.enabled else []
     y, gradient = op(wanted)
     if gradient is None:
         return y  # type: ignore[no-any-return]
     saved = [t for t in inputs if t is not None] if reads == "inputs" else [y._handle()] if reads == "result" else []
-    return attach(name, y, inputs, gradient.backward, saved, arrays=False)
+    return attach(name, y, wanted, gradient.backward, saved, arrays=False)

@@ -294,6 +294,22 @@ def _add(name: str, method: Any, like: str = "") -> None:
     setattr(Tensor, name, method)
 
 
+def _binary(ufunc: str) -> Any:
+    return lambda self, other: apply_binary(ufunc, self, other)
+
+
+def _reflected(ufunc: str) -> Any:
+    return lambda self, other: apply_binary(ufunc, other, self)
+
+
+def _unary(function: str) -> Any:
+    return lambda self: apply_unary(function, self)
+
+
+def _conversion(to: dtype) -> Any:
+    return lambda self: self.to(to)
+
+
 def _attach() -> None:
     hidden = ("__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__annotations__")
     for owner in (InPlaceMethods, ReductionMethods, MathMethods, ShapeMethods, TensorMethods):
@@ -303,22 +319,22 @@ def _attach() -> None:
                     value.__doc__ = f"As torch.Tensor.{name}."
                 setattr(Tensor, name, value)
     for name, ufunc in OPERATORS.items():
-        _add(f"__{name}__", lambda self, other, ufunc=ufunc: apply_binary(ufunc, self, other))
-        _add(f"__r{name}__", lambda self, other, ufunc=ufunc: apply_binary(ufunc, other, self))
+        _add(f"__{name}__", _binary(ufunc))
+        _add(f"__r{name}__", _reflected(ufunc))
     for name, ufunc in COMPARISONS.items():
-        _add(f"__{name}__", lambda self, other, ufunc=ufunc: apply_binary(ufunc, self, other))
+        _add(f"__{name}__", _binary(ufunc))
+    for name, ufunc in BINARY.items():
+        _add(name, _binary(ufunc))
     for name, ufunc in IN_PLACE_OPERATORS.items():
         _add(f"__{name}__", in_place_operator(ufunc))
-    for name, ufunc in BINARY.items():
-        _add(name, lambda self, other, ufunc=ufunc: apply_binary(ufunc, self, other))
     for name in UNARY:
-        _add(name, lambda self, name=name: apply_unary(name, self))
+        _add(name, _unary(name))
     for name in FROM_COPY:
         setattr(Tensor, name + "_", from_copy(name))
     # Outside the class, where names like `float` would hide the built-in types from annotations.
     for name, to in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("bfloat16", "bfloat16"), ("long", "int64"),
                      ("int", "int32"), ("bool", "bool")):
-        _add(name, lambda self, to=dtype.__members__[to]: self.to(to))
+        _add(name, _conversion(dtype.__members__[to]))
 
 
 _attach()

@@ -63,7 +63,7 @@ CASES = {
     "einsum": (lambda x, y: torch.einsum("bij,bjk->bik", x, y), B3, B2), "einsum sum": (lambda x, y: torch.einsum("ij,kl->i", x, y), X, numbers(2, 3)),
     "einsum dots": (lambda x, y: torch.einsum("...i,ij->...j", x, y), B3, numbers(4, 2)), "einsum three": (lambda x, y, z: torch.einsum("i,ij,j", x, y, z), numbers(3), X, V),
     "einsum implicit": (lambda x, y: torch.einsum("ij,jk", x, y), X, numbers(4, 2)),
-    "clone": (lambda x: x.clone() * x, X), "double use": (lambda x: x * x + x.exp() * x, X), "to": (lambda x: x.to(torch.float64) * 2, X),
+    "gram": (lambda x: x @ x, numbers(3, 3)), "clone": (lambda x: x.clone() * x, X), "double use": (lambda x: x * x + x.exp() * x, X), "to": (lambda x: x.to(torch.float64) * 2, X),
     # layers and activations
     "linear": (lambda x, w, b: F.linear(x, w, b), B3, numbers(5, 4), numbers(5)), "embedding": (lambda w: F.embedding(torch.tensor(INDEX), w), X),
     "layer_norm": (lambda x, w, b: F.layer_norm(x, (4,), w, b), B3, V, numbers(4, seed=3)), "layer_norm plain": (lambda x: F.layer_norm(x, (3, 4)), B3),
@@ -376,6 +376,17 @@ def test_the_graph_dies_with_its_tensors():
         assert node() is None  # no cycle waits for the collector
     finally:
         gc.enable()
+
+
+def test_anomalies_are_named():
+    x = leaf(0.0, 1.0)
+    with torch.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="sqrt gave NaN"):
+        (x.sqrt() * 0).sum().backward()
+    (leaf(0.0).sqrt() * 0).sum().backward()
+    torch.autograd.set_detect_anomaly(True)
+    with pytest.raises(RuntimeError, match="NaN"):
+        (x.sqrt() * 0).sum().backward()
+    torch.autograd.set_detect_anomaly(False)
 
 
 def test_types_follow_pytorch():

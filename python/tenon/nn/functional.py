@@ -4,12 +4,11 @@ from __future__ import annotations
 import math
 from typing import Any, Sequence
 
-from .. import _core, native
+from .. import _core, native, products
 from .._lazy import np
 from ..autocast_mode import is_autocast
 from ..autograd import attach
 from ..conversion import Tensor, array_of, as_tensor, dtype, wrap
-from ..functions import log_softmax, relu, sigmoid, softmax, tanh  # type: ignore[attr-defined]
 from ..products import matmul
 from ..random import next_stream
 from ..tensor_math import like
@@ -108,6 +107,37 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
 
 
 # Activations
+def _dim(input: Tensor, dim: "int | None") -> int:
+    """Where no dimension is given, the one that PyTorch takes: 0 of vectors and of three dimensions, else 1."""
+    return (0 if input.ndim in (0, 1, 3) else 1) if dim is None else dim
+
+
+def softmax(input: Tensor, dim: "int | None" = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along `dim`."""
+    return products.softmax(input if dtype is None else input.to(dtype), _dim(input, dim))
+
+
+def log_softmax(input: Tensor, dim: "int | None" = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """x - log(sum(exp(x))) along `dim`."""
+    return products.log_softmax(input if dtype is None else input.to(dtype), _dim(input, dim))
+
+
+def softmin(input: Tensor, dim: "int | None" = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    return softmax(-input, dim, dtype=dtype)
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    return input.relu_() if inplace else input.relu()
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    return input.sigmoid()
+
+
+def tanh(input: Tensor) -> Tensor:
+    return input.tanh()
+
+
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x Phi(x), or its tanh approximation."""
     if native.fits(input):
@@ -160,10 +190,6 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def softsign(input: Tensor) -> Tensor:
     return input / (1 + input.abs())
-
-
-def softmin(input: Tensor, dim: int = -1) -> Tensor:
-    return softmax(-input, dim)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
