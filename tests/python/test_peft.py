@@ -245,9 +245,9 @@ def test_pipelines_take_adapters(checkpoints, tokenizer, tmp_path):
     want = scores(task="text-classification", model=model, tokenizer=tokenizer)
     model.save_pretrained(tmp_path)
     for task in ("text-classification", None):  # the folder names the model, which has the tokenizer
-        assert scores(task=task, model=str(tmp_path)) == pytest.approx(want)
-    assert scores(task=None, model=model, tokenizer=tokenizer) == pytest.approx(want)
-    assert scores(task="text-classification", model=checkpoints["classifier"]) != pytest.approx(want)
+        assert scores(task=task, model=str(tmp_path)) == pytest.approx(want, rel=1e-4)
+    assert scores(task=None, model=model, tokenizer=tokenizer) == pytest.approx(want, rel=1e-4)
+    assert scores(task="text-classification", model=checkpoints["classifier"]) != pytest.approx(want, rel=1e-2)
 
 
 def test_configurations(tmp_path):
