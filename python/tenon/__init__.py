@@ -24,7 +24,7 @@ _NAMES = {
     "functions": "FloatTensor LongTensor abs acos add addmm all allclose any arange argmax argmin argsort asin atan atan2 backends bernoulli bincount bmm broadcast_to cat ceil chunk "
                  "clamp clip compile concat concatenate cos cosh cosine_similarity count_nonzero cuda cumsum diag diagonal div divide dot einsum empty "
                  "empty_like eq equal erf exp exp2 expm1 eye flatten flip floor floor_divide fmod full full_like gather ge get_default_dtype gt hstack "
-                 "index_add index_select is_tensor isclose isfinite isinf isnan le lerp linspace log log10 log1p log2 log_softmax logaddexp logical_and "
+                 "index_add index_select is_tensor isclose isfinite isinf isnan le lerp linalg linspace log log10 log1p log2 log_softmax logaddexp logical_and "
                  "logical_or logical_xor logsumexp lt masked_fill masked_select matmul max maximum mean median meshgrid min minimum mm movedim mul "
                  "multinomial multiply narrow ne neg nonzero norm normal ones ones_like outer permute pow prod promote_types rand rand_like randint randn "
                  "randn_like randperm reciprocal relu remainder repeat_interleave reshape result_type roll round rsqrt scatter scatter_add sigmoid sign "
