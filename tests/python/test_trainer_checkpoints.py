@@ -241,3 +241,24 @@ def test_adapters_resume_to_the_same_bits(tokenizer, tmp_path, config):
     trained = {n: w for n, w in weights(whole.model).items() if dict(whole.model.named_parameters())[n].requires_grad}
     same(trained, {n: weights(again.model)[n] for n in trained})
     assert whole.get_num_trainable_parameters() == sum(w.size for w in trained.values())
+
+
+@pytest.mark.parametrize("name, change, message", [
+    ("trainer_state.json", lambda v: v.update(global_step="two"), "expected the state of a training run"),
+    ("trainer_state.json", lambda v: v.update(log_history=3), "log_history: expected list, got 3"),
+    ("optimizer.json", lambda v: v.pop("param_groups"), "optimizer.json is damaged: KeyError"),
+    ("optimizer.json", lambda v: next(iter(v["state"].values())).clear(), "expected the same numbers for each parameter"),
+    ("scheduler.json", lambda v: v.update(last_epoch=None), "scheduler.json is damaged: TypeError last_epoch"),
+    ("rng_state.json", lambda v: v["numpy"].pop(), "expected the state of random numbers"),
+    ("rng_state.json", lambda v: v["python"][1].pop(), "expected the state of random numbers"),
+    ("progress.json", lambda v: v.clear(), "progress.json is damaged: KeyError"),
+    ("config.json", lambda v: v.update(model_type=[]), "expected a checkpoint of BertForSequenceClassification"),
+])
+def test_damaged_checkpoints(tokenizer, tmp_path, name, change, message):
+    trainer(tokenizer, tmp_path, 12, save_steps=2).train()
+    path = tmp_path / "checkpoint-2" / name
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=message):
+        trainer(tokenizer, tmp_path, 12).train(str(tmp_path / "checkpoint-2"))

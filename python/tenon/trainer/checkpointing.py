@@ -76,6 +76,15 @@ def read_json(folder: str, name: str) -> Any:
         raise ValueError(f"[Trainer] resume_from_checkpoint: {path}: expected JSON, got {error}") from None
 
 
+@contextmanager
+def reading(folder: str, name: str) -> Iterator[None]:
+    """Says of what goes wrong within the block that the file is damaged. Errors: ValueError."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        raise ValueError(f"[Trainer] resume_from_checkpoint: {os.path.join(folder, name)} is damaged: {type(error).__name__} {error}") from None
+
+
 # Optimiser and schedule
 def save_optimizer(optimizer: Any, folder: str) -> None:
     """Writes state_dict(): tensors to optimizer.safetensors, the rest to optimizer.json."""
@@ -93,8 +102,12 @@ def save_optimizer(optimizer: Any, folder: str) -> None:
 
 
 def load_optimizer(optimizer: Any, folder: str) -> None:
-    """Reads what save_optimizer() wrote. Errors: ValueError for the state of another optimiser or of other parameters."""
-    saved = read_json(folder, OPTIMIZER)
+    """Reads what save_optimizer() wrote. Errors: ValueError for the state of another optimiser or of other parameters, and for damage."""
+    with reading(folder, OPTIMIZER):
+        _load_optimizer(optimizer, folder, read_json(folder, OPTIMIZER))
+
+
+def _load_optimizer(optimizer: Any, folder: str, saved: Any) -> None:
     if saved.get("class") != type(optimizer).__name__:
         raise ValueError(f"[Trainer] resume_from_checkpoint: expected the state of {type(optimizer).__name__}, {folder} holds that of "
                          f"{saved.get('class')}")
@@ -104,7 +117,12 @@ def load_optimizer(optimizer: Any, folder: str) -> None:
         raise ValueError(f"[Trainer] resume_from_checkpoint: expected groups of {own} parameters, {folder} has {theirs}; "
                          "were other parameters trained?")
     state: dict[Any, dict[str, Any]] = {int(key): dict(values) for key, values in saved["state"].items()}
-    for name, value in load_file(os.path.join(folder, OPTIMIZER_TENSORS)).items():
+    if len({tuple(values) for values in state.values()}) > 1 or not all(isinstance(v, (int, float)) for s in state.values() for v in s.values()):
+        raise TypeError("expected the same numbers for each parameter")
+    tensors = load_file(os.path.join(folder, OPTIMIZER_TENSORS))
+    if state and tensors and state.keys() != {int(name.partition(".")[0]) for name in tensors}:
+        raise TypeError("expected the parameters of " + OPTIMIZER_TENSORS)
+    for name, value in tensors.items():
         key, _, field = name.partition(".")
         state.setdefault(int(key), {})[field] = value.clone()  # not the file's memory, which may go
     groups = []
@@ -119,8 +137,21 @@ def save_schedule(scheduler: Any, folder: str) -> None:
 
 
 def load_schedule(scheduler: Any, folder: str) -> None:
-    saved = read_json(folder, SCHEDULER)
-    scheduler.load_state_dict({**scheduler.state_dict(), **saved})
+    with reading(folder, SCHEDULER):
+        own, saved = scheduler.state_dict(), read_json(folder, SCHEDULER)
+        for name, value in own.items():
+            if name in saved and not _alike(value, saved[name]):
+                raise TypeError(f"{name}: expected a value like {value!r}, got {saved[name]!r}"[:300])
+        scheduler.load_state_dict({**own, **saved})
+
+
+def _alike(own: Any, saved: Any) -> bool:
+    """Whether a saved value may take the place of one: a number for a number, a list of as many for a list."""
+    if isinstance(own, (list, tuple)):
+        return isinstance(saved, list) and len(saved) == len(own) and all(map(_alike, own, saved))
+    if isinstance(own, (int, float)):
+        return isinstance(saved, (int, float))
+    return own is None or type(saved) is type(own)
 
 
 def _is_json(value: Any) -> bool:
@@ -149,10 +180,9 @@ def set_rng_state(state: dict[str, Any]) -> None:
         version, keys, gauss = state["python"]
         random.setstate((version, tuple(keys), gauss))
         np.random.set_state((state["numpy"][0], np.array(state["numpy"][1], np.uint32), *state["numpy"][2:]))
-        own = json.dumps(state["tenon"]).encode()
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"[Trainer] {RNG}: expected the state of random numbers, got {error}") from None
-    set_own(as_tensor(np.frombuffer(own, np.uint8).copy()))
+        set_own(as_tensor(np.frombuffer(json.dumps(state["tenon"]).encode(), np.uint8).copy()))
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
+        raise ValueError(f"[Trainer] {RNG}: expected the state of random numbers, got {type(error).__name__} {error}") from None
 
 
 # Weights
@@ -216,9 +246,9 @@ def load_weights(model: Any, folder: str) -> None:
     path = os.path.join(folder, "config.json")
     config = getattr(model, "config", None)
     if config is not None and os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            saved = json.load(file)
-        theirs, own = (saved.get("architectures") or [saved.get("model_type")])[0], type(model).__name__
+        saved = read_json(folder, "config.json")
+        with reading(folder, "config.json"):
+            theirs, own = (saved.get("architectures") or [saved.get("model_type")])[0], type(model).__name__
         if saved.get("model_type") != config.model_type or theirs != own:
             raise ValueError(f"[Trainer] resume_from_checkpoint: expected a checkpoint of {own} ({config.model_type}), "
                              f"{folder} holds {theirs} ({saved.get('model_type')})")

@@ -101,7 +101,9 @@ class Saving:
     def _load_optimizer_and_scheduler(self, path: str) -> None:
         files.load_optimizer(self.optimizer, path)
         files.load_schedule(self.lr_scheduler, path)
-        self._progress.update(files.read_json(path, files.PROGRESS))
+        with files.reading(path, files.PROGRESS):
+            saved = files.read_json(path, files.PROGRESS)
+            self._progress = {"loss": float(saved["loss"]), "last_logged": int(saved["last_logged"])}
 
     def _load_rng_state(self, path: str) -> None:
         files.set_rng_state(files.read_json(path, files.RNG))
