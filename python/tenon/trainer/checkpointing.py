@@ -117,7 +117,8 @@ def _load_optimizer(optimizer: Any, folder: str, saved: Any) -> None:
         raise ValueError(f"[Trainer] resume_from_checkpoint: expected groups of {own} parameters, {folder} has {theirs}; "
                          "were other parameters trained?")
     state: dict[Any, dict[str, Any]] = {int(key): dict(values) for key, values in saved["state"].items()}
-    if len({tuple(values) for values in state.values()}) > 1 or not all(isinstance(v, (int, float)) for s in state.values() for v in s.values()):
+    numbers = [v for values in state.values() for v in values.values()]
+    if len({tuple(values) for values in state.values()}) > 1 or not all(isinstance(v, (int, float)) for v in numbers):
         raise TypeError("expected the same numbers for each parameter")
     tensors = load_file(os.path.join(folder, OPTIMIZER_TENSORS))
     if state and tensors and state.keys() != {int(name.partition(".")[0]) for name in tensors}:

@@ -92,9 +92,10 @@ class TrainerState:
         known = {f.name for f in dataclasses.fields(cls)}
         if not isinstance(values, dict) or not isinstance(values.get("global_step"), int) or values["global_step"] < 0:
             raise ValueError(f"[TrainerState] {json_path}: expected the state of a training run")
-        kinds = {"log_history": (list, type(None)), "stateful_callbacks": (dict, type(None)), "epoch": (int, float), "total_flos": (int, float),
-                 "num_input_tokens_seen": (int,), "best_metric": (int, float, type(None)), "best_global_step": (int, type(None)),
-                 "best_model_checkpoint": (str, type(None)), "train_batch_size": (int, type(None))}
+        none, number = type(None), (int, float)
+        kinds: dict[str, tuple[type, ...]] = {
+            "log_history": (list, none), "stateful_callbacks": (dict, none), "epoch": number, "total_flos": number, "num_input_tokens_seen": (int,),
+            "best_metric": (*number, none), "best_global_step": (int, none), "best_model_checkpoint": (str, none), "train_batch_size": (int, none)}
         for name, allowed in kinds.items():
             if name in values and not isinstance(values[name], allowed):
                 raise ValueError(f"[TrainerState] {json_path}: {name}: expected {allowed[0].__name__}, got {values[name]!r}"[:300])
