@@ -129,7 +129,9 @@ void bind_ops(py::module_& m) {
     return run(wanted, autocast(bf16), [&](Context& ctx) { return ops::linear(ctx, x, w, bias.value_or(Tensor())); });
   }, released);
   m.def("op_matmul", [](const Tensor& a, const Tensor& b, const vector<Tensor>& wanted, bool bf16) {
-    return run(wanted, autocast(bf16), [&](Context& ctx) { return ops::matmul(ctx, a, b); });
+    return run(wanted, autocast(bf16), [&](Context& ctx) {
+      return bf16 ? ops::linear(ctx, a, b, {}, Activation::None, {}, true) : ops::matmul(ctx, a, b);
+    });
   }, released);
   m.def("op_activation", [](const Tensor& x, const std::string& name, const vector<Tensor>& wanted) {
     return run(wanted, {}, [&](Context& ctx) { return ops::activation(ctx, x, ops::parse_activation(name)); });

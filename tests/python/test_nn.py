@@ -278,6 +278,19 @@ def test_autocast_and_scaler():
         torch.autocast("cpu", dtype=torch.float32)
 
 
+def test_autocast_rounds_factors():
+    torch.manual_seed(10)
+    x, w = torch.randn(16, 64, requires_grad=True), torch.randn(64, 8, requires_grad=True)
+    for product in (lambda: x @ w, lambda: F.linear(x, w.t())):
+        exact = product()
+        with torch.autocast("cpu"):
+            rounded = product()
+        rounded.sum().backward()
+        assert 0 < (exact - rounded).abs().max().item() < 0.02 * exact.abs().max().item() and rounded.dtype == torch.float32
+    a, b = (t.detach().bfloat16().float() for t in (x, w))
+    assert torch.allclose(rounded.detach(), a @ b, atol=1e-4)
+
+
 def test_clipping_and_vectors():
     a, b = torch.zeros(2, requires_grad=True), torch.zeros(2, 1, requires_grad=True)
     (a * torch.tensor([3.0, 0.0])).sum().backward()
