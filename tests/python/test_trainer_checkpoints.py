@@ -3,6 +3,7 @@ import json
 import os
 import resource
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -145,6 +146,27 @@ def test_ctrl_c_saves_and_resumes(tokenizer, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trainer(tokenizer, tmp_path / "none", save_strategy="no", callbacks=[Send(signal.SIGINT, 2)]).train()
     assert os.listdir(tmp_path / "none") == []
+
+
+def test_ctrl_c_during_evaluation(tokenizer, tmp_path):
+    class SendLater(TrainerCallback):
+        def on_prediction_step(self, args, state, control, **kwargs):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    made = trainer(tokenizer, tmp_path, eval_dataset=examples(tokenizer, 8), eval_strategy="steps", eval_steps=2, callbacks=[SendLater()])
+    with pytest.raises(KeyboardInterrupt):
+        made.train()
+    assert os.listdir(tmp_path) == ["checkpoint-2"] and not made.is_in_train
+    with pytest.raises(KeyboardInterrupt):  # outside of training it acts at once
+        made.evaluate()
+
+
+def test_other_threads_train_without_handlers(tokenizer, tmp_path):
+    steps = []
+    thread = threading.Thread(target=lambda: steps.append(trainer(tokenizer, tmp_path, 8).train().global_step))
+    thread.start()
+    thread.join()
+    assert steps == [2]
 
 
 def test_sigterm_saves_and_goes_to_its_handler(tokenizer, tmp_path):

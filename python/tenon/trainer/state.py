@@ -94,8 +94,9 @@ class TrainerState:
             raise ValueError(f"[TrainerState] {json_path}: expected the state of a training run")
         none, number = type(None), (int, float)
         kinds: dict[str, tuple[type, ...]] = {
-            "log_history": (list, none), "stateful_callbacks": (dict, none), "epoch": number, "total_flos": number, "num_input_tokens_seen": (int,),
-            "best_metric": (*number, none), "best_global_step": (int, none), "best_model_checkpoint": (str, none), "train_batch_size": (int, none)}
+            "log_history": (list, none), "stateful_callbacks": (dict, none), "epoch": number, "total_flos": number,
+            "num_input_tokens_seen": (int,), "best_metric": (*number, none), "best_global_step": (int, none),
+            "best_model_checkpoint": (str, none), "train_batch_size": (int, none)}
         for name, allowed in kinds.items():
             if name in values and not isinstance(values[name], allowed):
                 raise ValueError(f"[TrainerState] {json_path}: {name}: expected {allowed[0].__name__}, got {values[name]!r}"[:300])
