@@ -48,6 +48,7 @@ class Recording {
     return model_->forward(*context, inputs);
   }
 
+  void check_finite() { tape_->check_finite(); }
   bool tracks(const Tensor& t) const { return tape_ && tape_->wants(t); }
 
   std::vector<std::optional<Tensor>> backward(const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients) {
@@ -74,10 +75,11 @@ class Recording {
 };
 
 std::pair<py::dict, std::shared_ptr<Recording>> record(std::shared_ptr<Model> model, const py::dict& given, std::vector<Tensor> watched,
-                                                       bool dropout, bool bf16, bool checkpoint, uint64_t seed) {
+                                                       bool dropout, bool bf16, bool checkpoint, uint64_t seed, bool check_finite) {
   const Inputs inputs = inputs_of(given);
   const TrainingMode mode{.dropout = dropout, .matmul = bf16 ? DType::BF16 : DType::F32, .checkpoint = checkpoint};
   auto recording = std::make_shared<Recording>(std::move(model), std::move(watched), mode, seed);
+  if (check_finite) recording->check_finite();
   Outputs outputs;
   {
     py::gil_scoped_release release;
@@ -119,7 +121,7 @@ void bind_training(py::module_& m) {
            "The gradients of the watched tensors, None where nothing depended on one, given those of some outputs.");
   auto model = static_cast<py::class_<Model, std::shared_ptr<Model>>>(m.attr("Model"));
   model.def("record", &record, py::arg("inputs"), py::arg("watched"), py::arg("dropout") = false, py::arg("bf16") = false,
-            py::arg("checkpoint") = false, py::arg("seed") = 0,
+            py::arg("checkpoint") = false, py::arg("seed") = 0, py::arg("check_finite") = false,
             "The forward pass as training computes it: the outputs, and a Recording for the gradients of the watched tensors.");
   m.def("add_in_place", &add_in_place, py::call_guard<py::gil_scoped_release>(), "sums[i] += terms[i], float32.");
   m.def("versions", &versions, "A number that changes when one of the tensors is changed in place.");

@@ -556,7 +556,7 @@ class MoeConfig:
     top_k: int
     n_group: int
     def record(self, inputs: Mapping[str, Any], watched: Sequence[Tensor], dropout: bool = False, bf16: bool = False, checkpoint: bool = False,
-               seed: int = 0) -> tuple[dict[str, Any], Recording]: ...
+               seed: int = 0, check_finite: bool = False) -> tuple[dict[str, Any], Recording]: ...
     topk_group: int
     norm_topk_prob: Any
     routed_scaling_factor: float

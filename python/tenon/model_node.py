@@ -1,7 +1,8 @@
 """A model's forward pass as one node of the graph of gradients: recorded at once in train() mode, only if it is needed in eval() mode."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Iterator
 
 from . import _core
 from ._core import Tensor
@@ -12,6 +13,17 @@ from .random import next_stream
 
 if TYPE_CHECKING:
     from .modeling import PreTrainedModel
+
+
+@contextmanager
+def _anomalies() -> Iterator[None]:
+    """Under detect_anomaly() what the recorder finds is the error that PyTorch has there."""
+    try:
+        yield
+    except ValueError as error:
+        if state.anomaly:
+            raise RuntimeError(str(error)) from None
+        raise
 
 
 class _Call:
@@ -33,7 +45,8 @@ class _Call:
             raise RuntimeError("[backward] a parameter of the model has been modified by an inplace operation since the forward pass")
         self.model._make_trainable()
         self.version = _core.versions(self.watched)
-        outputs, self.recording = self.model._core.record(self.inputs, self.watched, **self.options)
+        with _anomalies():
+            outputs, self.recording = self.model._core.record(self.inputs, self.watched, **self.options, check_finite=state.anomaly)
         # Objects of its own: those that the caller gets hold the node, which holds this.
         self.recorded = {name: tuple(t._handle() for t in value) if isinstance(value, tuple) else value._handle()
                          for name, value in outputs.items()}
@@ -56,7 +69,8 @@ class _Call:
             given.append(g if g.dtype == t.dtype else g._to(t.dtype))
         recording, self.recording, self.recorded = self.recording, None, {}
         self.model._records = True
-        return tuple(recording.backward(outputs, given))
+        with _anomalies():
+            return tuple(recording.backward(outputs, given))
 
 
 def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:

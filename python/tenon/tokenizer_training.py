@@ -1,12 +1,14 @@
 """Tokenizers from nothing: train_tokenizer(), and train_new_from_iterator() of a tokenizer that is there."""
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from . import _core
 from ._core import AddedToken, Role
+from ._lazy import LazyModule
+
+json: Any = LazyModule("json")
 
 _BATCH = 1000  # texts that are counted together
 _DEFAULT_SPECIALS = {"wordpiece": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), "unigram": ("<unk>", "<s>", "</s>", "<pad>")}

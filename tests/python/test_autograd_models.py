@@ -157,6 +157,17 @@ def test_dropout_follows_the_seed():
     assert model.eval()(**BATCH).logits.tolist() == draw()
 
 
+def test_anomalies_within_a_model_are_named():
+    model = small()
+    with tenon.no_grad():
+        model.get_parameter("bert.encoder.layer.1.output.dense.bias")[0] = float("nan")
+    assert np.isnan(model(**BATCH).loss.item())
+    with tenon.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="NaN"):
+        model(**BATCH)
+    with tenon.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="NaN"):
+        model.eval()(**BATCH).loss.backward()
+
+
 def test_threads_train_one_model_each():
     def train(results, i):
         model = models[i]
