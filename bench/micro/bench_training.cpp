@@ -28,12 +28,13 @@ class Timing final : public Recorder {
     if (!inputs.empty() && inputs.back().defined() && name == "linear") name += " " + std::to_string(outputs[0].size(-1));
     const double now = bench::now();
     forward[name] += now - last_;
-    tape_.record(op, std::move(outputs), std::move(inputs), [this, name, backward = std::move(backward)](Context& c, std::span<const Tensor> dy) {
+    const auto timed = [this, name, backward = std::move(backward)](Context& c, std::span<const Tensor> dy) {
       const double start = bench::now();
       std::vector<Tensor> dx = backward(c, dy);
       this->backward[name] += bench::now() - start;
       return dx;
-    });
+    };
+    tape_.record(op, std::move(outputs), std::move(inputs), timed);
     last_ = bench::now();
   }
 
@@ -99,7 +100,7 @@ int main(int argc, char** argv) {
   const auto has = [&](const char* word) { return std::find(args.begin(), args.end(), word) != args.end(); };
   const Workload& w = workloads().at(has("mixtral") ? "mixtral" : has("bert") ? "bert" : "distilbert");
   Context ctx;
-  const auto model = models::from_config(ctx, Json::parse(w.config));
+  const auto model = models::from_config(ctx, Json::parse(w.config), {.pack = false});
   models::Inputs in;
   std::vector<int64_t> ids, labels;
   for (int64_t i = 0; i < w.B * w.T; ++i) ids.push_back(i * 7919 % w.vocab);
@@ -117,6 +118,7 @@ int main(int argc, char** argv) {
     v.push_back(Tensor::zeros(p.shape(), DType::F32));
     count += p.numel();
   }
+  std::printf("process before the first step: %.0f MiB now, %.0f MiB at most\n", resident_mib("VmRSS:"), resident_mib("VmHWM:"));
   Timing timing(tape);
   double best = 1e30, best_forward = 0, best_backward = 0, loss = 0;
   const int steps = 6;
@@ -140,7 +142,7 @@ int main(int argc, char** argv) {
     if (all < best) best = all, best_forward = middle - start, best_backward = end - middle;
   }
   if (has("ops")) print("forward", timing.forward, steps - 1), print("backward", timing.backward, steps - 1);
-  std::printf("%.1f M parameters, %d threads: best step %.0f ms (forward %.0f, backward %.0f); pool at most %.0f MiB, process at most %.0f MiB\n",
+  std::printf("%.1f M parameters, %d threads: best step %.0f ms (forward %.0f, backward %.0f); at most %.0f MiB in the pool, %.0f in all\n",
               static_cast<double>(count) * 1e-6, ctx.threads(), best * 1e3, best_forward * 1e3, best_backward * 1e3,
               static_cast<double>(ctx.pool().peak_bytes()) / (1 << 20), resident_mib("VmHWM:"));
 }

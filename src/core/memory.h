@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 
 #ifdef __linux__
@@ -23,6 +24,34 @@ inline void* allocate_aligned(size_t bytes) {
   }
 #endif
   return std::aligned_alloc(64, padded);
+}
+
+/// A block straight from the system, for free_mapped with the same size: when it goes, its memory does, which a heap would keep.
+/// nullptr if there is no memory.
+inline void* allocate_mapped(size_t bytes) {
+#ifdef __linux__
+  constexpr size_t kHugePage = size_t{2} << 20, kPage = 4096;
+  const size_t whole = (bytes + kPage - 1) / kPage * kPage;
+  void* all = mmap(nullptr, whole + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (all == MAP_FAILED) return nullptr;
+  auto* begin = static_cast<char*>(all);
+  char* p = begin + (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
+  if (p > begin) munmap(begin, static_cast<size_t>(p - begin));
+  if (const size_t behind = kHugePage - static_cast<size_t>(p - begin)) munmap(p + whole, behind);
+  if (bytes >= kHugePage) madvise(p, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  return p;
+#else
+  return allocate_aligned(bytes);
+#endif
+}
+inline void free_mapped(void* p, size_t bytes) {
+#ifdef __linux__
+  constexpr size_t kPage = 4096;
+  munmap(p, (bytes + kPage - 1) / kPage * kPage);
+#else
+  (void)bytes;
+  std::free(p);
+#endif
 }
 
 }  // namespace tenon::detail

@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <iterator>
+#include <map>
+#include <vector>
 
 namespace tenon {
 namespace {
@@ -17,6 +20,27 @@ size_t block_size(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+constexpr size_t kLargeBlock = size_t{1} << 20;
+constexpr size_t kRoomy = size_t{256} << 20;  // up to here unused memory is kept for whatever comes next
+
+void* allocate_block(size_t size) { return size < kLargeBlock ? detail::allocate_aligned(size) : detail::allocate_mapped(size); }
+void free_block(void* p, size_t size) { size < kLargeBlock ? std::free(p) : detail::free_mapped(p, size); }
+
+using FreeList = std::map<size_t, std::vector<void*>>;
+
+/// Gives large unused blocks back to the system, the largest first, until these were `bytes`. Returns how many bytes they were.
+size_t release(FreeList& free, size_t bytes) {
+  size_t released = 0;
+  while (released < bytes && !free.empty() && free.rbegin()->first >= kLargeBlock) {
+    const auto last = std::prev(free.end());
+    free_block(last->second.back(), last->first);
+    released += last->first;
+    last->second.pop_back();
+    if (last->second.empty()) free.erase(last);
+  }
+  return released;
+}
+
 }  // namespace
 
 Pool::~Pool() { trim(); }
@@ -26,21 +50,25 @@ Tensor Pool::empty(const Shape& shape, DType dtype) {
   check(!__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &signed_bytes), ErrorCode::Limit, "pool",
         "too large: ", shape);
   const auto bytes = static_cast<size_t>(signed_bytes);
-  const size_t size = block_size(bytes);
+  size_t size = block_size(bytes);
   void* block = nullptr;
   {
     std::lock_guard lock(mutex_);
-    auto it = free_.find(size);
-    if (it != free_.end() && !it->second.empty()) {
+    // A training step wants gradients when activations of other sizes have died: a block half as large again is better than a new one.
+    const auto it = free_.lower_bound(size);
+    if (it != free_.end() && it->first <= (size < kLargeBlock ? size : size + size / 2)) {
+      size = it->first;
       block = it->second.back();
       it->second.pop_back();
+      if (it->second.empty()) free_.erase(it);
     } else {
+      if (size >= kLargeBlock && held_ + size > kRoomy) held_ -= release(free_, size);
       held_ += size;
       peak_ = std::max(peak_, held_);
     }
   }
   if (!block) {
-    block = detail::allocate_aligned(size);
+    block = allocate_block(size);
     if (!block) {
       std::lock_guard lock(mutex_);
       held_ -= size;
@@ -64,11 +92,11 @@ void Pool::trim() {
   std::lock_guard lock(mutex_);
   for (auto& [size, blocks] : free_) {
     for (void* b : blocks) {
-      std::free(b);
+      free_block(b, size);
       held_ -= size;
     }
-    blocks.clear();
   }
+  free_.clear();
 }
 
 size_t Pool::held_bytes() const {

@@ -76,6 +76,50 @@ TEST_CASE("linear gradients, with and without the extras") {
                         {test::normal({300, 2}, 5), test::normal({2, 2}, 6), test::normal({2}, 7)});
 }
 
+TEST_CASE("several linear layers over the same rows: values and gradients, also where one is not used") {
+  const auto run = [](Context& c, const Tensors& in) {
+    const ops::LinearPart parts[] = {{in[1], in[2]}, {in[3], {}}, {in[4], {}}};
+    const std::vector<Tensor> y = ops::linears(c, in[0], parts);
+    return ops::add(c, y[0], y[1]);
+  };
+  const Tensors in = {test::normal({2, 2, 5}, 1), test::normal({3, 5}, 2), test::normal({3}, 3), test::normal({3, 5}, 4)};
+  Tensors all = in;
+  all.push_back(test::normal({2, 5}, 5));
+  Context ctx;
+  CHECK(test::relative_error(run(ctx, all), ops::add(ctx, ops::linear(ctx, in[0], in[1], in[2]), ops::linear(ctx, in[0], in[3], {}))) < 1e-6);
+  test::check_gradients(run, all);
+}
+
+TEST_CASE("linear with factors rounded to bfloat16 errs as rounding does, forward and backward") {
+  const Tensor x = test::normal({130, 70}, 1), w = test::normal({40, 70}, 2), bias = test::normal({40}, 3), dy = test::normal({130, 40}, 4);
+  const auto rounded = [](const Tensor& t) { return t.to(DType::BF16).to(DType::F32); };
+  const auto step = [&](const Tensor& x0, const Tensor& w0, DType type) {
+    Context ctx(2);
+    ctx.set_training({.matmul = type});
+    train::Tape tape;
+    for (const Tensor& t : {x0, w0, bias}) tape.watch(t);
+    ctx.set_recorder(&tape);
+    const Tensor y = ops::linear(ctx, x0, w0, bias);
+    tape.backward(ctx, y, dy);
+    return Tensors{y, tape.grad(x0), tape.grad(w0), tape.grad(bias)};
+  };
+  Context ctx;
+  const Tensors got = step(x, w, DType::BF16), exact = step(x, w, DType::F32);
+  for (const Tensor& t : got) CHECK(t.dtype() == DType::F32);
+  CHECK(test::relative_error(got[0], ops::linear(ctx, rounded(x), rounded(w), bias)) < 1e-5);
+  CHECK(test::relative_error(got[1], ops::matmul(ctx, rounded(dy), rounded(w))) < 1e-5);
+  CHECK(test::relative_error(got[2], ops::matmul(ctx, ops::transpose(ctx, rounded(dy)), rounded(x))) < 1e-5);
+  CHECK(test::relative_error(got[3], exact[3]) == 0);
+  for (int i = 0; i < 3; ++i) {
+    CHECK(test::relative_error(got[i], exact[i]) > 0);
+    CHECK(test::relative_error(got[i], exact[i]) < 0.01);
+  }
+  ctx.set_training({.matmul = DType::BF16});
+  CHECK(test::values(ops::linear(ctx, x, w, bias)) == test::values(got[0]));
+  const ops::PreciseProducts precise(ctx);
+  CHECK(test::values(ops::linear(ctx, x, w, bias)) == test::values(exact[0]));
+}
+
 TEST_CASE("the residual is left as it was") {
   Context ctx;
   const Tensor residual = test::normal({4, 6}, 1);

@@ -37,7 +37,10 @@ class CrossAttention {
         output_dropout_(output_dropout) {}
 
   /// Shapes: encoded (S,C), the sources' rows -> k, v (S, H*D).
-  CrossSource project(Context& ctx, const Tensor& encoded) const { return {key.forward(ctx, encoded), value.forward(ctx, encoded)}; }
+  CrossSource project(Context& ctx, const Tensor& encoded) const {
+    const std::vector<Tensor> both = forward_all(ctx, encoded, {&key, &value});
+    return {both[0], both[1]};
+  }
 
   /// Shapes: x, residual (N,C) -> (N,C).
   Tensor forward(Context& ctx, const Tensor& x, const CrossSource& source, const CrossRows& rows, const Tensor& residual) const {

@@ -123,9 +123,8 @@ class GroupedQueryAttention {
       k = ops::columns(ctx, all, width, kv);
       v = ops::columns(ctx, all, width + kv, kv);
     } else {
-      q = query.forward(ctx, x);
-      k = key.forward(ctx, x);
-      v = value.forward(ctx, x);
+      const std::vector<Tensor> all = forward_all(ctx, x, {&query, &key, &value});
+      q = all[0], k = all[1], v = all[2];
     }
     if (config_.qk_norm != GqaConfig::QkNorm::None) {
       q = query_norm.forward(ctx, q);
@@ -178,8 +177,10 @@ class LatentAttention final : public Packable {
   /// Shapes: x, residual (N,C) -> (N,C).
   Tensor forward(Context& ctx, const Tensor& x, const DecoderRows& rows, int64_t layer, const Tensor& residual) const {
     const MlaConfig& c = config_;
-    Tensor q = c.q_lora_rank > 0 ? q_b.forward(ctx, q_norm.forward(ctx, q_a.forward(ctx, x))) : q_b.forward(ctx, x);
-    const Tensor compressed = kv_a.forward(ctx, x);
+    const bool low_rank = c.q_lora_rank > 0;
+    const std::vector<Tensor> both = forward_all(ctx, x, {low_rank ? &q_a : &q_b, &kv_a});
+    Tensor q = low_rank ? q_b.forward(ctx, q_norm.forward(ctx, both[0])) : both[0];
+    const Tensor& compressed = both[1];
     const Tensor latent = kv_norm.forward(ctx, ops::columns(ctx, compressed, 0, c.kv_lora_rank));
     Tensor k_rope = ops::columns(ctx, compressed, c.kv_lora_rank, c.qk_rope_head_dim);
     const ops::RopeLayout of_queries{c.heads, c.qk_nope_head_dim, c.qk_rope_head_dim, c.rope_interleaved};

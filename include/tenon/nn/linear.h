@@ -88,6 +88,8 @@ class Linear {
  private:
   Tensor without_adapters(Context& ctx, const Tensor& x, Activation act, const Tensor& residual) const {
     if (packed.data.defined() && !ctx.recorder()) return ops::linear(ctx, x, packed, bias, act, residual);
+    if (!precise_) return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
+    const ops::PreciseProducts exact(ctx);
     return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
   }
   Tensor matrix(Context& ctx) const { return weight.rank() == 2 || in_out_ ? weight : ops::reshape(ctx, weight, {out_, in_}); }
@@ -104,6 +106,21 @@ class Linear {
   Shape stored_;
   bool has_bias_ = true, precise_ = false, in_out_ = false;
 };
+
+/// Each layer's forward(x). Plain weights are multiplied and differentiated together.
+inline std::vector<Tensor> forward_all(Context& ctx, const Tensor& x, std::initializer_list<const Linear*> layers) {
+  bool together = x.dtype() == DType::F32;
+  std::vector<ops::LinearPart> parts;
+  for (const Linear* l : layers) {
+    together &= l->lora.empty() && !l->precise() && !l->in_out() && (ctx.recorder() || !l->packed.data.defined());
+    together &= l->weight.rank() == 2 && l->weight.dtype() == DType::F32;
+    parts.push_back({l->weight, l->bias});
+  }
+  if (together) return ops::linears(ctx, x, parts);
+  std::vector<Tensor> y;
+  for (const Linear* l : layers) y.push_back(l->forward(ctx, x));
+  return y;
+}
 
 /// Several Linears over the same input, packed as one wide matmul.
 struct FusedLinear {

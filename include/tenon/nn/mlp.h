@@ -31,8 +31,13 @@ class Mlp {
   Tensor forward(Context& ctx, const Tensor& x, const Tensor& residual) const {
     if (!gated_) return down.forward_dropped(ctx, ops::dropout(ctx, up.forward(ctx, x, act_), inner_dropout_), dropout_, residual);
     const bool packed = fused.ready() && !ctx.recorder();
-    const Tensor h = packed ? ops::gated_pair(ctx, fused.forward(ctx, x, {&gate, &up}), act_)
-                            : ops::gated(ctx, gate.forward(ctx, x), up.forward(ctx, x), act_);
+    Tensor h;
+    if (packed) {
+      h = ops::gated_pair(ctx, fused.forward(ctx, x, {&gate, &up}), act_);
+    } else {
+      const std::vector<Tensor> both = forward_all(ctx, x, {&gate, &up});
+      h = ops::gated(ctx, both[0], both[1], act_);
+    }
     return down.forward_dropped(ctx, ops::dropout(ctx, h, inner_dropout_), dropout_, residual);
   }
   void visit(const std::string& prefix, const MlpNames& n, Visitor& v) {

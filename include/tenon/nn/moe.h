@@ -1,6 +1,7 @@
 // A mixture of experts: a router, a bank of experts, and the layer that joins them with shared experts.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,7 +9,7 @@
 #include "tenon/nn/mlp.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/embedding.h"
-#include "tenon/ops/experts.h"
+#include "tenon/ops/gated_experts.h"
 #include "tenon/ops/router.h"
 
 namespace tenon::nn {
@@ -111,7 +112,17 @@ class ExpertBank final : public Packable {
       for (const Lora& l : layers[e].lora) detail::add_columns(ctx, to, column, l.forward(ctx, x.rows(rows.start[e], rows.start[e + 1])));
     }
   }
+  /// Whether all layers are float32 weights without adapters.
+  bool plain() const {
+    const auto is = [](const Linear& l) { return l.lora.empty() && l.weight.dtype() == DType::F32; };
+    return std::all_of(gate.begin(), gate.end(), is) && std::all_of(up.begin(), up.end(), is) && std::all_of(down.begin(), down.end(), is);
+  }
   Tensor forward_plain(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows, const Tensor& residual) const {
+    if (x.dtype() == DType::F32 && plain()) {
+      std::vector<ops::GatedExpert> experts;
+      for (size_t e = 0; e < gate.size(); ++e) experts.push_back({gate[e].weight, up[e].weight, down[e].weight});
+      return ops::gated_experts(ctx, x, experts, act_, rows, routing, residual);
+    }
     std::vector<Tensor> z(gate.size());
     const Tensor from = ops::cast(ctx, x, DType::F32);
     for (size_t e = 0; e < gate.size(); ++e) {

@@ -63,7 +63,14 @@ class SelfAttention {
       const int64_t C = x.size(-1);
       if (probs) *probs = spread(ctx, copy_columns(ctx, qkv, 0, C), copy_columns(ctx, qkv, C, 2 * C), options, rows);
     } else {
-      const Tensor q = query.forward(ctx, only.empty() ? x : ops::gather_rows(ctx, x, only)), k = key.forward(ctx, x), v = value.forward(ctx, x);
+      std::vector<Tensor> qkv;
+      if (only.empty()) {
+        qkv = forward_all(ctx, x, {&query, &key, &value});
+      } else {
+        qkv = forward_all(ctx, x, {&key, &value});
+        qkv.insert(qkv.begin(), query.forward(ctx, ops::gather_rows(ctx, x, only)));
+      }
+      const Tensor &q = qkv[0], &k = qkv[1], &v = qkv[2];
       mixed = ops::attention(ctx, q, k, v, options);
       if (probs) *probs = spread(ctx, q, k, options, rows);
     }

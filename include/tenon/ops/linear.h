@@ -24,69 +24,154 @@ inline void check_linear(const Tensor& x, int64_t N, int64_t K, const Tensor& bi
         name_of(residual.dtype()));
 }
 
-/// x w^T + bias as float32, the bias laid down first and the product added to it.
-inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, bool in_out, int64_t M, int64_t N, int64_t K) {
+/// x w^T + bias + residual as float32: what is added is laid down first and the product added to it. x and w are of one type.
+inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool in_out, int64_t M,
+                         int64_t N, int64_t K) {
   Tensor y = ctx.empty(with_last(x.shape(), N), DType::F32);
-  if (y.numel() == 0) return y;
   float* to = y.data<float>();
-  const bool filled = bias.defined() || K == 0;
-  if (filled)
+  const float *b = bias.defined() ? bias.data<float>() : nullptr, *r = residual.defined() ? residual.data<float>() : nullptr;
+  const size_t row = static_cast<size_t>(N) * sizeof(float);
+  if (b || r)
     ctx.over_rows(M, N, [&](int64_t begin, int64_t end) {
-      for (int64_t m = begin; m < end; ++m) {
-        if (bias.defined())
-          std::memcpy(to + m * N, bias.raw(), static_cast<size_t>(N) * sizeof(float));
+      if (!b) std::memcpy(to + begin * N, r + begin * N, row * static_cast<size_t>(end - begin));
+      for (int64_t m = begin; b && m < end; ++m) {
+        if (r)
+          ctx.kernels().add(to + m * N, r + m * N, b, N, DType::F32);
         else
-          std::memset(to + m * N, 0, static_cast<size_t>(N) * sizeof(float));
+          std::memcpy(to + m * N, b, row);
       }
     });
-  if (K > 0)
-    ctx.kernels().matmul({.c = to,
-                          .a = x.raw(),
-                          .b = w.raw(),
-                          .type = x.dtype(),
-                          .c_type = DType::F32,
-                          .trans_b = !in_out,
-                          .accumulate = filled,
-                          .M = M,
-                          .N = N,
-                          .K = K,
-                          .threads = ctx.threads()});
+  multiply(ctx, to, x.raw(), w.raw(), x.dtype(), false, !in_out, M, N, K, b || r);
   return y;
 }
 
 }  // namespace detail
 
+/// One of several linear layers over the same rows.
+struct LinearPart {
+  Tensor weight, bias;
+};
+
+namespace detail {
+
+/// The layers' results in float32; with gradients as one step, whose rounded factors and whose dx are shared. residual: only of one layer.
+/// x is float32, or no gradient is wanted.
+inline std::vector<Tensor> linear_parts(Context& ctx, const Tensor& x, std::span<const LinearPart> parts, const Tensor& residual, bool in_out,
+                                        int64_t M, int64_t K) {
+  struct Side {
+    Tensor w;  // as multiplied
+    bool want_w, want_b;
+    int64_t N;
+  };
+  const DType type = product_type(ctx, x);
+  const Tensor rows = converted(ctx, x, type);
+  std::vector<Tensor> y, inputs = {x};
+  std::vector<Side> sides;
+  bool record = recording(ctx, "linear", x), want_w = false;
+  for (const LinearPart& p : parts) {
+    const int64_t N = p.weight.size(in_out ? 1 : 0);
+    record |= recording(ctx, "linear", p.weight, p.bias);
+    sides.push_back({converted(ctx, p.weight, type), ctx.wants(p.weight), ctx.wants(p.bias), N});
+    want_w |= sides.back().want_w;
+    y.push_back(linear_f32(ctx, rows, sides.back().w, p.bias, residual, in_out, M, N, K));
+    inputs.push_back(p.weight), inputs.push_back(p.bias);
+  }
+  if (residual.defined()) {
+    record |= recording(ctx, "linear", residual);
+    inputs.push_back(residual);
+  }
+  if (!record) return y;
+  const bool want_x = ctx.wants(x);
+  if (!want_x)
+    for (Side& s : sides) s.w = {};
+  ctx.recorder()->record(
+      "linear", y, std::move(inputs),
+      [sides = std::move(sides), kept = want_w ? rows : Tensor(), has_residual = residual.defined(), shape = x.shape(), want_x, type, in_out, M,
+       K](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+        std::vector<Tensor> d(1);
+        if (want_x) d[0] = c.empty(shape, DType::F32);
+        bool summed = false;
+        for (size_t i = 0; i < sides.size(); ++i) {
+          const auto& [w, wants_w, wants_b, N] = sides[i];
+          Tensor dw, db;
+          if (!dy[i].defined()) {
+            if (wants_w) dw = c.zeros(in_out ? Shape{K, N} : Shape{N, K}, DType::F32);
+            if (wants_b) db = c.zeros({N}, DType::F32);
+          } else {
+            const Tensor rounded = want_x || wants_w ? converted(c, dy[i], type) : Tensor();
+            if (want_x) multiply(c, d[0].data<float>(), rounded.raw(), w.raw(), type, false, in_out, M, K, N, summed);
+            summed = true;
+            if (wants_w) {
+              dw = c.empty(in_out ? Shape{K, N} : Shape{N, K}, DType::F32);
+              const void *of_x = kept.raw(), *of_y = rounded.raw();
+              multiply(c, dw.data<float>(), in_out ? of_x : of_y, in_out ? of_y : of_x, type, true, false, in_out ? K : N, in_out ? N : K, M,
+                       false);
+            }
+            if (wants_b) db = column_sums(c, dy[i], M, N);
+          }
+          d.push_back(std::move(dw)), d.push_back(std::move(db));
+        }
+        if (has_residual) d.push_back(dy[0]);
+        return d;
+      });
+  return y;
+}
+
+inline void check_weight(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool in_out) {
+  check(w.defined() && w.rank() == 2, ErrorCode::Shape, "linear", "weight: expected a matrix, got ", w.describe());
+  check_linear(x, w.size(in_out ? 1 : 0), w.size(in_out ? 0 : 1), bias, residual);
+}
+
+}  // namespace detail
+
 /// y = act(x w^T + bias) + residual on a weight as it lies in the checkpoint. When something wants a gradient, it is recorded as a
-/// linear layer, an activation and a sum.
+/// linear layer and what the activation needs. Where ctx.training().matmul is bfloat16, float32 factors are rounded to it, those of the
+/// gradients too; sums, results and gradients are float32.
 /// Shapes: x (...,K) f32|bf16, w (N,K), or (K,N) if in_out, f32|bf16|f16 (used in x's type), bias (N) f32 or {}, residual (...,N) as x or
 /// {} -> (...,N) as x.
 /// Errors: Error(Shape), Error(Type), also for a gradient with anything but float32.
-/// Source: torch.nn.functional.linear.
+/// Source: torch.nn.functional.linear; torch.autocast.
 inline Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Activation act = Activation::None,
                      const Tensor& residual = {}, bool in_out = false) {
-  check(w.defined() && w.rank() == 2, ErrorCode::Shape, "linear", "weight: expected a matrix, got ", w.describe());
-  const int64_t N = w.size(in_out ? 1 : 0), K = w.size(in_out ? 0 : 1);
-  detail::check_linear(x, N, K, bias, residual);
-  const int64_t M = detail::matrix_of(x, "linear", "x").N;
-  const bool record = recording(ctx, "linear", x, w, bias);
-  if (record) {
+  detail::check_weight(x, w, bias, residual, in_out);
+  const auto [M, K] = detail::matrix_of(x, "linear", "x");
+  if (recording(ctx, "linear", x, w, bias)) {
     detail::check_f32(x, "linear", "x with gradients");
     detail::check_f32(w, "linear", "weight with gradients");
   }
-  Tensor y = detail::linear_f32(ctx, x, cast(ctx, w, x.dtype()), bias, in_out, M, N, K);
-  if (record)
-    ctx.recorder()->record("linear", {y}, {x, w, bias},
-                           [=, want_x = ctx.wants(x), want_w = ctx.wants(w), want_b = ctx.wants(bias)](
-                               Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-                             Tensor dx, dw, db;
-                             if (want_x) dx = detail::product_of(c, dy[0], w, false, in_out, M, K, N).view(x.shape());
-                             if (want_w && in_out) dw = detail::product_of(c, x, dy[0], true, false, K, N, M);
-                             if (want_w && !in_out) dw = detail::product_of(c, dy[0], x, true, false, N, K, M);
-                             if (want_b) db = detail::column_sums(c, dy[0], M, N);
-                             return {dx, dw, db};
-                           });
+  const bool together = residual.defined() && act == Activation::None && x.dtype() == DType::F32;
+  const LinearPart part{w, bias};
+  Tensor y = detail::linear_parts(ctx, x, std::span(&part, 1), together ? residual : Tensor(), in_out, M, K).front();
   y = cast(ctx, activation(ctx, y, act), x.dtype());
-  return residual.defined() ? add(ctx, y, residual) : y;
+  return residual.defined() && !together ? add(ctx, y, residual) : y;
+}
+
+/// While it lives, training multiplies in float32.
+struct PreciseProducts {
+  explicit PreciseProducts(Context& c) : ctx(c), before(c.training()) {
+    TrainingMode mode = before;
+    mode.matmul = DType::F32;
+    ctx.set_training(mode);
+  }
+  ~PreciseProducts() { ctx.set_training(before); }
+  PreciseProducts(const PreciseProducts&) = delete;
+  PreciseProducts& operator=(const PreciseProducts&) = delete;
+
+  Context& ctx;
+  const TrainingMode before;
+};
+
+/// x w^T + bias for each of several layers: the same as one linear after another, with less to round, to keep and to add.
+/// Shapes: x (...,K) f32, each w (N,K) f32, N of its own, bias (N) f32 or {} -> (...,N) each.
+/// Errors: Error(Shape), Error(Type).
+inline std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const LinearPart> parts) {
+  detail::check_f32(x, "linear", "x");
+  const auto [M, K] = detail::matrix_of(x, "linear", "x");
+  for (const LinearPart& p : parts) {
+    detail::check_weight(x, p.weight, p.bias, {}, false);
+    detail::check_f32(p.weight, "linear", "weight");
+  }
+  return detail::linear_parts(ctx, x, parts, {}, false, M, K);
 }
 
 /// The same in one kernel, on a packed weight.

@@ -1,11 +1,50 @@
-// Products of two float32 matrices.
+// Products of two matrices: float32 ones with gradients, and those that training is made of.
 #pragma once
+
+#include <cstring>
 
 #include "tenon/ops/checks.h"
 
 namespace tenon::ops {
 
 namespace detail {
+
+/// c (M,N) = a b, or c += a b, in float32 over factors of one type, f32 or bf16, either of them transposed.
+inline void multiply(Context& ctx, float* c, const void* a, const void* b, DType type, bool trans_a, bool trans_b, int64_t M, int64_t N,
+                     int64_t K, bool accumulate) {
+  if (M == 0 || N == 0) return;
+  if (K == 0) {
+    if (!accumulate) std::memset(c, 0, static_cast<size_t>(M * N) * sizeof(float));
+    return;
+  }
+  ctx.kernels().matmul({.c = c,
+                        .a = a,
+                        .b = b,
+                        .type = type,
+                        .trans_a = trans_a,
+                        .trans_b = trans_b,
+                        .accumulate = accumulate,
+                        .M = M,
+                        .N = N,
+                        .K = K,
+                        .threads = ctx.threads()});
+}
+
+/// What training multiplies x as: float32, or rounded to bfloat16 where ctx.training() says so. Other types stay as they are.
+inline DType product_type(const Context& ctx, const Tensor& x) { return x.dtype() == DType::F32 ? ctx.training().matmul : x.dtype(); }
+
+/// The elements in another type. Records nothing.
+inline Tensor converted(Context& ctx, const Tensor& x, DType type) {
+  if (x.dtype() == type) return x;
+  Tensor y = ctx.empty(x.shape(), type);
+  const auto* from = static_cast<const char*>(x.raw());
+  auto* to = static_cast<char*>(y.raw());
+  const size_t from_size = size_of(x.dtype()), to_size = size_of(type);
+  ctx.over_rows(x.numel(), 1, [&](int64_t begin, int64_t end) {
+    ctx.kernels().cast(to + begin * to_size, type, from + begin * from_size, x.dtype(), end - begin);
+  });
+  return y;
+}
 
 /// A new c (M,N) = a b over float32, with either factor transposed.
 inline Tensor product_of(Context& ctx, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K) {
