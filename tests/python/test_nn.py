@@ -308,3 +308,30 @@ def test_clipping_and_vectors():
     nn.utils.vector_to_parameters(vector, [a, b])
     assert a.tolist() == [1, 1] and b.tolist() == [[1], [1]]
     assert nn.utils.rnn.pad_sequence([torch.tensor([1, 2]), torch.tensor([3])], batch_first=True, padding_value=9).tolist() == [[1, 2], [3, 9]]
+
+
+def test_transformer_encoders():
+    torch.manual_seed(11)
+    for norm_first in (False, True):
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, activation="gelu", batch_first=True, norm_first=norm_first)
+        encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(8)).double()
+        assert len(list(encoder.parameters())) == 2 * 12 + 2 and encoder.layers[0] is not encoder.layers[1]
+        x = torch.randn(2, 4, 8).double().requires_grad_()
+        causal, padding = torch.ones(4, 4).triu(1).bool(), torch.tensor([[False] * 4, [False, False, True, True]])
+
+        def loss(given):
+            return (encoder(given, mask=causal, src_key_padding_mask=padding) * torch.arange(8)).sum()
+
+        loss(x).backward()
+        step = torch.randn(2, 4, 8).double() * 1e-5
+        with torch.no_grad():
+            assert (x.grad * step).sum().item() == pytest.approx((loss(x + step) - loss(x - step)).item() / 2, rel=1e-5)
+            before, moved = encoder(x, causal), x.detach().clone()
+            moved[:, 2:] += torch.arange(8)
+            assert torch.allclose(encoder(moved, causal)[:, :2], before[:, :2]) and not torch.allclose(encoder(moved, causal)[:, 2:], before[:, 2:])
+            assert torch.allclose(encoder(moved, None, padding)[1, :2], encoder(x, None, padding)[1, :2])
+    attention = nn.MultiheadAttention(8, 2)
+    y, weights = attention(*[torch.randn(3, 2, 8)] * 3)
+    assert y.shape == (3, 2, 8) and weights.shape == (2, 3, 3) and torch.allclose(weights.sum(-1), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="multiple of 3"):
+        nn.MultiheadAttention(8, 3)

@@ -11,6 +11,7 @@ _NAMES = {
     "containers": "ModuleDict ModuleList ParameterDict ParameterList Sequential",
     "layers": "CosineSimilarity Dropout ELU Embedding Flatten GELU GLU Hardtanh Identity LayerNorm LeakyReLU Linear LogSigmoid LogSoftmax Mish "
               "PairwiseDistance RMSNorm ReLU ReLU6 SELU SiLU Sigmoid Softmax Softplus Softsign Tanh Unflatten",
+    "attention": "MultiheadAttention TransformerEncoder TransformerEncoderLayer",
     "criteria": "BCELoss BCEWithLogitsLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss "
                 "MSELoss MarginRankingLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss PoissonNLLLoss SmoothL1Loss SoftMarginLoss "
                 "TripletMarginLoss",
