@@ -446,6 +446,19 @@ def test_not_a_number(tokenizer, tmp_path, caplog):
     with pytest.raises(FloatingPointError, match=f"step 3: the loss is nan; the parameter {name} is the first"):
         trainer(tokenizer, tmp_path, callbacks=[Poison()]).train()
 
+    overflowing = classifier(tokenizer)
+    with tenon.no_grad():
+        dict(overflowing.named_parameters())["bert.encoder.layer.1.attention.output.LayerNorm.weight"].mul_(1e38)
+    with pytest.raises(FloatingPointError, match="step 1: the loss is nan; layer 1 .hidden_states., in .linear. its result holds"):
+        trainer(tokenizer, tmp_path, model=overflowing).train()
+
+    steep = classifier(tokenizer)
+    dict(steep.named_parameters())["classifier.weight"].register_hook(lambda g: g * float("inf"))
+    before = weights(steep)
+    with pytest.raises(FloatingPointError, match="step 1: the gradient of classifier.weight.* is NaN or infinite; the weights are those"):
+        trainer(tokenizer, tmp_path, model=steep).train()
+    same(before, weights(steep))
+
     class Huge(Trainer):
         def compute_loss(self, model, inputs, **kwargs):
             loss = super().compute_loss(model, inputs, **kwargs)

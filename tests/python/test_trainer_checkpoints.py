@@ -284,3 +284,36 @@ def test_damaged_checkpoints(tokenizer, tmp_path, name, change, message):
     path.write_text(json.dumps(values))
     with pytest.raises(ValueError, match=message):
         trainer(tokenizer, tmp_path, 12).train(str(tmp_path / "checkpoint-2"))
+
+
+class Net(tenon.nn.Module):
+    """A module of the user's, without configuration and save_pretrained."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = tenon.nn.Sequential(tenon.nn.Linear(4, 8), tenon.nn.LayerNorm(8), tenon.nn.ReLU(), tenon.nn.Dropout(0.2),
+                                          tenon.nn.Linear(8, 2))
+
+    def forward(self, x, labels=None):
+        logits = self.layers(x)
+        return {"loss": tenon.nn.functional.cross_entropy(logits, labels), "logits": logits} if labels is not None else {"logits": logits}
+
+
+def test_modules_of_ones_own(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = [{"x": draw.standard_normal(4).astype(np.float32), "label": i % 2, "other": "text"} for i in range(22)]
+
+    def made(folder, seed=0, **kwargs):
+        tenon.manual_seed(seed)
+        return Trainer(Net(), arguments(folder, num_train_epochs=2, gradient_accumulation_steps=2, weight_decay=0.1, **kwargs),
+                       train_dataset=rows,
+                       eval_dataset=rows[:6], compute_metrics=accuracy)
+
+    whole = made(tmp_path / "whole")
+    assert whole.get_decay_parameter_names(whole.model) == ["layers.0.weight", "layers.4.weight"]
+    whole.train()
+    assert set(whole.evaluate()) >= {"eval_loss", "eval_accuracy"}
+    made(tmp_path / "parts", save_strategy="steps", save_steps=2).train()
+    again = made(tmp_path / "parts", seed=4)
+    again.train(str(tmp_path / "parts" / "checkpoint-2"))
+    same(weights(whole.model), weights(again.model))

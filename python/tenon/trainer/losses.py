@@ -50,8 +50,23 @@ def smoothed_loss(outputs: Any, labels: Any, epsilon: float, shifted: bool, num_
     return total / max(1, num_items if num_items is not None else _count(array))
 
 
+def broken_operation(model: Any, inputs: dict[str, Any]) -> str:
+    """The first operation of a step that gives NaN or Inf, as ", in OPERATION: ..."; "" if that cannot be told."""
+    from ..grad_mode import detect_anomaly
+
+    model.train()
+    try:
+        with detect_anomaly():
+            model(**inputs)["loss"].backward()
+    except RuntimeError as error:
+        return f", in {error}"
+    except Exception:  # a diagnosis must not hide what it is for
+        return ""
+    return ""
+
+
 def first_not_finite(model: Any, inputs: dict[str, Any]) -> str:
-    """Where a forward pass first gives NaN or Inf: an input, a parameter, a layer, the logits or the loss."""
+    """Where a forward pass first gives NaN or Inf: an input, a parameter, a layer and operation, the logits or the loss."""
     from ..grad_mode import no_grad
 
     def broken(value: Any) -> bool:
@@ -71,15 +86,15 @@ def first_not_finite(model: Any, inputs: dict[str, Any]) -> str:
         for name in ("hidden_states", "encoder_hidden_states", "decoder_hidden_states"):
             for layer, state in enumerate((outputs.get(name) if isinstance(outputs, dict) else None) or ()):
                 if broken(state):
-                    return "the embeddings" if layer == 0 else f"layer {layer - 1} ({name})"
+                    return ("the embeddings" if layer == 0 else f"layer {layer - 1} ({name})") + broken_operation(model, inputs)
         for name, value in outputs.items() if isinstance(outputs, dict) else ():
             if broken(value):
-                return f"the {name}"
-    except Exception:  # a diagnosis must not hide what it is for
-        return "the loss"
+                return f"the {name}" + broken_operation(model, inputs)
+    except Exception:  # a model of the user's may not have hidden states
+        pass
     finally:
         model.train(was_training)
-    return "the loss"
+    return "the loss" + broken_operation(model, inputs)
 
 
 def broken_gradient(model: Any) -> str:

@@ -16,7 +16,7 @@ from .columns import is_library_model, label_names_of, main_input, takes_any_key
 from .evaluating import Evaluating
 from .interrupts import Interrupts
 from .loading import Loading
-from .losses import broken_gradient, count_labels, first_not_finite, shifts_labels, smoothed_loss, token_operations
+from .losses import broken_gradient, broken_operation, count_labels, first_not_finite, shifts_labels, smoothed_loss, token_operations
 from .names import SaveStrategy
 from .optimizing import decayed_names, embedding_noise, optimizer_class
 from .reporting import report_callbacks
@@ -330,7 +330,7 @@ class Trainer(Loading, Evaluating, Saving):
                 done += 1
                 if i + 1 < len(samples):
                     self.control = self.callback_handler.on_substep_end(args, self.state, self.control)
-            norm, rate = self._update(step_loss)
+            norm, rate = self._update(step_loss, samples[-1])
             self.state.epoch = epoch + done / plan["batches"]
             self.control = self.callback_handler.call_event("on_step_end", args, self.state, self.control, loss=step_loss)
             self._maybe_log_save_evaluate(norm, rate)
@@ -343,7 +343,7 @@ class Trainer(Loading, Evaluating, Saving):
         self.control = self.callback_handler.on_epoch_end(args, self.state, self.control)
         self._maybe_log_save_evaluate(norm, rate)
 
-    def _update(self, step_loss: float) -> tuple[float, float]:
+    def _update(self, step_loss: float, inputs: Any) -> tuple[float, float]:
         """Clips, steps and counts. Returns the norm of the gradients before clipping and the learning rate of the step."""
         from ..nn.utils import clip_grad_norm_
 
@@ -352,7 +352,8 @@ class Trainer(Loading, Evaluating, Saving):
         norm = float(clip_grad_norm_(parameters, args.max_grad_norm if args.max_grad_norm > 0 else math.inf).item())
         is_finite = math.isfinite(norm) and math.isfinite(step_loss)
         if not is_finite and not args.fp16:
-            raise FloatingPointError(f"[Trainer] step {self.state.global_step + 1}: {broken_gradient(self.model)} is NaN or infinite; the "
+            place = broken_gradient(self.model) + broken_operation(self.model, self._prepare_inputs(inputs))
+            raise FloatingPointError(f"[Trainer] step {self.state.global_step + 1}: {place} is NaN or infinite; the "
                                      "weights are those of the step before. A smaller learning rate or max_grad_norm may help; fp16=True "
                                      "skips such steps")
         self.control = self.callback_handler.on_pre_optimizer_step(args, self.state, self.control)
