@@ -36,6 +36,8 @@ class DistillationTrainer(Trainer):
     Errors: ValueError for alpha, temperature, and a teacher with other classes.
     """
 
+    loss_is_scaled_for_ga = False  # the loss is a mean over its batch
+
     def __init__(self, *args: Any, teacher: Any = None, temperature: float = 2.0, alpha: float = 0.5, hidden_weight: float = 0.0,
                  cache_teacher: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
