@@ -37,13 +37,16 @@ struct Head {
   /// The first key that it sees.
   int64_t first(const AttentionCall& c, int64_t t) const { return c.window > 0 ? std::max<int64_t>(t + S - T + 1 - c.window, 0) : 0; }
 
+  /// Element d of key s, and of value s.
   template <class E>
-  const E* key(const AttentionCall& c, int64_t s) const {
-    return row<E>(c, c.k, s, c.ld_k, c.k_offset) + k_column;
+  float key(const AttentionCall& c, int64_t s, int64_t d) const {
+    if (c.int8_pages) return row<int8_t>(c, nullptr, s, c.ld_k, c.k_offset)[k_column + d] * scale(c, s, c.k_scale_offset);
+    return load(row<E>(c, c.k, s, c.ld_k, c.k_offset) + k_column + d);
   }
   template <class E>
-  const E* value(const AttentionCall& c, int64_t s) const {
-    return row<E>(c, c.v, s, c.ld_v, c.v_offset) + v_column;
+  float value(const AttentionCall& c, int64_t s, int64_t d) const {
+    if (c.int8_pages) return row<int8_t>(c, nullptr, s, c.ld_v, c.v_offset)[v_column + d] * scale(c, s, c.v_scale_offset);
+    return load(row<E>(c, c.v, s, c.ld_v, c.v_offset) + v_column + d);
   }
 
  private:
@@ -52,6 +55,7 @@ struct Head {
     if (!pages) return static_cast<const E*>(all) + (k_row + s) * ld;
     return reinterpret_cast<const E*>(static_cast<const char*>(pages[s / c.page_rows]) + offset) + s % c.page_rows * ld;
   }
+  float scale(const AttentionCall& c, int64_t s, int64_t offset) const { return row<float>(c, nullptr, s, c.Hkv, offset)[k_column / c.D]; }
 };
 
 /// scores[s] = cap(scale * q . k_s) + the biases; -inf before the window
@@ -59,9 +63,8 @@ template <class E>
 void score(float* scores, const AttentionCall& c, const Head& head, int64_t h, int64_t t, int64_t count) {
   const E* q = static_cast<const E*>(c.q) + (head.q_row + t) * c.ld_q + head.q_column;
   for (int64_t s = 0; s < count; ++s) {
-    const E* k = head.key<E>(c, s);
     double sum = 0;
-    for (int64_t d = 0; d < c.D; ++d) sum += static_cast<double>(load(q + d)) * load(k + d);
+    for (int64_t d = 0; d < c.D; ++d) sum += static_cast<double>(load(q + d)) * head.key<E>(c, s, d);
     float score = static_cast<float>(sum) * c.scale;
     if (c.softcap > 0) score = c.softcap * std::tanh(score / c.softcap);
     if (c.distance_bias) score += c.distance_bias[h * c.ld_distance + s - (t + head.S - head.T) + c.distance_zero];
@@ -95,15 +98,16 @@ void attention_row(const AttentionCall& c, const Head& head, int64_t h, int64_t 
   for (int64_t d = 0; d < c.Dv; ++d) {
     double v = 0;
     if (sum > 0)
-      for (int64_t s = 0; s < count; ++s) v += static_cast<double>(p[s]) * load(head.value<E>(c, s) + d);
+      for (int64_t s = 0; s < count; ++s) v += static_cast<double>(p[s]) * head.value<E>(c, s, d);
     store(out + d, sum > 0 ? static_cast<float>(v / sum) : 0.0f);
   }
 }
 
 void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
-  const Head head(c, b, h);
   with_float(c.type, [&](auto* tag) {
-    for (int64_t t = begin; t < end; ++t) attention_row<std::remove_pointer_t<decltype(tag)>>(c, head, h, t, static_cast<float*>(scratch));
+    for (int64_t i = h; i < h + c.group; ++i)
+      for (int64_t t = begin; t < end; ++t)
+        attention_row<std::remove_pointer_t<decltype(tag)>>(c, Head(c, b, i), i, t, static_cast<float*>(scratch));
   });
 }
 

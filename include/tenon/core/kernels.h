@@ -74,7 +74,8 @@ struct Dropout {
 /// k_start[b+1] of k and v. Head h reads k and v of head h / (H / Hkv). Row r of a head starts at r * ld + head * D (v and out: * Dv).
 ///
 /// With pages, k and v lie in a cache instead: key s of sequence b is row s % page_rows of the page pages[page_start[b] + s / page_rows];
-/// in a page, k begins at byte k_offset and v at byte v_offset. k_start then only counts the keys.
+/// in a page, k begins at byte k_offset and v at byte v_offset. k_start then only counts the keys. With int8_pages they are int8, and head
+/// g of row r is to be multiplied by float r * Hkv + g of those that begin at byte k_scale_offset (v: v_scale_offset).
 struct AttentionCall {
   void* out = nullptr;  // (Nq, H*Dv)
   const void *q = nullptr, *k = nullptr, *v = nullptr;
@@ -94,6 +95,9 @@ struct AttentionCall {
   const int64_t* page_start = nullptr;  // (B+1)
   int64_t page_rows = 0;                // a power of two, 16 or more
   int64_t k_offset = 0, v_offset = 0;
+  bool int8_pages = false;
+  int64_t k_scale_offset = 0, v_scale_offset = 0;
+  int64_t group = 1;  // attention() does the heads h .. h + group, which share a key head
   /// Of the probabilities: that of head h, row n of q and key s (counted in its sequence) is element (h * Nq + n) * ld_dropout + s.
   /// ld_dropout is a multiple of 8. Only with lse.
   Dropout dropout;
@@ -150,7 +154,7 @@ struct Kernels {
   void (*linear)(const LinearCall&);
   void (*matmul)(const MatmulCall&);
 
-  // --- attention: one call does one head of one sequence, queries [begin, end) of it ------------------------------------------
+  // --- attention: one call does a group of heads of one sequence, queries [begin, end) of it ------------------------------------
   size_t (*attention_scratch)(const AttentionCall&, int64_t T, int64_t S);  // bytes
   void (*attention)(const AttentionCall&, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch);
   /// All query heads that share key head hkv of sequence b. Needs out and lse of the forward pass; scratch as above.

@@ -32,7 +32,9 @@ struct PagedKeys {
   int64_t k_offset = 0, v_offset = 0;     // bytes from a page's beginning
   int64_t ld_k = 0, ld_v = 0;             // elements between rows
   int64_t key_width = 0, value_width = 0;  // of one head
-  DType dtype = DType::F32;
+  DType dtype = DType::F32;                // of the queries and, unless int8, of the cache
+  bool int8 = false;                       // int8 rows; their scales as in AttentionCall
+  int64_t k_scale_offset = 0, v_scale_offset = 0;
 };
 
 namespace detail {
@@ -128,14 +130,32 @@ inline size_t scratch_for_all(const Kernels& k, const AttentionCall& c) {
   return most;
 }
 
-inline void run_attention(Context& ctx, const AttentionCall& c) {
+/// How many heads that share a key head a task takes, so that keys are read once for all of them: as many as fit a block of queries and
+/// leave work for all threads. Long sequences have work enough in one head.
+inline int64_t heads_per_task(const AttentionCall& c, int threads) {
+  constexpr int64_t kMostRows = 48, kShort = 32;
+  int64_t longest = 1, busy = 0;
+  for (int64_t b = 0; b < c.B; ++b) {
+    longest = std::max(longest, c.q_start[b + 1] - c.q_start[b]);
+    busy += c.q_start[b + 1] > c.q_start[b];
+  }
+  const int64_t group = c.H / c.Hkv;
+  if (longest > kShort) return 1;
+  const auto fits = [&](int64_t heads) { return heads * std::min<int64_t>(longest, 3) <= kMostRows && busy * (c.H / heads) >= threads; };
+  for (int64_t heads = group; heads > 1; --heads)
+    if (group % heads == 0 && fits(heads)) return heads;
+  return 1;
+}
+
+inline void run_attention(Context& ctx, AttentionCall c) {
   struct Task {
     int64_t b, h, begin, end;
   };
+  c.group = heads_per_task(c, ctx.threads());
   std::vector<Task> tasks;
   for (const int64_t b : by_size(c)) {
     const int64_t T = c.q_start[b + 1] - c.q_start[b];
-    for (int64_t h = 0; h < c.H; ++h)
+    for (int64_t h = 0; h < c.H; h += c.group)
       for (int64_t t = 0; t < T; t += kQueryBlock) tasks.push_back({b, h, t, std::min(T, t + kQueryBlock)});
   }
   share_tasks(ctx, static_cast<int64_t>(tasks.size()), scratch_for_all(ctx.kernels(), c),
@@ -245,7 +265,7 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
 }
 
 /// The same over keys and values in a cache. Inference only.
-/// Shapes: q (Nq, H*D) of the cache's dtype -> (Nq, H*Dv). options.k_start counts the keys of each sequence.
+/// Shapes: q (Nq, H*D) of kv.dtype -> (Nq, H*Dv). options.k_start counts the keys of each sequence.
 /// Errors: as attention; Error(Limit) if a sequence has fewer pages than its keys need.
 inline Tensor attention_paged(Context& ctx, const Tensor& q, const PagedKeys& kv, const AttentionOptions& options) {
   detail::check_f32_or_bf16(q, "attention", "q");
@@ -265,6 +285,7 @@ inline Tensor attention_paged(Context& ctx, const Tensor& q, const PagedKeys& kv
   c.out = out.raw(), c.q = q.raw();
   c.pages = kv.pages.data(), c.page_start = kv.page_start.data(), c.page_rows = kv.page_rows;
   c.k_offset = kv.k_offset, c.v_offset = kv.v_offset;
+  c.int8_pages = kv.int8, c.k_scale_offset = kv.k_scale_offset, c.v_scale_offset = kv.v_scale_offset;
   c.ld_q = q.size(1), c.ld_out = out.size(1), c.ld_k = kv.ld_k, c.ld_v = kv.ld_v;
   detail::run_attention(ctx, c);
   return out;

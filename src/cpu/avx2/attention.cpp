@@ -15,12 +15,13 @@ namespace {
 #include "cpu/avx2/wide.h"
 #include "cpu/generic/dropout.inl.h"
 #include "cpu/generic/attention.inl.h"
+#include "cpu/generic/attention_few.inl.h"
 #include "cpu/generic/attention_backward.inl.h"
 // clang-format on
 
 size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) {
   // Only a pass that keeps lse has a backward, which needs more.
-  const size_t forward = Workspace(nullptr, c.D, c.Dv, S, 1).bytes, backward = c.lse ? BackwardWorkspace(nullptr, c.D, c.Dv, S).bytes : 0;
+  const size_t forward = scratch_bytes<FloatOperands<float>>(c, S), backward = c.lse ? BackwardWorkspace(nullptr, c.D, c.Dv, S).bytes : 0;
   return forward > backward ? forward : backward;
 }
 

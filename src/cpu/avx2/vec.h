@@ -41,6 +41,14 @@ inline vf load(const bfloat16* p, Full) { return widen_bf16(_mm_loadu_si128(rein
 inline vf load(const bfloat16* p, Part part) { return widen_bf16(load_bits16(p, part)); }
 inline vf load(const float16* p, Full) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline vf load(const float16* p, Part part) { return _mm256_cvtph_ps(load_bits16(p, part)); }
+inline vf load(const int8_t* p, Part part) {
+  int64_t bytes = 0;
+  __builtin_memcpy(&bytes, p, static_cast<size_t>(part.n));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(bytes)));
+}
+inline vf load(const int8_t* p, Full) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
 
 inline __m128i narrow_bf16(vf v) {
   const __m256i u = _mm256_castps_si256(v), high = _mm256_srli_epi32(u, 16);

@@ -15,6 +15,7 @@ namespace {
 #include "cpu/avx512/wide.h"
 #include "cpu/generic/dropout.inl.h"
 #include "cpu/generic/attention.inl.h"
+#include "cpu/generic/attention_few.inl.h"
 #include "cpu/generic/attention_backward.inl.h"
 // clang-format on
 
@@ -27,7 +28,7 @@ void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int6
 // Not in the unnamed namespace: the bf16 filler hands its float calls on.
 size_t attention_scratch(const AttentionCall& c, int64_t, int64_t S) {
   // Only a pass that keeps lse has a backward, which needs more.
-  const size_t forward = Workspace(nullptr, c.D, c.Dv, S, 1).bytes, backward = c.lse ? BackwardWorkspace(nullptr, c.D, c.Dv, S).bytes : 0;
+  const size_t forward = scratch_bytes<FloatOperands<float>>(c, S), backward = c.lse ? BackwardWorkspace(nullptr, c.D, c.Dv, S).bytes : 0;
   return forward > backward ? forward : backward;
 }
 

@@ -25,6 +25,10 @@ inline vf load(const bfloat16* p, Full) { return widen_bf16(_mm256_loadu_si256(r
 inline vf load(const bfloat16* p, Part part) { return widen_bf16(_mm256_maskz_loadu_epi16(part.mask, p)); }
 inline vf load(const float16* p, Full) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline vf load(const float16* p, Part part) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(part.mask, p)); }
+inline vf load(const int8_t* p, Full) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+inline vf load(const int8_t* p, Part part) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(part.mask, p))); }
 
 #ifdef TENON_VEC_BF16
 // The instruction flushes subnormals to zero, which no activation notices; casts are not compiled this way.

@@ -28,6 +28,7 @@ namespace {
 #include "cpu/avx512/wide.h"
 #include "cpu/generic/dropout.inl.h"
 #include "cpu/generic/attention.inl.h"
+#include "cpu/generic/attention_few.inl.h"
 // clang-format on
 
 struct MultiplyBf16 {
@@ -59,7 +60,7 @@ struct Bf16Operands {
 
 size_t attention_scratch(const AttentionCall& c, int64_t T, int64_t S) {
   if (c.type != DType::BF16) return avx512::attention_scratch(c, T, S);
-  return Workspace(nullptr, c.D, c.Dv, S, Bf16Operands::kPer).bytes;
+  return scratch_bytes<Bf16Operands>(c, S);
 }
 
 void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {

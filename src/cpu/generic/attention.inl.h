@@ -46,6 +46,28 @@ struct RowSource {
   int64_t run(int64_t s, int64_t n) const { return pages ? least(n, page_rows - s % page_rows) : n; }
 };
 
+/// Rows of one head in an int8 cache, with a scale each.
+struct ByteRows {
+  RowSource<int8_t> rows;
+  int64_t scale_offset, heads, head;
+
+  const int8_t* row(int64_t s) const { return rows.row(s); }
+  int64_t run(int64_t s, int64_t n) const { return rows.run(s, n); }
+  float scale(int64_t s) const {
+    const char* page = static_cast<const char*>(rows.pages[s / rows.page_rows]) + scale_offset;
+    return reinterpret_cast<const float*>(page)[s % rows.page_rows * heads + head];
+  }
+};
+
+inline ByteRows byte_rows(const AttentionCall& c, int64_t b, int64_t h, bool values) {
+  const int64_t head = h / (c.H / c.Hkv);
+  ByteRows r{{}, values ? c.v_scale_offset : c.k_scale_offset, c.Hkv, head};
+  r.rows.ld = values ? c.ld_v : c.ld_k;
+  r.rows.pages = c.pages + c.page_start[b], r.rows.page_rows = c.page_rows;
+  r.rows.offset = values ? c.v_offset : c.k_offset, r.rows.column = head * (values ? c.Dv : c.D);
+  return r;
+}
+
 /// Rows of one head of one sequence.
 template <class E>
 struct HeadRows {
@@ -100,6 +122,30 @@ struct Workspace {
     sums = take(kQueryBlock * width);
   }
 };
+
+/// Rows [begin, end) of an int8 cache as elements of type E, width of them each.
+template <class E>
+inline void widen(E* to, const ByteRows& from, int64_t begin, int64_t end, int64_t width) {
+  for (int64_t s = begin; s < end; ++s) {
+    const int8_t* row = from.row(s);
+    const vf scale = set1(from.scale(s));
+    for_lanes(width, [&](int64_t d, auto part) { store(to + s * width + d, load(row + d, part) * scale, part); });
+  }
+}
+
+/// Bytes that widen_rows() needs.
+inline size_t widened_bytes(const AttentionCall& c, int64_t S) {
+  return c.int8_pages ? static_cast<size_t>(S * (c.D + c.Dv)) * (c.type == DType::BF16 ? 2 : 4) : 0;
+}
+
+/// Lets a head read rows [begin, end) of an int8 cache from scratch.
+template <class E>
+inline void widen_rows(HeadRows<E>& head, const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
+  E *keys = static_cast<E*>(scratch), *values = keys + head.S * c.D;
+  widen(keys, byte_rows(c, b, h, false), begin, end, c.D);
+  widen(values, byte_rows(c, b, h, true), begin, end, c.Dv);
+  head.k = {keys, c.D}, head.v = {values, c.Dv};
+}
 
 template <class Operands>
 inline void pack_keys(float* packed, const RowSource<typename Operands::Element>& k, int64_t begin, int64_t S, int64_t D, int64_t units) {
@@ -263,20 +309,11 @@ inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadR
       [&](int64_t last_row) { return (reach(last_row) + Operands::kPer - 1) / Operands::kPer; }, !is_first);
 }
 
+/// Queries [begin, end) of head h over packed keys and values.
 template <class Operands>
-inline void attend_packed(const AttentionCall& c, const HeadRows<typename Operands::Element>& head, int64_t h, int64_t begin, int64_t end,
-                          void* scratch) {
-  const Workspace w(scratch, c.D, c.Dv, head.S, Operands::kPer);
-  const int64_t S = head.seen(c, end - 1), ld_queries = round_up(w.units, kLanes), lowest = head.first(c, begin) / kKeyBlock * kKeyBlock;
-  pack_keys<Operands>(w.keys, head.k, lowest, S, c.D, w.units);
-  pack_values<Operands>(w.values, head.v, lowest, S, c.Dv, w.width);
-  // A factor of 0 or below would turn the maximum around: then the scores are scaled first, as with a bias.
-  const bool scale_first = c.key_bias || !(factor_of(c) > 0);
-  if (c.key_bias)
-    scale_bias(w.bias, c.key_bias + head.k_row, S);
-  else if (scale_first)
-    for_lanes(S, [&](int64_t i, auto part) { store(w.bias + i, zero(), part); });
-  const Scaling scaling{factor_of(c), scale_first ? w.bias : nullptr};
+inline void attend_head(const Workspace& w, const AttentionCall& c, const HeadRows<typename Operands::Element>& head, int64_t h, int64_t begin,
+                        int64_t end, Scaling scaling) {
+  const int64_t ld_queries = round_up(w.units, kLanes);
   for (int64_t t = begin; t < end; t += kQueryBlock) {
     const int64_t rows = least(kQueryBlock, end - t), seen = head.seen(c, t + rows - 1);
     for (int64_t r = 0; r < rows; ++r)
@@ -293,57 +330,22 @@ inline void attend_packed(const AttentionCall& c, const HeadRows<typename Operan
   }
 }
 
-/// A few queries, each over the keys and values where they lie: decoding, and the last rows of a sequence.
-template <class E>
-inline void attend_few(const AttentionCall& c, const HeadRows<E>& head, int64_t h, int64_t begin, int64_t end, const Workspace& w) {
-  const bool scale_first = c.key_bias || !(factor_of(c) > 0);
-  uint16_t room[kKeyBlock + kRoomBeside];
-  for (int64_t t = begin; t < end; ++t) {
-    const int64_t seen = head.seen(c, t);
-    float* query = w.queries;
-    for_lanes(c.D, [&](int64_t d, auto part) { store(query + d, load(head.q + t * c.ld_q + d, part), Full{}); });
-    for_lanes(w.width, [&](int64_t d, auto part) { store(w.sums + d, zero(), part); });
-    RowState state{-__builtin_inff(), 0};
-    for (int64_t key = head.first(c, t); key < seen; key += kKeyBlock) {
-      const int64_t keys = least(kKeyBlock, seen - key);
-      for (int64_t s = 0; s < keys; ++s) {
-        const E* k = head.k.row(key + s);
-        w.scores[s] = sum_lanes(c.D, [&](int64_t d, auto part) { return load(query + d, Full{}) * load(k + d, part); });
-      }
-      if (shaped(c)) shape(w.scores, keys, c, head, h, t, key);
-      if (c.key_bias)
-        scale_bias(w.bias, c.key_bias + head.k_row + key, keys);
-      else if (scale_first)
-        for_lanes(keys, [&](int64_t i, auto part) { store(w.bias + i, zero(), part); });
-      const Dropped dropped = draw_dropped(room, c, h, head.first_query + t, key, keys);
-      const float worth = weigh<FloatOperands<E>>(w.scores, keys, keys, {factor_of(c), scale_first ? w.bias : nullptr}, dropped, state);
-      for (int64_t d = 0; d < c.Dv; d += 4 * kLanes) {
-        vf sum[4];
-        for (int i = 0; i < 4; ++i) sum[i] = d + i * kLanes < w.width ? load(w.sums + d + i * kLanes, Full{}) * set1(worth) : zero();
-        for (int64_t s = 0, run; s < keys; s += run) {
-          run = head.v.run(key + s, keys - s);
-          const E* v = head.v.row(key + s) + d;
-          if (c.Dv - d >= 4 * kLanes)
-            for (int64_t j = s; j < s + run; ++j, v += c.ld_v)
-              for (int i = 0; i < 4; ++i) sum[i] = fma(set1(w.scores[j]), load(v + i * kLanes, Full{}), sum[i]);
-          else
-            for (int64_t j = s; j < s + run; ++j, v += c.ld_v)
-              for (int i = 0; i < 4; ++i)
-                if (const int64_t left = c.Dv - d - i * kLanes; left > 0)
-                  sum[i] = fma(set1(w.scores[j]), load(v + i * kLanes, Part(left)), sum[i]);
-        }
-        for (int i = 0; i < 4 && d + i * kLanes < w.width; ++i) store(w.sums + d + i * kLanes, sum[i], Full{});
-      }
-    }
-    finish_row(head.out + t * c.ld_out, c.lse ? c.lse + h * c.Nq + head.first_query + t : nullptr, w.sums, state, c.dropout.scale, c.Dv);
-  }
-}
-
+/// The keys and values of the group's heads, packed once for all of them.
 template <class Operands>
-inline void attend(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
-  const HeadRows<typename Operands::Element> head(c, b, h);
-  if (end - begin > kFewQueries)
-    attend_packed<Operands>(c, head, h, begin, end, scratch);
-  else
-    attend_few(c, head, h, begin, end, Workspace(scratch, c.D, c.Dv, head.S, Operands::kPer));
+inline void attend_packed(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
+  using E = typename Operands::Element;
+  HeadRows<E> first(c, b, h);
+  const Workspace w(scratch, c.D, c.Dv, first.S, Operands::kPer);
+  const int64_t S = first.seen(c, end - 1), lowest = first.first(c, begin) / kKeyBlock * kKeyBlock;
+  if (c.int8_pages) widen_rows(first, c, b, h, lowest, S, static_cast<char*>(scratch) + w.bytes);
+  pack_keys<Operands>(w.keys, first.k, lowest, S, c.D, w.units);
+  pack_values<Operands>(w.values, first.v, lowest, S, c.Dv, w.width);
+  // A factor of 0 or below would turn the maximum around: then the scores are scaled first, as with a bias.
+  const bool scale_first = c.key_bias || !(factor_of(c) > 0);
+  if (c.key_bias)
+    scale_bias(w.bias, c.key_bias + first.k_row, S);
+  else if (scale_first)
+    for_lanes(S, [&](int64_t i, auto part) { store(w.bias + i, zero(), part); });
+  const Scaling scaling{factor_of(c), scale_first ? w.bias : nullptr};
+  for (int64_t i = h; i < h + c.group; ++i) attend_head<Operands>(w, c, HeadRows<E>(c, b, i), i, begin, end, scaling);
 }

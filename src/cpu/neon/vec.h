@@ -43,6 +43,12 @@ inline vf load(const bfloat16* p, Full) { return widen_bf16(load_bits16(p)); }
 inline vf load(const bfloat16* p, Part part) { return widen_bf16(load_bits16(p, part)); }
 inline vf load(const float16* p, Full) { return widen_f16(load_bits16(p)); }
 inline vf load(const float16* p, Part part) { return widen_f16(load_bits16(p, part)); }
+inline vf load(const int8_t* p, Part part) {
+  int8_t bytes[8] = {};
+  __builtin_memcpy(bytes, p, static_cast<size_t>(part.n));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(bytes)))));
+}
+inline vf load(const int8_t* p, Full) { return load(p, Part(4)); }
 
 inline uint16x4_t narrow_bf16(vf v) {
   const uint32x4_t u = vreinterpretq_u32_f32(v), high = vshrq_n_u32(u, 16);
