@@ -69,6 +69,7 @@ Tensor Model::features(Context&, const Inputs&) const {
   fail(ErrorCode::Type, class_name(), "has no projected features of texts or images; CLIPModel has");
 }
 
+Outputs Model::encode(Context&, const Inputs&) const { fail(ErrorCode::Type, class_name(), "has no encoder of its own"); }
 std::unique_ptr<DecodingSession> Model::start(Context&, const Inputs&) const {
   fail(ErrorCode::Type, class_name(), "does not generate text; decoders (AutoModelForCausalLM) and encoder-decoders do");
 }

@@ -4,6 +4,7 @@
 #include "tenon/models/bert.h"
 #include "tenon/models/clip.h"
 #include "tenon/models/decoder.h"
+#include "tenon/models/mtp.h"
 #include "tenon/models/seq2seq.h"
 #include "tenon/models/vit.h"
 
@@ -37,6 +38,11 @@ constexpr DecoderFamily kGpt2{DecoderKind::Gpt2, kGpt2Names}, kLlama{DecoderKind
 template <const DecoderFamily& family, Decoder::Head head>
 std::unique_ptr<Model> make_decoder(const char* name, const Json& config) {
   return std::make_unique<Decoder>(name, family, config, head);
+}
+
+template <const DecoderFamily& family>
+std::unique_ptr<Model> make_mtp(const char* name, const Json& config) {
+  return std::make_unique<MtpModel>(name, family, config);
 }
 
 constexpr Seq2SeqFamily kMarian{Seq2SeqKind::Marian, kBartNames}, kM2m100{Seq2SeqKind::M2m100, kBartNames}, kT5{Seq2SeqKind::T5, kT5Names},
@@ -99,6 +105,7 @@ constexpr Entry kTable[] = {
     {"deepseek_v3", "DeepseekV3Model", "AutoModel", make_decoder<kDeepseekV3, Decoder::Head::None>},
     {"deepseek_v3", "DeepseekV3ForCausalLM", kCausal, make_decoder<kDeepseekV3, Decoder::Head::CausalLm>},
     {"deepseek_v3", "DeepseekV3ForSequenceClassification", kSequence, make_decoder<kDeepseekV3, Decoder::Head::Classifier>},
+    {"deepseek_v3", "DeepseekV3MtpModel", "", make_mtp<kDeepseekV3>},
     {"marian", "MarianModel", "AutoModel", make_seq2seq<kMarian, Seq2Seq::Head::None>},
     {"marian", "MarianMTModel", kSeq2Seq, make_seq2seq<kMarian, Seq2Seq::Head::LanguageModel>},
     {"m2m_100", "M2M100Model", "AutoModel", make_seq2seq<kM2m100, Seq2Seq::Head::None>},

@@ -107,6 +107,26 @@ TEST_CASE("feeding token by token, in chunks and at once give the same logits, a
   }
 }
 
+TEST_CASE("an int8 cache stays close to that of the precision, in pieces and token by token") {
+  for (const char* name : {"gpt2", "llama", "mistral-window", "deepseek-v3"}) {
+    CAPTURE(std::string(name));
+    const std::string folder = golden_folder(name);
+    if (folder.empty()) continue;
+    Context ctx;
+    const auto model = models::load(ctx, folder);
+    models::Inputs in = batch(1);
+    const auto plain = model->start(ctx, in);
+    in.int8_cache = true;
+    const auto small = model->start(ctx, in);
+    std::vector<int64_t> ids(60);
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = 5 + static_cast<int64_t>(i * 37 % 150);
+    for (size_t i = 0; i < ids.size(); i += i < 40 ? 20 : 1) {
+      const Lists next{{ids.begin() + static_cast<int64_t>(i), ids.begin() + static_cast<int64_t>(i + (i < 40 ? 20 : 1))}};
+      CHECK(relative_error(small->feed(ctx, next), plain->feed(ctx, next)) < 0.03);
+    }
+  }
+}
+
 TEST_CASE("sequences join, share, branch, shrink and wait without disturbing each other") {
   for (const char* name : {"llama", "deepseek-v3"}) {
     CAPTURE(std::string(name));

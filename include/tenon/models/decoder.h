@@ -11,6 +11,7 @@
 #include "tenon/models/decoder_config.h"
 #include "tenon/models/decoding_step.h"
 #include "tenon/models/heads.h"
+#include "tenon/models/past.h"
 #include "tenon/nn/packed_rows.h"
 #include "tenon/ops/checkpoint.h"
 #include "tenon/ops/router_loss.h"
@@ -55,7 +56,7 @@ class DecoderLayer {
   }
   nn::CacheLayout cache_layout() const {
     if (latent_) return {.k_width = latent_->cache_width(), .v_width = 0};
-    return {.k_width = grouped_->cache_width(), .v_width = grouped_->cache_width()};
+    return {.k_width = grouped_->cache_width(), .v_width = grouped_->cache_width(), .heads = grouped_->kv_heads()};
   }
 
  private:
@@ -93,27 +94,10 @@ class Decoder final : public Model {
     return config().value("num_nextn_predict_layers", 0) > 0 && at != std::string::npos && std::atoll(name.c_str() + at + 7) >= config_.num_layers;
   }
 
-  /// Outputs: last_hidden_state (B,T,C), logits (B,T,V) or logits (B,L); hidden_states; router_logits and aux_loss of mixtures.
-  Outputs forward(Context& ctx, const Inputs& in) const override {
-    check(!in.output_attentions, ErrorCode::Type, class_name_, "output_attentions: decoders do not keep their attention");
-    const nn::PackedRows packed = pack(in);
-    nn::DecoderRows rows{.q_start = packed.start, .k_start = packed.start, .key_bias = packed.key_bias, .angles = {}, .cache = nullptr};
-    Pass pass{.hidden_states = in.output_hidden_states, .routings = wants_routing(in), .states = {}, .routing = {}};
-    const Tensor h = run(ctx, embed(ctx, in, packed), position_ids(in, packed), rows, pass, &packed);
-    Outputs out;
-    out.hidden_states = std::move(pass.states);
-    if (head_ == Head::None) out.last_hidden_state = nn::restore(ctx, h, packed);
-    if (head_ == Head::CausalLm) {
-      out.logits = nn::restore(ctx, logits(ctx, h), packed);
-      if (in.labels.defined()) out.loss = next_token_loss(ctx, out.logits, in.labels);
-    }
-    if (head_ == Head::Classifier) {
-      out.logits = top_.forward(ctx, ops::cast(ctx, ops::gather_rows(ctx, h, last_rows(in, packed)), DType::F32));
-      if (in.labels.defined()) out.loss = classification_loss(ctx, out.logits, in.labels, config());
-    }
-    if (pass.routings) add_routing(ctx, in, packed, pass, out);
-    return out;
-  }
+  /// Outputs: last_hidden_state (B,T,C), logits (B,T,V) or logits (B,L); hidden_states, attentions; router_logits and aux_loss of
+  /// mixtures; past_key_values with use_cache. With a past, attention_mask is (B, past + T), and positions go on behind it.
+  /// Errors: Error(Type) for a past of another model.
+  Outputs forward(Context& ctx, const Inputs& in) const override;
 
   std::unique_ptr<DecodingSession> start(Context& ctx, const Inputs& in) const override;
 
@@ -196,9 +180,9 @@ class Decoder final : public Model {
   }
 
   /// The rows to compute: those of the mask; of a sequence where a label follows a padded position, all, with the padding hidden.
-  nn::PackedRows pack(const Inputs& in) const {
+  nn::PackedRows pack(const Inputs& in, const PastKeyValues* past) const {
     const auto [B, T] = batch_of(in, config_.hidden_size, class_name_);
-    const std::vector<uint8_t> keep = nn::read_mask(in.attention_mask, B, T);
+    const std::vector<uint8_t> keep = past ? mask_of_new(in.attention_mask, B, T, *past, class_name_) : nn::read_mask(in.attention_mask, B, T);
     std::vector<uint8_t> whole(static_cast<size_t>(B));
     if (in.labels.defined() && head_ == Head::CausalLm && in.labels.numel() == B * T) {
       const std::vector<int64_t> labels = read_ids(in.labels, "labels");
@@ -219,7 +203,8 @@ class Decoder final : public Model {
     return rows;
   }
 
-  std::vector<int64_t> position_ids(const Inputs& in, const nn::PackedRows& packed) const {
+  /// first: the position of the first column.
+  std::vector<int64_t> position_ids(const Inputs& in, const nn::PackedRows& packed, int64_t first) const {
     std::vector<int64_t> given, ids;
     if (in.position_ids.defined()) {
       given = read_ids(in.position_ids, "position_ids");
@@ -228,9 +213,9 @@ class Decoder final : public Model {
     }
     ids.reserve(packed.source.size());
     for (const int64_t i : packed.source)
-      ids.push_back(given.empty() ? i % packed.T : given[static_cast<size_t>(static_cast<int64_t>(given.size()) == packed.T ? i % packed.T : i)]);
+      ids.push_back(given.empty() ? first + i % packed.T : given[static_cast<size_t>(static_cast<int64_t>(given.size()) == packed.T ? i % packed.T : i)]);
     for (const int64_t p : ids)
-      check(p >= 0 && p < config_.max_position_embeddings, ErrorCode::Limit, class_name_, "a sequence of ", packed.T, " tokens reaches position ",
+      check(p >= 0 && p < config_.max_position_embeddings, ErrorCode::Limit, class_name_, "a sequence of ", first + packed.T, " tokens reaches position ",
             p, ", but max_position_embeddings is ", config_.max_position_embeddings);
     return ids;
   }
@@ -253,6 +238,7 @@ class Decoder final : public Model {
     return rows;
   }
 
+  std::shared_ptr<PastKeyValues> past_of(const Inputs& in, int64_t B) const;
   void add_routing(Context& ctx, const Inputs& in, const nn::PackedRows& packed, const Pass& pass, Outputs& out) const {
     for (const ops::Routing& r : pass.routing)
       out.router_logits.push_back(ops::reshape(ctx, nn::restore(ctx, r.logits, packed), {packed.B * packed.T, r.E}));
@@ -278,7 +264,8 @@ class Decoder final : public Model {
 /// Sequences of one decoder over a paged cache.
 class DecoderSession final : public DecodingSession {
  public:
-  DecoderSession(const Decoder& model, int64_t sequences, size_t max_bytes = SIZE_MAX) : model_(model), cache_(layout(model), max_bytes) {
+  DecoderSession(const Decoder& model, int64_t sequences, size_t max_bytes = SIZE_MAX, bool int8 = false)
+      : model_(model), cache_(layout(model, int8), max_bytes) {
     for (int64_t i = 0; i < sequences; ++i) cache_.add();
   }
 
@@ -297,6 +284,7 @@ class DecoderSession final : public DecodingSession {
     nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step};
     Decoder::Pass pass;
     Tensor h = model_.run(ctx, std::move(x), step.positions(), rows, pass, nullptr);
+    if (keeps_hidden_) hidden_ = h;
     if (given.wanted.size() < given.ids.size()) h = ops::gather_rows(ctx, h, given.wanted);
     Tensor logits = model_.logits(ctx, h);
     step.commit();
@@ -304,24 +292,88 @@ class DecoderSession final : public DecodingSession {
   }
   void reorder(std::span<const int64_t> parents) override { cache_.reorder(parents); }
   void truncate(int64_t i, int64_t length) override { cache_.truncate(i, length); }
+  std::unique_ptr<DecodingSession> clone() const override { return std::make_unique<DecoderSession>(*this); }
+
+  const DecoderConfig& decoder_config() const { return model_.config_; }
+  /// From now on hidden() has what the last norm gave for the tokens of the last step, (N,C).
+  void keep_hidden() { keeps_hidden_ = true; }
+  const Tensor& hidden() const { return hidden_; }
+  /// The decoder's embedding (n,C) float32 and head. Errors: Error(Limit) for an id outside the vocabulary.
+  Tensor embed(Context& ctx, std::span<const int64_t> ids) const { return ops::embedding(ctx, model_.embedding_, ids, DType::F32, "token id"); }
+  Tensor logits(Context& ctx, const Tensor& h) const { return model_.logits(ctx, h); }
 
  private:
-  static nn::CacheLayout layout(const Decoder& model) {
+  friend class Decoder;
+  static nn::CacheLayout layout(const Decoder& model, bool int8) {
     nn::CacheLayout l = model.layers_.empty() ? nn::CacheLayout{.k_width = 1, .v_width = 1} : model.layers_.front().cache_layout();
     l.layers = model.config_.num_layers;
     l.dtype = model.activations();
+    l.int8 = int8;
     return l;
   }
 
   const Decoder& model_;
   nn::KvCache cache_;
+  Tensor hidden_;
+  bool keeps_hidden_ = false;
 };
+
+inline std::shared_ptr<PastKeyValues> Decoder::past_of(const Inputs& in, int64_t B) const {
+  std::shared_ptr<PastKeyValues> past = in.past_key_values;
+  if (!past && in.use_cache) past = std::make_shared<PastKeyValues>(std::make_unique<DecoderSession>(*this, B));
+  if (!past) return nullptr;
+  const auto* session = dynamic_cast<const DecoderSession*>(&past->session());
+  check(session && &session->model_ == this, ErrorCode::Type, class_name_, "past_key_values: expected those of this model");
+  check(session->size() == B, ErrorCode::Shape, class_name_, "past_key_values: expected ", B, " sequences, got ", session->size());
+  return past;
+}
+
+inline Outputs Decoder::forward(Context& ctx, const Inputs& in) const {
+  const std::shared_ptr<PastKeyValues> past = past_of(in, batch_of(in, config_.hidden_size, class_name_).first);
+  const int64_t columns = past ? past->columns() : 0;
+  const nn::PackedRows packed = pack(in, past.get());
+  check(!past || packed.key_bias.empty(), ErrorCode::Type, class_name_, "labels behind padding: not with past_key_values");
+  nn::DecoderRows rows{.q_start = packed.start, .k_start = packed.start, .key_bias = packed.key_bias, .angles = {}};
+  const std::vector<int64_t> positions = position_ids(in, packed, columns);
+  std::optional<nn::CacheStep> step;
+  if (past) {
+    auto& cache = static_cast<DecoderSession&>(past->session()).cache_;
+    step.emplace(cache, packed.counts());
+    rows.q_start = step->q_start, rows.k_start = step->k_start, rows.cache = &*step;
+  }
+  nn::AttentionTrace trace;
+  if (in.output_attentions) {
+    trace = attention_trace(packed, past.get());
+    rows.trace = &trace;
+  }
+  Pass pass{.hidden_states = in.output_hidden_states, .routings = wants_routing(in), .states = {}, .routing = {}};
+  const Tensor h = run(ctx, embed(ctx, in, packed), positions, rows, pass, &packed);
+  Outputs out;
+  out.hidden_states = std::move(pass.states);
+  out.attentions = std::move(trace.probs);
+  if (head_ == Head::None) out.last_hidden_state = nn::restore(ctx, h, packed);
+  if (head_ == Head::CausalLm) {
+    out.logits = nn::restore(ctx, logits(ctx, h), packed);
+    if (in.labels.defined()) out.loss = next_token_loss(ctx, out.logits, in.labels);
+  }
+  if (head_ == Head::Classifier) {
+    out.logits = top_.forward(ctx, ops::cast(ctx, ops::gather_rows(ctx, h, last_rows(in, packed)), DType::F32));
+    if (in.labels.defined()) out.loss = classification_loss(ctx, out.logits, in.labels, config());
+  }
+  if (pass.routings) add_routing(ctx, in, packed, pass, out);
+  if (past) {
+    step->commit();
+    past->extend(packed.source, packed.T);
+    out.past_key_values = past;
+  }
+  return out;
+}
 
 inline std::unique_ptr<DecodingSession> Decoder::start(Context&, const Inputs& in) const {
   check(head_ == Head::CausalLm, ErrorCode::Type, class_name_, "does not generate text; its ForCausalLM class does");
   check(in.input_ids.defined() && in.input_ids.rank() == 2, ErrorCode::Shape, class_name_, "input_ids: expected (batch, length), got ",
         in.input_ids.describe());
-  return std::make_unique<DecoderSession>(*this, in.input_ids.size(0));
+  return std::make_unique<DecoderSession>(*this, in.input_ids.size(0), SIZE_MAX, in.int8_cache);
 }
 
 }  // namespace tenon::models

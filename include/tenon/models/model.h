@@ -26,6 +26,9 @@ struct Inputs {
   bool interpolate_pos_encoding = false;  // ViT, CLIP vision: images of another size than the checkpoint's
   bool return_loss = false;               // CLIP: the contrastive loss
   bool output_router_logits = false;      // mixtures of experts: router_logits and, where the family has one, aux_loss
+  bool use_cache = false;                 // models that generate: past_key_values, with which a later call goes on
+  bool int8_cache = false;                // start(): keys and values of the text so far are kept as int8, with a scale a token and head
+  std::shared_ptr<PastKeyValues> past_key_values;  // what went before; changed by the call. attention_mask covers it, too
 
   /// Calls f(name, tensor) for each tensor member.
   template <class F>
@@ -51,10 +54,14 @@ struct Outputs {
   std::vector<Tensor> hidden_states;  // layers + 1 of (B,T,C)
   std::vector<Tensor> attentions;     // layers of (B,H,T,T) float32
   std::vector<Tensor> decoder_hidden_states;  // encoder-decoders: decoder layers + 1 of (B,T,C)
+  std::vector<Tensor> decoder_attentions;     // decoder layers of (B,H,T,T) float32; with a past (B,H,T,past + T), as `attentions`
+  std::vector<Tensor> cross_attentions;       // decoder layers of (B,H,T,S) float32
   Tensor encoder_last_hidden_state;           // (B,S,C)
   std::vector<Tensor> encoder_hidden_states;  // encoder layers + 1 of (B,S,C)
+  std::vector<Tensor> encoder_attentions;     // encoder layers of (B,H,S,S) float32
   Tensor aux_loss;                    // scalar: load balance of a mixture of experts
   std::vector<Tensor> router_logits;  // layers with experts of (B*T,E) float32
+  std::shared_ptr<PastKeyValues> past_key_values;  // with use_cache; the model must outlive it
 
   /// Calls f(name, tensor or vector of tensors) for each member in Transformers' order.
   template <class F>
@@ -62,8 +69,9 @@ struct Outputs {
     f("loss", loss), f("logits", logits), f("logits_per_image", logits_per_image), f("logits_per_text", logits_per_text);
     f("text_embeds", text_embeds), f("image_embeds", image_embeds), f("last_hidden_state", last_hidden_state);
     f("pooler_output", pooler_output), f("hidden_states", hidden_states), f("attentions", attentions);
-    f("decoder_hidden_states", decoder_hidden_states), f("encoder_last_hidden_state", encoder_last_hidden_state);
-    f("encoder_hidden_states", encoder_hidden_states);
+    f("decoder_hidden_states", decoder_hidden_states), f("decoder_attentions", decoder_attentions), f("cross_attentions", cross_attentions);
+    f("encoder_last_hidden_state", encoder_last_hidden_state), f("encoder_hidden_states", encoder_hidden_states);
+    f("encoder_attentions", encoder_attentions);
     f("aux_loss", aux_loss), f("router_logits", router_logits);
   }
 };
@@ -91,6 +99,8 @@ class Model {
   virtual bool superfluous(const std::string&) const { return false; }
   /// CLIP: the projected features of a text or an image, not normalised. Errors: Error(Type) for models without them.
   virtual Tensor features(Context&, const Inputs&) const;
+  /// Encoder-decoders: the encoder alone, last_hidden_state, hidden_states and attentions. Errors: Error(Type) for other models.
+  virtual Outputs encode(Context&, const Inputs&) const;
   /// Starts sequences without a token, one per row of in.input_ids, to generate with; an encoder-decoder encodes input_ids here. The
   /// model must outlive them. Errors: Error(Type) for models that do not generate; as forward().
   virtual std::unique_ptr<DecodingSession> start(Context&, const Inputs&) const;

@@ -12,6 +12,7 @@
 
 #include "tenon/models/decoding_step.h"
 #include "tenon/models/heads.h"
+#include "tenon/models/past.h"
 #include "tenon/models/seq2seq_stack.h"
 
 namespace tenon::models {
@@ -40,30 +41,21 @@ class Seq2Seq final : public Model {
   }
 
   /// Inputs: input_ids, inputs_embeds or encoder_outputs; decoder_input_ids, decoder_inputs_embeds or labels, which then begin with
-  /// decoder_start_token_id. Outputs: logits (B,T,V) or last_hidden_state (B,T,C); decoder_hidden_states; encoder_last_hidden_state,
-  /// encoder_hidden_states; the encoder alone: last_hidden_state, hidden_states.
-  Outputs forward(Context& ctx, const Inputs& in) const override {
-    check(!in.output_attentions, ErrorCode::Type, class_name_, "output_attentions: encoder-decoders do not keep their attention");
-    Outputs out;
+  /// decoder_start_token_id. Outputs: logits (B,T,V) or last_hidden_state (B,T,C); decoder_hidden_states, decoder_attentions,
+  /// cross_attentions; encoder_last_hidden_state, encoder_hidden_states, encoder_attentions; the encoder alone: last_hidden_state,
+  /// hidden_states, attentions. With use_cache past_key_values, which hold the sources too: a call with them only computes the new
+  /// decoder_input_ids.
+  /// Errors: Error(Type) for a past of another model, and for a mask or embeddings of the decoder with a past.
+  Outputs forward(Context& ctx, const Inputs& in) const override;
+
+  Outputs encode(Context& ctx, const Inputs& in) const override {
     nn::PackedRows source;
-    nn::Trace of_encoder = trace_for(in), of_decoder = trace_for(in);
-    const Tensor encoded = encode(ctx, in, source, of_encoder);
-    if (head_ == Head::EncoderOnly) {
-      out.last_hidden_state = nn::restore(ctx, encoded, source);
-      out.hidden_states = std::move(of_encoder.states);
-      return out;
-    }
-    nn::PackedRows packed;
-    const Tensor h = decode(ctx, answer_of(in), in.labels, encoded, source, packed, of_decoder);
-    if (head_ == Head::None) {
-      out.last_hidden_state = nn::restore(ctx, h, packed);
-    } else {
-      out.logits = nn::restore(ctx, logits(ctx, h), packed);
-      if (in.labels.defined()) out.loss = token_loss(ctx, out.logits, in.labels);
-    }
-    out.decoder_hidden_states = std::move(of_decoder.states);
-    out.encoder_last_hidden_state = in.encoder_outputs.defined() ? in.encoder_outputs : nn::restore(ctx, encoded, source);
-    out.encoder_hidden_states = std::move(of_encoder.states);
+    nn::Trace trace = trace_for(in);
+    const Tensor encoded = encode(ctx, in, source, trace);
+    Outputs out;
+    out.last_hidden_state = nn::restore(ctx, encoded, source);
+    out.hidden_states = std::move(trace.states);
+    out.attentions = std::move(trace.probs);
     return out;
   }
 
@@ -92,12 +84,14 @@ class Seq2Seq final : public Model {
  private:
   friend class Seq2SeqSession;
 
+  void decode_cached(Context& ctx, const Inputs& in, std::shared_ptr<PastKeyValues> past, Outputs& out) const;
+
   static nn::Trace trace_for(const Inputs& in) {
-    return {.hidden_states = in.output_hidden_states, .attentions = false, .states = {}, .probs = {}};
+    return {.hidden_states = in.output_hidden_states, .attentions = in.output_attentions, .states = {}, .probs = {}};
   }
   const Tensor& table(bool decoder) const { return decoder && !config_.shared_embeddings ? decoder_embedding_ : embedding_; }
 
-  /// The sources' rows after the encoder. Shapes: -> (S,C).
+  /// The sources' rows after the encoder. Shapes: -> (S,C). The trace gets states and probabilities as it says.
   Tensor encode(Context& ctx, const Inputs& in, nn::PackedRows& source, nn::Trace& trace) const {
     if (in.encoder_outputs.defined()) {
       const Tensor& given = in.encoder_outputs;
@@ -111,20 +105,32 @@ class Seq2Seq final : public Model {
     const auto [B, S] = batch_of(in, config_.d_model, class_name_);
     source = nn::pack_spans(in.attention_mask, B, S);
     nn::DecoderRows rows = rows_of(source);
-    return encoder_.forward(ctx, embed_batch(ctx, in, source, false), rows, nullptr, trace, &source);
+    nn::AttentionTrace attentions = attention_trace(source);
+    if (trace.attentions) rows.trace = &attentions;
+    Tensor encoded = encoder_.forward(ctx, embed_batch(ctx, in, source, false), rows, nullptr, trace, &source);
+    trace.probs = std::move(attentions.probs);
+    return encoded;
   }
 
-  /// The decoder without a cache. `answer` holds its inputs under an encoder's names. Shapes: encoded (S,C) -> (N,C).
+  /// The decoder without a cache. `answer` holds its inputs under an encoder's names; cross gets the probabilities over the sources, if
+  /// trace wants any. Shapes: encoded (S,C) -> (N,C).
   Tensor decode(Context& ctx, const Inputs& answer, const Tensor& labels, const Tensor& encoded, const nn::PackedRows& source,
-                nn::PackedRows& packed, nn::Trace& trace) const {
+                nn::PackedRows& packed, nn::Trace& trace, std::vector<Tensor>& cross) const {
     const auto [B, T] = batch_of(answer, config_.d_model, class_name_);
     check(B == source.B, ErrorCode::Shape, class_name_, "decoder inputs: expected ", source.B, " rows as the encoder has, got ", B);
     packed = nn::pack_spans(answer.attention_mask, B, T, with_labelled_padding(answer, labels, B, T));
-    const Seq2SeqSources sources{
+    Seq2SeqSources sources{
         .rows = {.q_start = packed.start, .k_start = source.start, .key_bias = source.key_bias, .order = {}, .back = {}},
         .layers = decoder_->project(ctx, encoded)};
     nn::DecoderRows rows = rows_of(packed);
-    return decoder_->forward(ctx, embed_batch(ctx, answer, packed, true), rows, &sources, trace, &packed);
+    nn::AttentionTrace own, over_sources;
+    if (trace.attentions) {
+      own = attention_trace(packed), over_sources = cross_trace(packed, source);
+      rows.trace = &own, sources.rows.trace = &over_sources;
+    }
+    Tensor h = decoder_->forward(ctx, embed_batch(ctx, answer, packed, true), rows, &sources, trace, &packed);
+    trace.probs = std::move(own.probs), cross = std::move(over_sources.probs);
+    return h;
   }
 
   static nn::DecoderRows rows_of(const nn::PackedRows& packed) {
@@ -239,14 +245,15 @@ class Seq2Seq final : public Model {
 class Seq2SeqSession final : public DecodingSession {
  public:
   Seq2SeqSession(Context& ctx, const Seq2Seq& model, const Inputs& in, size_t max_bytes = SIZE_MAX)
-      : model_(model), cache_(layout(model), max_bytes) {
-    nn::PackedRows source;
+      : model_(model), cache_(layout(model, in.int8_cache), max_bytes) {
     nn::Trace none;
-    const Tensor encoded = model.encode(ctx, in, source, none);
-    sources_.layers = model.decoder_->project(ctx, encoded);
-    sources_.rows.k_start = source.start;
-    sources_.rows.key_bias = source.key_bias;
-    for (int64_t i = 0; i < source.B; ++i) source_of_.push_back(cache_.add());
+    const Tensor encoded = model.encode(ctx, in, source_, none);
+    take_sources(ctx, encoded);
+  }
+  /// Over sources that the encoder has run through. Shapes: encoded (S,C).
+  Seq2SeqSession(Context& ctx, const Seq2Seq& model, const Tensor& encoded, nn::PackedRows source)
+      : model_(model), cache_(layout(model, false)), source_(std::move(source)) {
+    take_sources(ctx, encoded);
   }
 
   int64_t vocab_size() const override { return model_.config_.decoder_vocab_size; }
@@ -259,17 +266,10 @@ class Seq2SeqSession final : public DecodingSession {
   Tensor feed(Context& ctx, std::span<const std::vector<int64_t>> tokens, bool all_positions) override {
     const DecodingStep given(*this, tokens, all_positions, model_.class_name());
     if (given.ids.empty()) return ctx.empty({0, vocab_size()}, DType::F32);
-    const Tensor embedded = model_.look_up(ctx, given.ids, true);
-    const Tensor x = model_.place(ctx, embedded, positions_of(given));
-    look_at_sources(given.counts);
-    nn::CacheStep step(cache_, given.counts);
-    nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step};
     nn::Trace none;
-    Tensor h = model_.decoder_->forward(ctx, x, rows, &sources_, none, nullptr);
+    Tensor h = run(ctx, given, none, nullptr, nullptr, nullptr);
     if (given.wanted.size() < given.ids.size()) h = ops::gather_rows(ctx, h, given.wanted);
-    Tensor logits = model_.logits(ctx, h);
-    step.commit();
-    return logits;
+    return model_.logits(ctx, h);
   }
   void reorder(std::span<const int64_t> parents) override {
     cache_.reorder(parents);
@@ -278,14 +278,39 @@ class Seq2SeqSession final : public DecodingSession {
     source_of_ = std::move(next);
   }
   void truncate(int64_t i, int64_t length) override { cache_.truncate(i, length); }
+  std::unique_ptr<DecodingSession> clone() const override { return std::make_unique<Seq2SeqSession>(*this); }
 
  private:
-  static nn::CacheLayout layout(const Seq2Seq& model) {
+  friend class Seq2Seq;
+
+  void take_sources(Context& ctx, const Tensor& encoded) {
+    sources_.layers = model_.decoder_->project(ctx, encoded);
+    sources_.rows.k_start = source_.start;
+    sources_.rows.key_bias = source_.key_bias;
+    for (int64_t i = 0; i < source_.B; ++i) source_of_.push_back(cache_.add());
+  }
+
+  /// The decoder over new tokens, which then belong to their sequences. own and cross, if not null, get probabilities.
+  Tensor run(Context& ctx, const DecodingStep& given, nn::Trace& trace, nn::AttentionTrace* own, nn::AttentionTrace* cross,
+             const nn::PackedRows* packed) {
+    const Tensor x = model_.place(ctx, model_.look_up(ctx, given.ids, true), positions_of(given));
+    look_at_sources(given.counts);
+    nn::CacheStep step(cache_, given.counts);
+    nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step, .trace = own};
+    sources_.rows.trace = cross;
+    Tensor h = model_.decoder_->forward(ctx, x, rows, &sources_, trace, packed);
+    step.commit();
+    return h;
+  }
+
+  static nn::CacheLayout layout(const Seq2Seq& model, bool int8) {
     const nn::GqaConfig& a = model.config_.decoder.attention;
     return {.layers = model.config_.decoder.layers,
             .k_width = a.heads * a.head_dim,
             .v_width = a.heads * a.head_dim,
-            .dtype = model.activations()};
+            .dtype = model.activations(),
+            .int8 = int8,
+            .heads = a.heads};
   }
 
   std::vector<int64_t> positions_of(const DecodingStep& given) const {
@@ -323,9 +348,69 @@ class Seq2SeqSession final : public DecodingSession {
 
   const Seq2Seq& model_;
   nn::KvCache cache_;
+  nn::PackedRows source_;
   Seq2SeqSources sources_;
   std::vector<int64_t> source_of_;
 };
+
+/// The decoder over what went before, or over the sources alone. Inputs: decoder_input_ids (B,T).
+inline void Seq2Seq::decode_cached(Context& ctx, const Inputs& in, std::shared_ptr<PastKeyValues> past, Outputs& out) const {
+  auto* session = dynamic_cast<Seq2SeqSession*>(&past->session());
+  check(session && &session->model_ == this, ErrorCode::Type, class_name_, "past_key_values: expected those of this model");
+  check(in.decoder_input_ids.defined() && !in.decoder_inputs_embeds.defined() && !in.labels.defined(), ErrorCode::Type, class_name_,
+        "expected decoder_input_ids alone beside past_key_values");
+  const Tensor& ids = in.decoder_input_ids;
+  check(ids.rank() == 2 && ids.size(0) == session->size(), ErrorCode::Shape, class_name_, "decoder_input_ids: expected (", session->size(),
+        ", length), got ", ids.shape());
+  const std::vector<uint8_t> keep = mask_of_new(in.decoder_attention_mask, ids.size(0), ids.size(1), *past, class_name_);
+  check(std::find(keep.begin(), keep.end(), 0) == keep.end(), ErrorCode::Type, class_name_,
+        "decoder_attention_mask: expected no padding beside past_key_values");
+  const std::vector<int64_t> all = read_ids(ids, "decoder_input_ids");
+  std::vector<std::vector<int64_t>> tokens;
+  for (auto row = all.begin(); row != all.end(); row += ids.size(1)) tokens.emplace_back(row, row + ids.size(1));
+  const DecodingStep given(*session, tokens, true, class_name_);
+  const nn::PackedRows packed = nn::pack_rows({}, ids.size(0), ids.size(1));
+  nn::Trace trace = trace_for(in);
+  nn::AttentionTrace own = attention_trace(packed, past.get()), cross = cross_trace(packed, session->source_);
+  const Tensor h = session->run(ctx, given, trace, trace.attentions ? &own : nullptr, trace.attentions ? &cross : nullptr, &packed);
+  past->extend(packed.source, packed.T);
+  head_ == Head::None ? out.last_hidden_state = nn::restore(ctx, h, packed) : out.logits = nn::restore(ctx, logits(ctx, h), packed);
+  out.decoder_hidden_states = std::move(trace.states);
+  out.decoder_attentions = std::move(own.probs);
+  out.cross_attentions = std::move(cross.probs);
+  out.past_key_values = std::move(past);
+}
+
+inline Outputs Seq2Seq::forward(Context& ctx, const Inputs& in) const {
+  Outputs out;
+  out.encoder_last_hidden_state = in.encoder_outputs;
+  if (in.past_key_values) {
+    decode_cached(ctx, in, in.past_key_values, out);
+    return out;
+  }
+  if (head_ == Head::EncoderOnly) return encode(ctx, in);
+  nn::PackedRows source;
+  nn::Trace of_encoder = trace_for(in), of_decoder = trace_for(in);
+  const Tensor encoded = encode(ctx, in, source, of_encoder);
+  if (!out.encoder_last_hidden_state.defined()) out.encoder_last_hidden_state = nn::restore(ctx, encoded, source);
+  out.encoder_hidden_states = std::move(of_encoder.states);
+  out.encoder_attentions = std::move(of_encoder.probs);
+  if (in.use_cache) {
+    decode_cached(ctx, in, std::make_shared<PastKeyValues>(std::make_unique<Seq2SeqSession>(ctx, *this, encoded, source)), out);
+    return out;
+  }
+  nn::PackedRows packed;
+  const Tensor h = decode(ctx, answer_of(in), in.labels, encoded, source, packed, of_decoder, out.cross_attentions);
+  if (head_ == Head::None) {
+    out.last_hidden_state = nn::restore(ctx, h, packed);
+  } else {
+    out.logits = nn::restore(ctx, logits(ctx, h), packed);
+    if (in.labels.defined()) out.loss = token_loss(ctx, out.logits, in.labels);
+  }
+  out.decoder_hidden_states = std::move(of_decoder.states);
+  out.decoder_attentions = std::move(of_decoder.probs);
+  return out;
+}
 
 inline std::unique_ptr<DecodingSession> Seq2Seq::start(Context& ctx, const Inputs& in) const {
   check(head_ == Head::LanguageModel, ErrorCode::Type, class_name_, "does not generate text; the class with a head does");

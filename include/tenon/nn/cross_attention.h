@@ -15,6 +15,7 @@ struct CrossRows {
   std::vector<int64_t> q_start, k_start;  // (sources + 1)
   std::vector<float> key_bias;            // of each source row, or empty
   std::vector<int64_t> order, back;       // rows by source and where each went; empty if they are in that order already
+  AttentionTrace* trace = nullptr;        // gets the probabilities of each layer
 };
 
 /// Keys and values of all sources for one layer: computed once, then read by every step.
@@ -52,6 +53,7 @@ class CrossAttention {
                                         .dropout = dropout_};
     Tensor q = query.forward(ctx, x);
     if (!rows.order.empty()) q = ops::gather_rows(ctx, q, rows.order);
+    if (rows.trace) rows.trace->keep(ctx, q, source.k, options, rows.order);
     Tensor mixed = ops::attention(ctx, q, source.k, source.v, options);
     if (!rows.back.empty()) mixed = ops::gather_rows(ctx, mixed, rows.back);
     return output.forward_dropped(ctx, mixed, output_dropout_, residual);

@@ -107,6 +107,7 @@ class GroupedQueryAttention {
     key_norm.visit(join(prefix, n.key_norm), v);
   }
   int64_t cache_width() const { return config_.kv_heads * config_.head_dim; }
+  int64_t kv_heads() const { return config_.kv_heads; }
 
   Linear query, key, value, output;
   FusedLinear fused;  // query, key, value side by side once packed

@@ -9,19 +9,29 @@
 #include "tenon/core/context.h"
 #include "tenon/core/error.h"
 #include "tenon/ops/attention.h"
+#include "tenon/ops/elementwise.h"
 
 namespace tenon::nn {
 
 /// What a token leaves behind in every layer: a key of k_width and a value of v_width elements. v_width 0: the values are the first
-/// value_width elements of the keys (latent attention).
+/// value_width elements of the keys (latent attention). int8: each of `heads` parts of a key and of a value is kept as int8 with one
+/// float32 scale, its largest magnitude / 127.
 struct CacheLayout {
   int64_t layers = 0, k_width = 0, v_width = 0;
-  DType dtype = DType::F32;
+  DType dtype = DType::F32;  // of what comes and goes
+  bool int8 = false;
+  int64_t heads = 1;
 
-  size_t bytes_per_token() const { return static_cast<size_t>(layers * (k_width + v_width)) * size_of(dtype); }
+  /// Of one key or value of this width.
+  size_t row_bytes(int64_t width) const {
+    return int8 ? static_cast<size_t>(width + (width ? heads : 0) * int64_t{sizeof(float)}) : static_cast<size_t>(width) * size_of(dtype);
+  }
+  size_t bytes_per_token() const { return static_cast<size_t>(layers) * (row_bytes(k_width) + row_bytes(v_width)); }
+  /// Between elements of neighbouring rows.
+  size_t item() const { return int8 ? 1 : size_of(dtype); }
 };
 
-/// A page holds kPageRows tokens of all layers: for each layer its keys, then its values.
+/// A page holds kPageRows tokens of all layers: for each layer its keys, then its values, each with its scales behind it if int8.
 class KvCache {
  public:
   static constexpr int64_t kPageRows = 32;
@@ -115,12 +125,20 @@ class KvCache {
   /// The row of a token's key or value, for which there is room.
   char* key(int64_t i, int64_t token, int64_t layer) { return row(i, token, key_offset(layer), layout_.k_width); }
   char* value(int64_t i, int64_t token, int64_t layer) { return row(i, token, value_offset(layer), layout_.v_width); }
+  /// Where a page has a layer's keys and values, and their scales.
   int64_t key_offset(int64_t layer) const {
-    return layer * kPageRows * (layout_.k_width + layout_.v_width) * static_cast<int64_t>(size_of(layout_.dtype));
+    return layer * kPageRows * static_cast<int64_t>(layout_.row_bytes(layout_.k_width) + layout_.row_bytes(layout_.v_width));
   }
   int64_t value_offset(int64_t layer) const {
-    return layout_.v_width ? key_offset(layer) + kPageRows * layout_.k_width * static_cast<int64_t>(size_of(layout_.dtype)) : key_offset(layer);
+    return layout_.v_width ? key_offset(layer) + kPageRows * static_cast<int64_t>(layout_.row_bytes(layout_.k_width)) : key_offset(layer);
   }
+  int64_t key_scale_offset(int64_t layer) const { return key_offset(layer) + kPageRows * layout_.k_width; }
+  int64_t value_scale_offset(int64_t layer) const {
+    return layout_.v_width ? value_offset(layer) + kPageRows * layout_.v_width : key_scale_offset(layer);
+  }
+  /// The scales of a token's key or value, one for each head; int8 only.
+  float* key_scale(int64_t i, int64_t token, int64_t layer) { return scales(i, token, key_scale_offset(layer)); }
+  float* value_scale(int64_t i, int64_t token, int64_t layer) { return scales(i, token, value_scale_offset(layer)); }
   /// The pages of sequence i, as attention reads them.
   void append_pages(int64_t i, std::vector<const void*>& pages) const {
     for (const auto& page : sequences_[index(i)].pages) pages.push_back(std::as_const(page->memory_).raw());
@@ -143,7 +161,11 @@ class KvCache {
   }
   char* row(int64_t i, int64_t token, int64_t offset, int64_t width) {
     Page& page = *sequences_[static_cast<size_t>(i)].pages[static_cast<size_t>(token / kPageRows)];
-    return static_cast<char*>(page.memory_.raw()) + offset + token % kPageRows * width * static_cast<int64_t>(size_of(layout_.dtype));
+    return static_cast<char*>(page.memory_.raw()) + offset + token % kPageRows * width * static_cast<int64_t>(layout_.item());
+  }
+  float* scales(int64_t i, int64_t token, int64_t offset) {
+    Page& page = *sequences_[static_cast<size_t>(i)].pages[static_cast<size_t>(token / kPageRows)];
+    return reinterpret_cast<float*>(static_cast<char*>(page.memory_.raw()) + offset) + token % kPageRows * layout_.heads;
   }
 
   CacheLayout layout_;
@@ -183,22 +205,39 @@ class CacheStep {
 
   /// Stores the keys and, where the layout has them, the values of the new tokens.
   void write(int64_t layer, const Tensor& k, const Tensor& v) {
-    store(k, cache_.layout().k_width, [&](const Row& r) { return cache_.key(r.sequence, r.token, layer); });
-    if (cache_.layout().v_width) store(v, cache_.layout().v_width, [&](const Row& r) { return cache_.value(r.sequence, r.token, layer); });
+    const CacheLayout& l = cache_.layout();
+    if (l.int8) {
+      quantize(k, l.k_width, [&](const Row& r) { return cache_.key(r.sequence, r.token, layer); },
+               [&](const Row& r) { return cache_.key_scale(r.sequence, r.token, layer); });
+      if (l.v_width)
+        quantize(v, l.v_width, [&](const Row& r) { return cache_.value(r.sequence, r.token, layer); },
+                 [&](const Row& r) { return cache_.value_scale(r.sequence, r.token, layer); });
+      return;
+    }
+    store(k, l.k_width, [&](const Row& r) { return cache_.key(r.sequence, r.token, layer); });
+    if (l.v_width) store(v, l.v_width, [&](const Row& r) { return cache_.value(r.sequence, r.token, layer); });
   }
   /// All keys of the batch's sequences as rows. Shapes: -> (k_start.back(), k_width).
   Tensor gather_keys(Context& ctx, int64_t layer) const {
-    const int64_t width = cache_.layout().k_width;
-    const size_t row = static_cast<size_t>(width) * size_of(cache_.layout().dtype);
-    Tensor all = ctx.empty({k_start.back(), width}, cache_.layout().dtype);
+    const CacheLayout& l = cache_.layout();
+    const int64_t width = l.k_width;
+    const size_t row = static_cast<size_t>(width) * l.item();
+    Tensor all = ctx.empty({k_start.back(), width}, l.int8 ? DType::F32 : l.dtype);
     auto* to = static_cast<char*>(all.raw());
     for (size_t b = 0; b + 1 < k_start.size(); ++b)
       for (int64_t s = 0, n = k_start[b + 1] - k_start[b]; s < n; s += KvCache::kPageRows) {
         const auto* page = static_cast<const char*>(pages_[static_cast<size_t>(page_start_[b] + s / KvCache::kPageRows)]);
-        std::memcpy(to + static_cast<size_t>(k_start[b] + s) * row, page + cache_.key_offset(layer),
-                    static_cast<size_t>(std::min(KvCache::kPageRows, n - s)) * row);
+        const int64_t rows = std::min(KvCache::kPageRows, n - s);
+        if (!l.int8) {
+          std::memcpy(to + static_cast<size_t>(k_start[b] + s) * row, page + cache_.key_offset(layer), static_cast<size_t>(rows) * row);
+          continue;
+        }
+        const auto* q = reinterpret_cast<const int8_t*>(page + cache_.key_offset(layer));
+        const auto* scale = reinterpret_cast<const float*>(page + cache_.key_scale_offset(layer));
+        float* wide = all.data<float>() + (k_start[b] + s) * width;
+        for (int64_t i = 0; i < rows * width; ++i) wide[i] = static_cast<float>(q[i]) * scale[i / (width / l.heads)];
       }
-    return all;
+    return l.int8 ? ops::cast(ctx, all, l.dtype) : all;
   }
   ops::PagedKeys paged(int64_t layer, int64_t key_width, int64_t value_width) const {
     const CacheLayout& l = cache_.layout();
@@ -211,7 +250,10 @@ class CacheStep {
             .ld_v = l.v_width ? l.v_width : l.k_width,
             .key_width = key_width,
             .value_width = value_width,
-            .dtype = l.dtype};
+            .dtype = l.dtype,
+            .int8 = l.int8,
+            .k_scale_offset = cache_.key_scale_offset(layer),
+            .v_scale_offset = cache_.value_scale_offset(layer)};
   }
 
   std::vector<int64_t> q_start = {0}, k_start = {0};
@@ -221,10 +263,22 @@ class CacheStep {
     int64_t sequence, token;
   };
 
-  template <class Place>
-  void store(const Tensor& x, int64_t width, Place&& place) {
+  void check_rows(const Tensor& x, int64_t width) const {
     check(x.shape() == Shape{static_cast<int64_t>(rows_.size()), width} && x.dtype() == cache_.layout().dtype, ErrorCode::Shape, "cache",
           "rows: expected ", Shape{static_cast<int64_t>(rows_.size()), width}, " ", name_of(cache_.layout().dtype), ", got ", x.describe());
+  }
+  template <class To, class ScalesTo>
+  void quantize(const Tensor& x, int64_t width, To&& row_of, ScalesTo&& scales_of) {
+    check_rows(x, width);
+    const int64_t heads = cache_.layout().heads;
+    const size_t bytes = static_cast<size_t>(width) * size_of(x.dtype());
+    for (size_t i = 0; i < rows_.size(); ++i)
+      cpu_kernels().quantize_rows(reinterpret_cast<int8_t*>(row_of(rows_[i])), scales_of(rows_[i]), static_cast<const char*>(x.raw()) + i * bytes,
+                                  heads, width / heads, x.dtype());
+  }
+  template <class To>
+  void store(const Tensor& x, int64_t width, To&& place) {
+    check_rows(x, width);
     const size_t bytes = static_cast<size_t>(width) * size_of(x.dtype());
     const auto* from = static_cast<const char*>(x.raw());
     for (size_t i = 0; i < rows_.size(); ++i) std::memcpy(place(rows_[i]), from + i * bytes, bytes);

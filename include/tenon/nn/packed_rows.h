@@ -23,6 +23,12 @@ struct PackedRows {
 
   int64_t size() const { return static_cast<int64_t>(source.size()); }
   bool dense() const { return size() == B * T; }
+  /// The rows of each sequence.
+  std::vector<int64_t> counts() const {
+    std::vector<int64_t> n;
+    for (int64_t b = 0; b < B; ++b) n.push_back(start[b + 1] - start[b]);
+    return n;
+  }
   /// The row of sequence b's position t. Errors: none; t must be one of its rows.
   int64_t row_of(int64_t b, int64_t t) const {
     int64_t r = start[b];
