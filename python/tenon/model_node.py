@@ -45,12 +45,21 @@ class _Call:
             raise RuntimeError("[backward] a parameter of the model has been modified by an inplace operation since the forward pass")
         self.model._make_trainable()
         self.version = _core.versions(self.watched)
+        asked = {**self.inputs, "output_attentions": False}
         with _anomalies():
-            outputs, self.recording = self.model._core.record(self.inputs, self.watched, **self.options, check_finite=state.anomaly)
+            outputs, self.recording = self.model._core.record(asked, self.watched, **self.options, check_finite=state.anomaly)
         # Objects of its own: those that the caller gets hold the node, which holds this.
         self.recorded = {name: tuple(t._handle() for t in value) if isinstance(value, tuple) else value._handle()
                          for name, value in outputs.items()}
         return outputs
+
+    def with_attentions(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """The outputs of a recorded pass, and the attentions, which cannot be recorded: of a second pass with the same random numbers."""
+        if not self.inputs.get("output_attentions"):
+            return outputs
+        options = {name: self.options[name] for name in ("dropout", "bf16", "seed")}
+        whole: dict[str, Any] = self.model._core.record(self.inputs, [], **options)[0]
+        return {name: outputs.get(name, value) for name, value in whole.items()}
 
     def tracks(self, t: Tensor, name: str) -> bool:
         return self.recording.tracks(t) or name.endswith("attentions")
@@ -62,6 +71,10 @@ class _Call:
             raise RuntimeError("[backward] a parameter of the model has been modified by an inplace operation since the forward pass")
         outputs, given = [], []
         for (name, i), g in zip(self.names, gradients):
+            if g is not None and name.endswith("attentions"):
+                raise RuntimeError(f"[{type(self.model).__name__}] gradient: {name} have none, but a loss depends on them; detach() them")
+            if name.endswith("attentions"):
+                continue
             t = self.recorded[name] if i < 0 else self.recorded[name][i]
             if g is None or not self.tracks(t, name):
                 continue
@@ -89,7 +102,7 @@ def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
         return model._core.forward(**inputs)
     call = _Call(model, inputs, watched, dropout, bf16)
     eager = dropout or bf16 or model._records
-    outputs = call.record() if eager else model._core.forward(**inputs)
+    outputs = call.with_attentions(call.record()) if eager else model._core.forward(**inputs)
     node = Node(f"{type(model).__name__}", watched, call.backward, watched[:1], arrays=False, exact=True)
     for name, value in outputs.items():
         for i, t in enumerate(value) if isinstance(value, tuple) else ((-1, value),):

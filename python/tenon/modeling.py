@@ -9,6 +9,7 @@ from typing import Any, Iterator
 
 from . import _core, hub, model_node
 from ._core import Precision, Tensor
+from .autograd import without_gradient
 from .configuration import PretrainedConfig, config_class
 from .conversion import as_tensor, check_device, device, dtype, to_dtype
 from .generation import GenerationConfig, GenerationMixin
@@ -179,7 +180,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
 
     def _features(self, **kwargs: Any) -> Tensor:
         _, inputs = self._arguments((), kwargs)
-        features = self._core.features(**inputs)
+        # A loss on features takes them from the model's own call, as text_embeds and image_embeds.
+        features = without_gradient("get_text_features or get_image_features", self._core.features(**inputs), list(self.parameters()))
         features.pooler_output = features.detach()  # Transformers 5 returns an output with this field, 4 the tensor itself
         return features
 

@@ -168,6 +168,24 @@ def test_anomalies_within_a_model_are_named():
         model.eval()(**BATCH).loss.backward()
 
 
+def test_what_has_no_gradient_says_so():
+    sizes = dict(TINY, projection_dim=8)
+    model = tenon.CLIPModel(tenon.CLIPConfig(projection_dim=8, text_config=dict(sizes, vocab_size=60, eos_token_id=3),
+                                             vision_config=dict(sizes, image_size=16, patch_size=8)))
+    features = model.get_text_features(input_ids=IDS)
+    assert features.requires_grad and not features.pooler_output.requires_grad
+    with pytest.raises(RuntimeError, match="get_text_features"):
+        features.sum().backward()
+    for mode in (True, False):
+        model = small().train(mode)
+        out = model(**BATCH, output_attentions=True)
+        assert tuple(out) == ("loss", "logits", "attentions") and len(out.attentions) == 2
+        out.loss.backward(retain_graph=True)
+        assert model.get_parameter("classifier.bias").grad is not None
+        with pytest.raises(RuntimeError, match="attentions have none"):
+            out.attentions[0].sum().backward()
+
+
 def test_threads_train_one_model_each():
     def train(results, i):
         model = models[i]
