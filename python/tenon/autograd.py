@@ -88,7 +88,7 @@ def wants(t: Any) -> bool:
         if node is not None and node is not d.get("_seen"):
             d["_seen"] = node
             Node("as_strided", (d["_base"],), view_backward(d["_base"], t)).output(t)
-    return d.get("_requires_grad", False)
+    return bool(d.get("_requires_grad"))
 
 
 def view_backward(base: Tensor, view: Tensor) -> Callable[[Any], Any]:
@@ -217,12 +217,12 @@ def _walk(roots: Sequence[tuple[Tensor, Tensor]], retain: bool, captured: "dict[
         gradients: list[Any] = []
         for i in range(len(node.outputs)):
             found = pending.pop((node, i), None)
-            g = None if found is None else _through_hooks(node.hooks.get(i), found[0])
-            if g is not None and i in node.retained:
-                _retain(node.retained[i], g)
-            if captured is not None and g is not None and (node, i) in captured:
-                captured[node, i] = g
-            gradients.append(g)
+            complete = None if found is None else _through_hooks(node.hooks.get(i), found[0])
+            if complete is not None and i in node.retained:
+                _retain(node.retained[i], complete)
+            if captured is not None and complete is not None and (node, i) in captured:
+                captured[node, i] = complete
+            gradients.append(complete)
         result = _play(node, gradients, retain)
         if not isinstance(result, (tuple, list)):
             result = (result,)

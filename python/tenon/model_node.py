@@ -33,7 +33,7 @@ class _Call:
         self.model = model
         self.inputs = inputs
         self.watched = watched
-        self.options = {"dropout": dropout, "bf16": bf16, "checkpoint": model.is_gradient_checkpointing,
+        self.options: dict[str, Any] = {"dropout": dropout, "bf16": bf16, "checkpoint": model.is_gradient_checkpointing,
                         "seed": next_stream() if dropout else 0}
         self.names: list[tuple[str, int]] = []
         self.version = _core.versions(watched)

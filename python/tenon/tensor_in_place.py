@@ -79,7 +79,7 @@ def set_items(t: Tensor, index: Any, value: Any) -> None:
     given = as_tensor(value) if not isinstance(value, (bool, int, float)) else value
     shape = tuple(given.shape) if isinstance(given, Tensor) else ()
     track = wanted(t, given)
-    elements = array_of(given) if isinstance(given, Tensor) else given
+    elements: Any = array_of(given) if isinstance(given, Tensor) else given
     if isinstance(given, Tensor) and given.data_ptr() == t.data_ptr():
         elements = elements.copy()
     a = array_of(t)

@@ -250,13 +250,13 @@ class MathMethods:
 
     def lerp(self: Tensor, end: Any, weight: Any) -> Tensor:
         """self + weight * (end - self)."""
-        return self + weight * (end - self)
+        return self.add((end - self) * weight)
 
     def addcmul(self: Tensor, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
-        return self + value * (tensor1 * tensor2)
+        return self.add(tensor1 * tensor2 * value)
 
     def addcdiv(self: Tensor, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
-        return self + value * (tensor1 / tensor2)
+        return self.add(tensor1 / tensor2 * value)
 
     # Operators
     def matmul(self: Tensor, other: Any) -> Tensor:

@@ -58,7 +58,7 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
         return self.dtype.itemsize
 
     def is_floating_point(self: Tensor) -> bool:
-        return self.dtype.is_floating_point
+        return bool(self.dtype.is_floating_point)
 
     def is_contiguous(self) -> bool:
         return True
@@ -172,7 +172,8 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
         return self.to(other.dtype)
 
     def new_tensor(self: Tensor, data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        return _functions().tensor(data, dtype=dtype or self.dtype, requires_grad=requires_grad)
+        made: Tensor = _functions().tensor(data, dtype=dtype or self.dtype, requires_grad=requires_grad)
+        return made
 
     def new_zeros(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
         return _core.zeros(list(sizes_of(size)), to_dtype(dtype or self.dtype))
@@ -184,7 +185,8 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
         return _core.empty(list(sizes_of(size)), to_dtype(dtype or self.dtype))
 
     def new_full(self: Tensor, size: Any, fill_value: Any, dtype: Any = None) -> Tensor:
-        return _functions().full(size, fill_value, dtype=dtype or self.dtype)
+        made: Tensor = _functions().full(size, fill_value, dtype=dtype or self.dtype)
+        return made
 
     # Gradients
     @property

@@ -95,17 +95,20 @@ class TransformerEncoderLayer(Module):
         self.activation = getattr(F, activation) if isinstance(activation, str) else activation
 
     def _attend(self, x: Tensor, mask: Any, padding: Any) -> Tensor:
-        return self.dropout1(self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False, attn_mask=mask)[0])
+        y: Tensor = self.dropout1(self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False, attn_mask=mask)[0])
+        return y
 
     def _feed(self, x: Tensor) -> Tensor:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        y: Tensor = self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return y
 
     def forward(self, src: Tensor, src_mask: "Tensor | None" = None, src_key_padding_mask: "Tensor | None" = None, is_causal: bool = False) -> Tensor:
         if self.norm_first:
-            x = src + self._attend(self.norm1(src), src_mask, src_key_padding_mask)
+            x: Tensor = src + self._attend(self.norm1(src), src_mask, src_key_padding_mask)
             return x + self._feed(self.norm2(x))
         x = self.norm1(src + self._attend(src, src_mask, src_key_padding_mask))
-        return self.norm2(x + self._feed(x))
+        y: Tensor = self.norm2(x + self._feed(x))
+        return y
 
 
 class TransformerEncoder(Module):

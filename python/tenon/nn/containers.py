@@ -31,7 +31,7 @@ class _Ordered(Module):
         return self._modules[_place(index, len(self))]
 
     def _again(self, modules: list[Module]) -> Any:
-        return type(self)(modules)
+        return ModuleList(modules)
 
     def __setitem__(self, index: int, module: Module) -> None:
         self._modules[_place(index, len(self))] = module
