@@ -186,7 +186,7 @@ def _play(node: Node, gradients: list[Any], retain: bool) -> Any:
                                f"inplace operation: it is at version {t._version}, expected {version}")
     if node.arrays:
         gradients = [None if g is None else array_of(g) for g in gradients]
-    with no_grad():
+    with no_grad(), np.errstate(all="ignore"):  # infinities and NaN are results here, as in PyTorch
         result = function(*gradients)
     if not retain and node.saved:
         node.backward = None

@@ -106,7 +106,8 @@ def apply_binary(name: str, a: Any, b: Any) -> Tensor:
     kind = NUMPY_NAMES[compute]
     x, z = (array_of(v if v.dtype == compute else v._to(compute)) if isinstance(v, Tensor) else np.asarray(v, dtype=kind) for v in (a, b))
     try:
-        out = getattr(np, name)(x, z)
+        with np.errstate(all="ignore"):
+            out = getattr(np, name)(x, z)
     except ValueError as error:
         raise ValueError(f"[{name}] {error}") from None
     if name in _TRUTH:
