@@ -20,8 +20,8 @@ Tensor stack(const Range& encodings, Get&& get, Field field) {
   int64_t* to = t.data<int64_t>();
   for (const auto& entry : encodings) {
     const Encoding& e = get(entry);
-    check(static_cast<int64_t>(e.size()) == T, ErrorCode::Shape, "tokenizer", "expected texts of one length for a tensor, got ", T,
-          " and ", e.size(), " tokens (padding=True makes them equal)");
+    check(static_cast<int64_t>(e.size()) == T, ErrorCode::Shape, "tokenizer", "expected texts of one length for a tensor, got ", T, " and ",
+          e.size(), " tokens (padding=True makes them equal)");
     for (const int32_t v : e.*field) *to++ = v;
   }
   return t;
@@ -29,12 +29,37 @@ Tensor stack(const Range& encodings, Get&& get, Field field) {
 
 template <Field field>
 Tensor stack_list(const std::vector<const HeldEncoding*>& encodings) {
-  return stack(encodings, [](const HeldEncoding* e) -> const Encoding& { return *e; }, field);
+  return stack(
+      encodings, [](const HeldEncoding* e) -> const Encoding& { return *e; }, field);
 }
 
 template <Field field>
-Tensor stack_all(const Encodings& encodings) {
-  return stack(encodings.list, [](const Encoding& e) -> const Encoding& { return e; }, field);
+Tensor stack_all(Encodings& encodings) {
+  const std::vector<Encoding>& list = field == &Encoding::ids ? encodings.ids() : encodings.complete();
+  return stack(
+      list, [](const Encoding& e) -> const Encoding& { return e; }, field);
+}
+
+Tensor stack_types(Encodings& encodings) {
+  if (!encodings.has_zero_types()) return stack_all<&Encoding::type_ids>(encodings);
+  Tensor t = stack_all<&Encoding::ids>(encodings);
+  std::fill_n(t.data<int64_t>(), t.numel(), 0);
+  return t;
+}
+
+// The attention mask as a tensor; without the encodings where the lengths say enough.
+Tensor stack_mask(Encodings& encodings) {
+  const std::vector<uint32_t>* lengths = encodings.lengths();
+  if (!lengths) return stack_all<&Encoding::attention_mask>(encodings);
+  Tensor t = stack_all<&Encoding::ids>(encodings);
+  const int64_t T = t.shape()[1];
+  int64_t* row = t.data<int64_t>();
+  for (const uint32_t length : *lengths) {
+    const int64_t padding = T - length, begin = encodings.pads_left() ? padding : 0;
+    for (int64_t i = 0; i < T; ++i) row[i] = i >= begin && i < begin + length;
+    row += T;
+  }
+  return t;
 }
 
 // The int object of an id: one for each id that was ever asked for, shared by all lists, since making one costs more than finding its token
@@ -49,47 +74,77 @@ PyObject* shared_int(int32_t value) {
   return object;
 }
 
-// One field of every encoding as lists; with the plain calls, because a megabyte of text has a third of a million ids.
-template <Field field>
-py::list lists(const Encodings& encodings) {
-  py::list out(encodings.list.size());
-  for (size_t i = 0; i < encodings.list.size(); ++i) {
-    const std::vector<int32_t>& values = encodings.list[i].*field;
-    py::list row(values.size());
-    for (size_t k = 0; k < values.size(); ++k) {
-      PyObject* value = shared_int(values[k]);
-      if (!value) throw py::error_already_set();
-      PyList_SET_ITEM(row.ptr(), static_cast<Py_ssize_t>(k), value);
+// Lists of numbers; with the plain calls, because a megabyte of text has a third of a million ids. value(i, k) is the k-th of list i.
+template <class Size, class Value>
+py::list make_lists(size_t n, Size&& size, Value&& value) {
+  py::list out(n);
+  for (size_t i = 0; i < n; ++i) {
+    py::list row(size(i));
+    for (size_t k = 0; k < row.size(); ++k) {
+      PyObject* number = shared_int(value(i, k));
+      if (!number) throw py::error_already_set();
+      PyList_SET_ITEM(row.ptr(), static_cast<Py_ssize_t>(k), number);
     }
     PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), row.release().ptr());
   }
   return out;
 }
 
-HeldEncoding encoding_at(const Encodings& encodings, int64_t i) {
-  const auto n = static_cast<int64_t>(encodings.list.size());
+// One field of every encoding as lists.
+template <Field field>
+py::list lists(Encodings& encodings) {
+  const std::vector<Encoding>& list = field == &Encoding::ids ? encodings.ids() : encodings.complete();
+  return make_lists(
+      list.size(), [&](size_t i) { return (list[i].*field).size(); }, [&](size_t i, size_t k) { return (list[i].*field)[k]; });
+}
+
+py::list type_lists(Encodings& encodings) {
+  if (!encodings.has_zero_types()) return lists<&Encoding::type_ids>(encodings);
+  const std::vector<Encoding>& list = encodings.ids();
+  return make_lists(
+      list.size(), [&](size_t i) { return list[i].size(); }, [](size_t, size_t) { return 0; });
+}
+
+py::list mask_lists(Encodings& encodings) {
+  const std::vector<uint32_t>* lengths = encodings.lengths();
+  if (!lengths) return lists<&Encoding::attention_mask>(encodings);
+  const std::vector<Encoding>& list = encodings.ids();
+  const bool is_left = encodings.pads_left();
+  return make_lists(
+      list.size(), [&](size_t i) { return list[i].size(); },
+      [&](size_t i, size_t k) { return int32_t{is_left ? k >= list[i].size() - (*lengths)[i] : k < (*lengths)[i]}; });
+}
+
+std::vector<text::TextInput> inputs_of(const Texts& texts) {
+  std::vector<text::TextInput> out(texts.size());
+  for (size_t i = 0; i < out.size(); ++i) out[i].text = texts[i];
+  return out;
+}
+
+HeldEncoding encoding_at(Encodings& encodings, int64_t i) {
+  const auto n = static_cast<int64_t>(encodings.size());
   if (i < -n || i >= n) throw py::index_error("[tokenizer] expected the index of a text");
-  return HeldEncoding(encodings.list[static_cast<size_t>(i < 0 ? i + n : i)], encodings.tokenizer);
+  return HeldEncoding(encodings.complete()[static_cast<size_t>(i < 0 ? i + n : i)], encodings.tokenizer());
 }
 
 size_t longest(const Encodings& encodings) {
   size_t n = 0;
-  for (const Encoding& e : encodings.list) n = std::max(n, e.size());
+  for (const Encoding& e : encodings.ids()) n = std::max(n, e.size());
   return n;
 }
 
 void bind_encodings(py::module_& m) {
   py::class_<Encodings>(m, "Encodings", "The encodings of a batch, made into objects one by one.")
-      .def("__len__", [](const Encodings& e) { return e.list.size(); })
+      .def("__len__", &Encodings::size)
       .def("__getitem__", &encoding_at, py::arg("index"))
       .def_property_readonly("ids", &lists<&Encoding::ids>)
-      .def_property_readonly("type_ids", &lists<&Encoding::type_ids>)
-      .def_property_readonly("attention_mask", &lists<&Encoding::attention_mask>)
+      .def_property_readonly("type_ids", &type_lists)
+      .def_property_readonly("attention_mask", &mask_lists)
       .def_property_readonly("special_tokens_mask", &lists<&Encoding::special_tokens_mask>)
       .def_property_readonly("offsets",
-                             [](const Encodings& e) {
+                             [](Encodings& e) {
                                py::list out;
-                               for (const Encoding& encoding : e.list) out.append(encoding.offsets);
+                               for (const Encoding& encoding : e.complete()) out.append(encoding.offsets);
                                return out;
                              })
       .def_property_readonly("longest", &longest, "Tokens of the longest one.");
@@ -154,6 +209,40 @@ HeldEncoding set_state(const py::tuple& state) {
 }
 
 }  // namespace
+
+Encodings::Encodings(const py::list& texts, const text::Tokenizer& tokenizer, const text::EncodeOptions& options)
+    : tokenizer_(std::make_shared<text::Tokenizer>(tokenizer)), is_complete_(false), texts_(texts), options_(options) {
+  const Texts views(texts_);
+  const py::gil_scoped_release release;
+  const std::vector<text::TextInput> inputs = inputs_of(views);
+  text::EncodeOptions bare = options;
+  bare.ids_only = true;
+  bare.padding = text::Padding::None;
+  list_ = tokenizer_->encode_batch(std::span<const text::TextInput>(inputs), bare);
+  lengths_.reserve(list_.size());
+  for (const Encoding& e : list_) lengths_.push_back(static_cast<uint32_t>(e.size()));
+  const int32_t one = 0;
+  const Encoding framed = tokenizer_->prepare(std::span(&one, 1));
+  has_zero_types_ = tokenizer_->config().pad_token_type_id == 0 &&
+                    std::all_of(framed.type_ids.begin(), framed.type_ids.end(), [](int32_t t) { return t == 0; });
+  bare.padding = options.padding;
+  tokenizer_->pad(list_, bare);
+}
+
+const std::vector<Encoding>& Encodings::complete() {
+  if (is_complete_) return list_;
+  std::vector<Encoding> list;
+  const Texts views(texts_);
+  {
+    const py::gil_scoped_release release;
+    const std::vector<text::TextInput> inputs = inputs_of(views);
+    list = tokenizer_->encode_batch(std::span<const text::TextInput>(inputs), options_);
+  }
+  // another thread may have been faster
+  if (!is_complete_) list_ = std::move(list);
+  is_complete_ = true;
+  return list_;
+}
 
 std::vector<std::string> HeldEncoding::tokens() const {
   if (tokenizer) return tokenizer->tokens(*this);
@@ -227,9 +316,9 @@ void bind_encoding(py::module_& m) {
   // Encodings first: it is a sequence too, of objects that would die before their pointers are read
   m.def("stack_ids", &stack_all<&Encoding::ids>);
   m.def("stack_ids", &stack_list<&Encoding::ids>);
-  m.def("stack_type_ids", &stack_all<&Encoding::type_ids>);
+  m.def("stack_type_ids", &stack_types);
   m.def("stack_type_ids", &stack_list<&Encoding::type_ids>);
-  m.def("stack_attention_mask", &stack_all<&Encoding::attention_mask>);
+  m.def("stack_attention_mask", &stack_mask);
   m.def("stack_attention_mask", &stack_list<&Encoding::attention_mask>);
   m.def("stack_special_tokens_mask", &stack_all<&Encoding::special_tokens_mask>);
   m.def("stack_special_tokens_mask", &stack_list<&Encoding::special_tokens_mask>);

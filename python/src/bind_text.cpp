@@ -26,11 +26,17 @@ void check_count(size_t texts, const Optional& pairs) {
         pairs ? pairs->size() : 0, " and ", texts);
 }
 
-// A second text may be None.
+// Below this a second encoding of the same texts would cost more than the fields that the first one leaves out.
+constexpr size_t kLargeBatch = size_t{1} << 15;
+
+// A second text may be None. With ids_only the caller wants ids and masks, and probably nothing else.
 Encodings encode_batch(const std::shared_ptr<Tokenizer>& tokenizer, const py::list& texts, const Optional& pairs,
-                       const EncodeOptions& options) {
+                       const EncodeOptions& options, bool ids_only) {
   check_count(texts.size(), pairs);
   const Texts first(texts);
+  size_t bytes = 0;
+  for (const std::string_view text : first.all()) bytes += text.size();
+  if (ids_only && !pairs && !options.return_overflowing && bytes >= kLargeBatch) return Encodings(texts, *tokenizer, options);
   Texts second;
   std::vector<text::TextInput> inputs(first.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -214,7 +220,7 @@ void bind_text(py::module_& m) {
       .def_static(
           "from_json", [](const std::string& json) { return Tokenizer::from_json(json); }, py::arg("json"), unlocked)
       .def_static("from_folder", &Tokenizer::from_folder, py::arg("path"), unlocked)
-      .def("encode_batch", &encode_batch, py::arg("texts"), py::arg("pairs"), py::arg("options"))
+      .def("encode_batch", &encode_batch, py::arg("texts"), py::arg("pairs"), py::arg("options"), py::arg("ids_only") = false)
       .def("encode_words", &encode_words, py::arg("texts"), py::arg("pairs"), py::arg("options"))
       .def("prepare", &prepare, py::arg("ids"), py::arg("pair"), py::arg("options"))
       .def("decode", &decode, py::arg("ids"), py::arg("skip_special_tokens") = false, py::arg("clean_up") = py::none())

@@ -21,15 +21,6 @@ struct HeldEncoding : text::Encoding {
   std::shared_ptr<const text::Tokenizer> tokenizer;  // none in an unpickled one: its tokens are all in `texts`
 };
 
-/// The encodings of a batch. Most callers want lists of ids and none of the encodings, so those become Python objects when asked for.
-struct Encodings {
-  std::vector<text::Encoding> list;
-  std::shared_ptr<const text::Tokenizer> tokenizer;
-};
-
-void bind_encoding(py::module_& m);
-void bind_train_tokenizer(py::module_& m);
-
 /// Views of Python strings. The strings must outlive this object; those with lone surrogates are kept here as (invalid) UTF-8, which the
 /// tokenizer repairs.
 class Texts {
@@ -46,5 +37,37 @@ class Texts {
   std::vector<std::string_view> views_;
   std::vector<py::object> kept_;
 };
+
+/// The encodings of a batch. Most callers want lists of ids and none of the encodings, so those become Python objects when asked for; of a
+/// large batch whose caller asked for ids and masks alone even the rest of the encodings is made when it is asked for, by encoding again.
+class Encodings {
+ public:
+  Encodings(std::vector<text::Encoding> list, std::shared_ptr<const text::Tokenizer> tokenizer)
+      : list_(std::move(list)), tokenizer_(std::move(tokenizer)) {}
+  /// Ids alone, of single texts, which `texts` keeps alive; the tokenizer may change later, so this one is a copy.
+  Encodings(const py::list& texts, const text::Tokenizer& tokenizer, const text::EncodeOptions& options);
+
+  size_t size() const { return list_.size(); }
+  /// The encodings, of which only the ids are there unless complete() was called.
+  const std::vector<text::Encoding>& ids() const { return list_; }
+  const std::vector<text::Encoding>& complete();
+  /// Tokens that are no padding, and on which side they are, where only the ids are there; else null.
+  const std::vector<uint32_t>* lengths() const { return is_complete_ ? nullptr : &lengths_; }
+  /// Whether all type ids are 0, where only the ids are there.
+  bool has_zero_types() const { return !is_complete_ && has_zero_types_; }
+  bool pads_left() const { return options_.padding_side.value_or(tokenizer_->config().padding_side) == text::Side::Left; }
+  const std::shared_ptr<const text::Tokenizer>& tokenizer() const { return tokenizer_; }
+
+ private:
+  std::vector<text::Encoding> list_;
+  std::shared_ptr<const text::Tokenizer> tokenizer_;
+  bool is_complete_ = true, has_zero_types_ = false;
+  py::list texts_;
+  text::EncodeOptions options_;
+  std::vector<uint32_t> lengths_;
+};
+
+void bind_encoding(py::module_& m);
+void bind_train_tokenizer(py::module_& m);
 
 }  // namespace tenon::python

@@ -160,7 +160,8 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
                 verbose: bool, core: "_core.Tokenizer | None" = None) -> BatchEncoding:
         single, texts, pairs = _batch_of(text, pair, is_split)
         core = core or self._core
-        encodings: Any = (core.encode_words if is_split else core.encode_batch)(texts, pairs, options)
+        ids_only = not (wanted["special_tokens_mask"] or wanted["offset_mapping"])
+        encodings: Any = core.encode_words(texts, pairs, options) if is_split else core.encode_batch(texts, pairs, options, ids_only)
         longest = encodings.longest
         if options.return_overflowing:
             encodings = list(encodings)
@@ -172,7 +173,8 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
         data = columns(encodings, wanted, return_tensors)
         if options.return_overflowing:
             data["overflow_to_sample_mapping"] = convert(samples, return_tensors)
-        return BatchEncoding({k: v if k == "length" else v[0] for k, v in data.items()} if flat else data, encodings)
+        shown = {k: v if k == "length" else v[0] for k, v in data.items()} if flat else data
+        return BatchEncoding(shown, encodings, n_sequences=1 if texts and not pairs else None)
 
     def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, return_tensors: Any = None, **kwargs: Any) -> Any:
         """The ids of one text or pair."""

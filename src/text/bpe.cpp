@@ -128,7 +128,7 @@ Bpe::Bpe(const Json& spec, const ModelData& data)
   dropout_ = static_cast<float>(dropout);
   unk_id_ = has_unk_ ? vocab_.find(unk_) : -1;
   size_t slots = 16;
-  while (slots < 2 * data.merges.size()) slots *= 2;
+  while (slots < 2 * std::max(data.merges.size(), data.merge_ids.size())) slots *= 2;
   table_.resize(slots);
   mask_ = slots - 1;
   filter_.resize(slots * kFilterBits / 2 / 64);
@@ -177,6 +177,14 @@ Bpe::MergeHashes Bpe::hash_merge(const std::pair<std::string_view, std::string_v
 // Nearly every look-up misses the caches, so what the next merges need is fetched ahead.
 void Bpe::add_merges(const ModelData& data) {
   constexpr size_t kAhead = 16;
+  if (!data.merge_ids.empty()) {
+    merges_.reserve(data.merge_ids.size());
+    for (size_t i = 0; i < data.merge_ids.size(); ++i) {
+      if (i + kAhead < data.merge_ids.size()) prefetch_merge(data.merge_ids[i + kAhead][0], data.merge_ids[i + kAhead][1]);
+      keep_merge(data.merge_ids[i][0], data.merge_ids[i][1], data.merge_ids[i][2], static_cast<uint32_t>(i));
+    }
+    return;
+  }
   const size_t n = data.merges.size();
   std::array<MergeHashes, kAhead> ahead;
   merges_.reserve(n);
@@ -198,8 +206,18 @@ void Bpe::add_merge(const std::pair<std::string_view, std::string_view>& merge, 
   const std::string_view tail = right.substr(prefix_.size());
   const int32_t id = vocab_.find(hashes.both, left, tail);
   check(id >= 0, ErrorCode::Format, "bpe", "merge ", rank, ": expected '", left, tail, "' in the vocabulary");
-  merges_.emplace_back(a, b);
-  const uint64_t pair = pair_of(a, b);
+  keep_merge(a, b, id, rank);
+}
+
+void Bpe::prefetch_merge(int32_t left, int32_t right) const {
+  const uint64_t h = hash_of(pair_of(left, right));
+  __builtin_prefetch(&table_[static_cast<size_t>(h >> 32) & mask_], 1);
+  __builtin_prefetch(&filter_[(static_cast<size_t>(h >> 20) & filter_mask_) >> 6], 1);
+}
+
+void Bpe::keep_merge(int32_t left, int32_t right, int32_t id, uint32_t rank) {
+  merges_.emplace_back(left, right);
+  const uint64_t pair = pair_of(left, right);
   const uint64_t h = hash_of(pair);
   size_t i = static_cast<size_t>(h >> 32) & mask_;
   while (table_[i].pair != kNoPair && table_[i].pair != pair) i = (i + 1) & mask_;
@@ -269,6 +287,72 @@ bool Bpe::split_bytes(std::string_view word, std::vector<Symbol>& symbols) const
   symbols[last] = {id(last, 2), 1};
   symbols[0] = {id(0, last == 0 ? 3 : 1), 1};
   return (all | symbols[last].id | symbols[0].id) >= 0;
+}
+
+// A character is merged to its one token before its bytes can go with a neighbour's, and before the token takes part in other merges, if all
+// such merges rank behind those of the character's own bytes: one of those is always at hand, and the lowest rank comes first.
+void Bpe::fill_wide() const {
+  enum : uint8_t { kStartsChar = 1, kPrefix = 2, kSuffix = 4 };  // of a token's bytes: a first one, the first or the last ones alone
+  const auto limit = static_cast<size_t>(vocab_.id_limit());
+  std::vector<uint8_t> kinds(limit);
+  for (size_t id = 0; id < limit; ++id) {
+    const std::string_view text = vocab_.token(static_cast<int64_t>(id));
+    if (text.empty()) continue;
+    const int first = byte_of(decode(text.data())), last = byte_of(last_char(text));
+    const size_t size = text.size() <= 4 ? count_chars(text) : 3;
+    const auto is_inside = [](int byte) { return byte >= 0x80 && byte < 0xC0; };
+    kinds[id] = static_cast<uint8_t>((!is_inside(first) ? kStartsChar : 0) | (size < 3 && first >= 0xE0 ? kPrefix : 0) |
+                                     (size < 3 && is_inside(first) && is_inside(last) ? kSuffix : 0));
+  }
+  // the lowest rank at which a token is merged at all, and with a part of the character behind or before it
+  std::vector<uint32_t> any(limit, kNoRank), behind(limit, kNoRank), before(limit, kNoRank);
+  const auto lower = [](uint32_t& rank, uint32_t other) { rank = std::min(rank, other); };
+  for (size_t i = 0; i < merges_.size(); ++i) {
+    const auto left = static_cast<size_t>(merges_[i].first), right = static_cast<size_t>(merges_[i].second);
+    const uint32_t rank = find_merge(merges_[i].first, merges_[i].second).rank;
+    lower(any[left], rank);
+    lower(any[right], rank);
+    if (kinds[right] & kPrefix) lower(before[right], rank);
+    if ((kinds[left] & kSuffix) && (kinds[right] & kStartsChar)) lower(behind[left], rank);
+  }
+  const auto& ids = alphabet_ids_[0];
+  wide_ids_.assign(0x10000 - kSmall, -1);
+  for (char32_t c = kSmall; c < 0x10000; ++c) {
+    char bytes[4];
+    encode(c, bytes);
+    const auto byte = [&](size_t i) { return size_t{static_cast<unsigned char>(bytes[i])}; };
+    const Result left = byte_pairs_[byte(0) << 8 | byte(1)], right = byte_pairs_[byte(1) << 8 | byte(2)];
+    if (left.rank == kNoRank && right.rank == kNoRank) continue;
+    const bool is_left = left.rank <= right.rank;
+    const Merge& whole = is_left ? find_merge(left.id, ids[byte(2)]) : find_merge(ids[byte(0)], right.id);
+    if (whole.rank == kNoRank) continue;
+    const uint32_t rank = std::max(whole.rank, std::min(left.rank, right.rank));
+    const auto first = static_cast<size_t>(ids[byte(0)]), last = static_cast<size_t>(ids[byte(2)]);
+    const auto part = static_cast<size_t>(is_left ? left.id : right.id);
+    const bool is_alone = any[static_cast<size_t>(whole.id)] > rank && before[first] > rank && behind[last] > rank &&
+                          (is_left ? before[part] : behind[part]) > rank;
+    if (is_alone) wide_ids_[c - kSmall] = whole.id;
+  }
+}
+
+// As split_bytes(), with such characters as one symbol: a third of the symbols, and none of the merges that make them. False if there are none.
+bool Bpe::split_wide(std::string_view word, std::vector<Symbol>& symbols) const {
+  const auto is_wide = [&](size_t i) { return (static_cast<unsigned char>(word[i]) & 0xF0) == 0xE0; };
+  size_t i = 0;
+  while (i < word.size() && !is_wide(i)) ++i;
+  if (i == word.size() || byte_pairs_.empty()) return false;
+  std::call_once(has_wide_, [&] { fill_wide(); });
+  symbols.clear();
+  int32_t all = 0;  // negative as soon as a byte has no token
+  bool has_one = false;
+  for (i = 0; i < word.size();) {
+    const int32_t id = is_wide(i) ? wide_ids_[decode(word.data() + i) - kSmall] : -1;
+    has_one = has_one || id >= 0;
+    symbols.push_back({id >= 0 ? id : alphabet_ids_[0][static_cast<unsigned char>(word[i])], id >= 0 ? 3u : 1u});
+    all |= symbols.back().id;
+    i += symbols.back().length;
+  }
+  return has_one && all >= 0;
 }
 
 // The lowest rank is sought among the lowest of each block of neighbours. first_merge(i) is what find_merge() gives for the first two symbols
@@ -468,7 +552,7 @@ void Bpe::tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Me
   if (entry && BpeMemory::recall(*entry, word, out)) return;
   const size_t first = out.size();
   int32_t id = -1;
-  const bool has_all = split_bytes(word, m.symbols);
+  const bool is_wide = split_wide(word, m.symbols), has_all = is_wide || split_bytes(word, m.symbols);
   if ((ignore_merges_ && word.size() <= vocab_.longest()) || !has_all) {
     m.alphabet.clear();
     for (const char c : word) append(m.alphabet, kByteAlphabet.to_char[static_cast<unsigned char>(c)]);
@@ -477,7 +561,7 @@ void Bpe::tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Me
   if (id >= 0)
     out.push_back({id, 0, static_cast<uint32_t>(word.size())});
   else if (has_all)
-    merge(word, true, m, out);
+    merge(word, !is_wide, m, out);
   else
     tokenize_alphabet(word, out, m);
   if (entry) BpeMemory::remember(*entry, word, std::span(out).subspan(first));

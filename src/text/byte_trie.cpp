@@ -95,8 +95,35 @@ struct ByteTrie::Builder {
   }
 };
 
-ByteTrie::ByteTrie(std::vector<std::pair<std::string_view, int32_t>> keys) {
-  std::stable_sort(keys.begin(), keys.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+namespace {
+
+// The first eight bytes as a number that orders as they do, and the place of the key: most keys are told apart without a look at their
+// text.
+struct Head {
+  uint64_t bytes;
+  uint32_t place;
+};
+
+uint64_t head_of(std::string_view key) {
+  uint64_t head = 0;
+  for (size_t i = 0; i < 8; ++i) head = head << 8 | (i < key.size() ? static_cast<unsigned char>(key[i]) : 0);
+  return head;
+}
+
+}  // namespace
+
+ByteTrie::ByteTrie(std::vector<std::pair<std::string_view, int32_t>> given) {
+  std::vector<Head> heads(given.size());
+  for (size_t i = 0; i < given.size(); ++i) heads[i] = {head_of(given[i].first), static_cast<uint32_t>(i)};
+  std::sort(heads.begin(), heads.end(), [&](const Head& a, const Head& b) {
+    if (a.bytes != b.bytes) return a.bytes < b.bytes;
+    const int order = given[a.place].first.compare(given[b.place].first);
+    return order != 0 ? order < 0 : a.place < b.place;
+  });
+  Builder::Keys keys;
+  keys.reserve(given.size());
+  for (const Head& head : heads) keys.push_back(given[head.place]);
+  given = {};
   Builder{keys, nodes_, {}, {}, {}, Builder::kNone, Builder::kNone, {}}.run();
 }
 

@@ -9,6 +9,15 @@ namespace tenon::text {
 namespace {
 
 constexpr size_t kLongCluster = 6;
+constexpr char32_t kFirstIdeograph = 0x4E00, kLastIdeograph = 0x9FFF;  // clusters of their own, unless a mark follows
+
+// The ideograph at a place of the text, or 0.
+char32_t ideograph(std::string_view text, size_t i) {
+  const auto lead = static_cast<unsigned char>(text[i]);
+  if (lead < 0xE4 || lead > 0xE9) return 0;
+  const char32_t c = decode(text.data() + i);
+  return c >= kFirstIdeograph ? c : 0;
+}
 
 // One replacement. What it shortens is charged to the last step, which may be that of an earlier replacement; returns how many characters
 // could not be charged because nothing was written yet.
@@ -45,6 +54,11 @@ Precompiled::Precompiled(const Json& spec) {
     const char c = static_cast<char>(i);
     is_kept_[i] = !map_.shortest(std::string_view(&c, 1));
   }
+  is_ideograph_kept_.resize(kLastIdeograph - kFirstIdeograph + 1);
+  for (char32_t c = kFirstIdeograph; c <= kLastIdeograph; ++c) {
+    char text[4];
+    is_ideograph_kept_[c - kFirstIdeograph] = !map_.shortest(std::string_view(text, encode(c, text)));
+  }
 }
 
 bool Precompiled::changes(std::string_view cluster) const {
@@ -63,6 +77,13 @@ size_t Precompiled::kept_prefix(std::string_view text) const {
     if (c < 0x80 && is_kept_[c] && c != '\r' && is_ascii_at(i + 1)) {
       ++i;
       continue;
+    }
+    if (const char32_t ideo = ideograph(text, i); ideo != 0 && is_ideograph_kept_[ideo - kFirstIdeograph]) {
+      const size_t next = i + 3;
+      if (is_ascii_at(next) || ideograph(text, next) != 0) {
+        i = next;
+        continue;
+      }
     }
     const size_t n = grapheme_length(text.substr(i));
     if (changes(text.substr(i, n))) break;

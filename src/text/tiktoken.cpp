@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <limits>
 #include <utility>
 
 #include "base64.h"
 #include "tenon/core/error.h"
+#include "tenon/core/parallel.h"
 #include "tenon/text/byte_level.h"
 #include "tenon/text/byte_trie.h"
 #include "tenon/text/utf8.h"
@@ -104,6 +106,8 @@ std::vector<Ranked> read_ranks(std::string_view text, std::string_view where, st
     raw += *token;
   }
   std::sort(out.begin(), out.end(), by_rank);
+  check(out.empty() || out.back().rank <= std::numeric_limits<int32_t>::max() / 2, ErrorCode::Limit, where,
+        "ranks: expected less than 2^30, got ", out.empty() ? 0 : out.back().rank);
   return out;
 }
 
@@ -154,28 +158,42 @@ std::vector<std::pair<std::string, int64_t>> list_specials(std::span<const Speci
 }
 
 // Every way to make a token of two others. Merging by rank reaches only one of them; the others do no harm, and finding out which costs
-// more than keeping them.
-void add_merges(const std::vector<Ranked>& ranks, const TiktokenTexts& texts, const std::vector<std::string_view>& tokens,
-                ModelData& data) {
-  const auto bytes_of = [&](const Ranked& r) { return std::string_view(texts.raw).substr(r.begin, r.end - r.begin); };
-  std::vector<std::pair<std::string_view, int32_t>> forward;
-  Vocab whole;
-  whole.reserve(ranks.size(), texts.raw.size());
-  forward.reserve(ranks.size());
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    forward.emplace_back(bytes_of(ranks[i]), static_cast<int32_t>(i));
-    whole.add(bytes_of(ranks[i]), static_cast<int64_t>(i));
-  }
-  const ByteTrie trie(std::move(forward));
-  data.merges.reserve(5 * ranks.size() / 2);
-  for (const Ranked& r : ranks) {
-    const std::string_view bytes = bytes_of(r);
-    trie.for_each_prefix(bytes.data(), bytes.data() + bytes.size(), [&](size_t length, int32_t left) {
-      if (length == bytes.size()) return;
-      const int32_t right = whole.find(bytes.substr(length));
-      if (right >= 0) data.merges.emplace_back(tokens[static_cast<size_t>(left)], tokens[static_cast<size_t>(right)]);
-    });
-  }
+// more than keeping them. Beginnings come from a trie of the tokens, ends from one of the tokens written backwards.
+void add_merges(const std::vector<Ranked>& ranks, std::string_view raw, ModelData& data) {
+  constexpr int64_t kShares = 16;
+  const std::string backwards(raw.rbegin(), raw.rend());
+  const auto bytes_of = [&](const Ranked& r) { return raw.substr(r.begin, r.end - r.begin); };
+  const auto backwards_of = [&](const Ranked& r) { return std::string_view(backwards).substr(raw.size() - r.end, r.end - r.begin); };
+  const int threads = get_num_threads();
+  ByteTrie tries[2];
+  parallel_for(threads, 2, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t side = begin; side < end; ++side) {
+      std::vector<std::pair<std::string_view, int32_t>> keys;
+      keys.reserve(ranks.size());
+      for (const Ranked& r : ranks) keys.emplace_back(side == 0 ? bytes_of(r) : backwards_of(r), static_cast<int32_t>(r.rank));
+      tries[side] = ByteTrie(std::move(keys));
+    }
+  });
+  std::vector<std::vector<std::array<int32_t, 3>>> shares(kShares);
+  const auto n = static_cast<int64_t>(ranks.size());
+  parallel_for(threads, kShares, 1, [&](int64_t begin, int64_t end) {
+    std::vector<int32_t> ends;  // the token that the last so many bytes are, or -1
+    for (int64_t s = begin; s < end; ++s) {
+      auto& found = shares[static_cast<size_t>(s)];
+      found.reserve(static_cast<size_t>(3 * n / kShares));
+      for (int64_t i = s * n / kShares; i < (s + 1) * n / kShares; ++i) {
+        const Ranked& r = ranks[static_cast<size_t>(i)];
+        const std::string_view bytes = bytes_of(r), back = backwards_of(r);
+        ends.assign(bytes.size() + 1, -1);
+        tries[1].for_each_prefix(back.data(), back.data() + back.size(), [&](size_t length, int32_t id) { ends[length] = id; });
+        tries[0].for_each_prefix(bytes.data(), bytes.data() + bytes.size(), [&](size_t length, int32_t left) {
+          const int32_t right = ends[bytes.size() - length];
+          if (right >= 0) found.push_back({left, right, ends[bytes.size()]});
+        });
+      }
+    }
+  });
+  for (const auto& found : shares) data.merge_ids.insert(data.merge_ids.end(), found.begin(), found.end());
 }
 
 }  // namespace
@@ -209,11 +227,16 @@ void read_tiktoken(std::string_view text, std::string_view where, const std::vec
   std::vector<std::string_view> tokens;
   for (const auto& [begin, length] : places) tokens.push_back(std::string_view(texts.tokens).substr(begin, length));
   for (size_t i = 0; i < ranks.size(); ++i) spec.data.vocab.emplace_back(tokens[i], ranks[i].rank);
+  // special tokens that follow the ranks without a gap get their ids as added tokens do, and are no part of the model's vocabulary
+  std::vector<int64_t> ids;
+  for (const auto& [content, id] : specials) ids.push_back(id);
+  const bool follow = std::is_sorted(ids.begin(), ids.end()) && !ids.empty() && ids.front() == ranks.back().rank + 1 &&
+                      ids.back() - ids.front() + 1 == static_cast<int64_t>(ids.size());
   for (size_t i = 0; i < specials.size(); ++i) {
-    spec.data.vocab.emplace_back(tokens[ranks.size() + i], specials[i].second);
+    if (!follow) spec.data.vocab.emplace_back(tokens[ranks.size() + i], specials[i].second);
     spec.added_tokens.push_back({specials[i].first, false, false, false, false, true});
   }
-  add_merges(ranks, texts, tokens, spec.data);
+  add_merges(ranks, texts.raw, spec.data);
 }
 
 }  // namespace tenon::text

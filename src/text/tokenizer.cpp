@@ -129,7 +129,7 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
       continue;
     }
     find_tokens(p);
-    if (options.ids_only && verbatim < 0) {
+    if (options.ids_only) {
       for (const ModelToken& t : found) out.push_back({t.id, 0, 0, word_id});
       continue;
     }

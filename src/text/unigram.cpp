@@ -55,7 +55,7 @@ std::unique_ptr<Model::Memory> Unigram::make_memory() const { return std::make_u
 // Unknown characters next to each other are one token, unless bytes can stand for them.
 void Unigram::add_unknown(std::string_view word, uint32_t begin, uint32_t end, std::vector<ModelToken>& out) const {
   const std::string_view text = word.substr(begin, end - begin);
-  if (const int32_t id = vocab_.find(text); id >= 0) {
+  if (const int32_t id = text.size() <= vocab_.longest() ? vocab_.find(text) : -1; id >= 0) {
     out.push_back({id, begin, end});
     return;
   }

@@ -256,3 +256,23 @@ def test_published_tokenizers(name):
             assert t.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) == case["decoded"]
             checked += 1
     assert checked > 100
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_large_batches(tokenizer, side):
+    """Of a large batch the encodings are made when they are asked for, whatever became of the tokenizer."""
+    own = pickle.loads(pickle.dumps(tokenizer))
+    texts = ["the cat sat on the mat", "a dog"] * 2000
+    options = dict(padding=True, padding_side=side, truncation=True, max_length=6)
+    small, large = own(texts[:2], **options), own(texts, **options)
+    own.add_tokens(["cat sat"])
+    assert large.n_sequences == 1 and list(large) == list(small)
+    for name in small:
+        assert large[name][:2] == small[name] and large[name][-2:] == small[name]
+    assert large.tokens(2) == small.tokens(0) and large.word_ids(3) == small.word_ids(1) and large.attention_mask[:2] == small.attention_mask
+    for kind in ("np", "pt"):
+        arrays = tokenizer(texts, return_tensors=kind, **options)
+        for name in small:
+            assert arrays[name].tolist()[-2:] == small[name]
+    assert pickle.loads(pickle.dumps(large)).tokens(1) == small.tokens(1)
+    assert [len(o) for o in tokenizer(texts, return_offsets_mapping=True).offset_mapping[:2]] == [8, 4]

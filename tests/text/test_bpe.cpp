@@ -1,6 +1,7 @@
 // BPE and WordLevel: merging, affixes, unknown characters, bytes.
 #include <algorithm>
 
+#include "tenon/text/byte_level.h"
 #include "tenon/text/models/bpe.h"
 #include "tiny.h"
 
@@ -149,4 +150,42 @@ TEST_CASE("bpe: dropout") {
   Bpe::seed(2);
   CHECK(draw() != first);
   CHECK(half.encode(std::string(200000, 'a')).size() == 200000);
+}
+
+namespace {
+
+// A byte-level tokenizer of all bytes and these merges, given in bytes.
+Tokenizer of_bytes(const std::vector<std::pair<std::string, std::string>>& merges) {
+  const auto written = [](const std::string& bytes) {
+    std::string out;
+    for (const char c : bytes) append(out, kByteAlphabet.to_char[static_cast<unsigned char>(c)]);
+    return out;
+  };
+  std::string vocab, list;
+  for (int b = 0; b < 256; ++b) vocab += (b ? ", " : "") + quoted(written(std::string(1, static_cast<char>(b)))) + ": " + std::to_string(b);
+  for (size_t i = 0; i < merges.size(); ++i) {
+    vocab += ", " + quoted(written(merges[i].first + merges[i].second)) + ": " + std::to_string(256 + i);
+    list += (i ? ", [" : "[") + quoted(written(merges[i].first)) + ", " + quoted(written(merges[i].second)) + "]";
+  }
+  return Tokenizer::from_json(R"({"added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+      "use_regex": false}, "post_processor": null, "decoder": {"type": "ByteLevel"}, "model": {"type": "BPE", "vocab": {)" +
+                              vocab + R"(}, "merges": [)" + list + "]}}");
+}
+
+}  // namespace
+
+TEST_CASE("bpe: characters of three bytes, with and without merges that come before their own") {
+  const std::string ni = "\xE4\xBD\xA0", hao = "\xE5\xA5\xBD";
+  const std::pair<std::string, std::string> a{"\xE4", "\xBD"}, b{"\xE4\xBD", "\xA0"}, c{"\xA5", "\xBD"}, d{"\xE5", "\xA5\xBD"},
+      across{"\xA0", "\xE5"}, both{ni, hao}, ascii{"x", "\xE4"};
+  CHECK(of_bytes({a, b, c, d}).encode(ni + hao + ni).ids == Ids{257, 259, 257});
+  CHECK(of_bytes({a, b, c, d, both}).encode(ni + hao + ni).ids == Ids{260, 257});
+  CHECK(of_bytes({a, b, c, d, across}).encode(ni + hao).ids == Ids{257, 259});
+  CHECK(of_bytes({a, b, c, across, d}).encode(ni + hao).ids == Ids{257, 260});
+  CHECK(of_bytes({across, a, b, c, d}).encode(ni + hao).ids == Ids{257, 256, 259});
+  CHECK(of_bytes({a, across, b, c, d}).encode(ni + hao).ids == Ids{256, 257, 259});
+  CHECK(of_bytes({ascii, a, b, c, d}).encode("x" + ni + ni).ids == Ids{256, 0xBD, 0xA0, 258});
+  CHECK(of_bytes({a, b, c, d, ascii}).encode("x" + ni + "y" + hao).ids == Ids{'x', 257, 'y', 259});
+  CHECK(of_bytes({a, b, c, d}).encode(ni + "\xE4\xB8\x96" + hao + "\xF0\x9F\x98\x80").ids ==
+        Ids{257, 0xE4, 0xB8, 0x96, 259, 0xF0, 0x9F, 0x98, 0x80});
 }

@@ -1,6 +1,7 @@
 // Stage 3: a model turns each word into tokens of its vocabulary.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -24,6 +25,7 @@ struct ModelData {
   std::vector<std::pair<std::string_view, int64_t>> vocab;
   std::vector<double> scores;                                         // of the vocabulary's tokens; empty unless the model is Unigram
   std::vector<std::pair<std::string_view, std::string_view>> merges;  // in order of rank
+  std::vector<std::array<int32_t, 3>> merge_ids;                      // or these: left, right, and what they make
 };
 
 class Model {

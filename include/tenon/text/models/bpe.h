@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,10 +55,14 @@ class Bpe : public Model {
   MergeHashes hash_merge(const std::pair<std::string_view, std::string_view>& merge) const;
   void add_merges(const ModelData& data);
   void add_merge(const std::pair<std::string_view, std::string_view>& merge, const MergeHashes& hashes, uint32_t rank);
+  void prefetch_merge(int32_t left, int32_t right) const;
+  void keep_merge(int32_t left, int32_t right, int32_t id, uint32_t rank);
   void fill_bytes();
   int32_t char_id(std::string_view c, bool is_first, bool is_last) const;
   void split_chars(std::string_view word, std::vector<Symbol>& symbols) const;
   bool split_bytes(std::string_view word, std::vector<Symbol>& symbols) const;
+  bool split_wide(std::string_view word, std::vector<Symbol>& symbols) const;
+  void fill_wide() const;
   void tokenize_alphabet(std::string_view word, std::vector<ModelToken>& out, BpeMemory& memory) const;
   void merge(std::string_view word, bool is_bytes, BpeMemory& memory, std::vector<ModelToken>& out) const;
   template <class First>
@@ -83,6 +88,10 @@ class Bpe : public Model {
     int32_t id;
   };
   std::vector<Result> byte_pairs_;  // empty if there are affixes
+  // Ids of the characters of three bytes (U+0800 to U+FFFF) that become one token whatever stands beside them, or -1. Made for the first
+  // word of such characters.
+  mutable std::once_flag has_wide_;
+  mutable std::vector<int32_t> wide_ids_;
 };
 
 }  // namespace tenon::text

@@ -25,7 +25,8 @@ class Precompiled : public Normalizer {
   void rewrite(Rewriter& r, std::vector<NormalStep>& steps) const;
 
   Charsmap map_;
-  std::array<bool, 128> is_kept_{};  // characters without a rule
+  std::array<bool, 128> is_kept_{};      // characters without a rule
+  std::vector<bool> is_ideograph_kept_;  // likewise, U+4E00 to U+9FFF
 };
 
 }  // namespace tenon::text
