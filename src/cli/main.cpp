@@ -12,7 +12,9 @@ namespace {
 
 constexpr int kFailed = 1, kMisused = 2;
 
-std::vector<Command> commands() { return {info_command(), classify_command(), embed_command(), generate_command(), bench_command()}; }
+std::vector<Command> commands() {
+  return {info_command(), classify_command(), embed_command(), generate_command(), train_command(), bench_command()};
+}
 
 void print_options(const std::vector<Option>& options) {
   for (const Option& o : options) std::printf("  --%-22s %s\n", (std::string(o.name) + (*o.value ? " " : "") + o.value).c_str(), o.help);
@@ -31,6 +33,7 @@ void print_help() {
       "  tenon info FOLDER                            what is in a checkpoint, and what it is for\n"
       "  tenon classify FOLDER \"Shares rose 5 %%\"      a label and its score\n"
       "  tenon generate FOLDER --prompt \"Once upon\"    a text, continued as you watch\n"
+      "  tenon train FOLDER FILE --output TUNED       a classifier of your own, from lines of label, tab, text\n"
       "  tenon bench FOLDER --precision all           how fast it runs here\n"
       "  tenon COMMAND --help                         options and examples of a command\n\n"
       "FOLDER is a checkpoint as Hugging Face publishes it: config.json, model.safetensors, and the files of its tokenizer\n"

@@ -29,7 +29,7 @@ def answer(*words, **kwargs):
 
 def test_help_teaches():
     text = answer("--help")
-    for command in ("info", "classify", "embed", "generate", "bench"):
+    for command in ("info", "classify", "embed", "generate", "train", "bench"):
         assert command in text
         assert "Examples\n" in answer(command, "--help")
         assert f"tenon {command}" in answer(command, "-h")
@@ -70,6 +70,20 @@ def test_embed(tmp_path):
     file = tmp_path / "vectors.safetensors"
     answer("embed", GOLDEN / "bert", "--out", file, *texts)
     assert safetensors.load_file(str(file))["embeddings"].shape == (3, 32)
+
+
+def test_train(tmp_path):
+    lines = "".join(f"{label}\t{about} {label}\n" for about in ("shares", "the cat", "profit", "a bank") for label in ("rose", "fell"))
+    (tmp_path / "labelled.tsv").write_text(lines)
+    words = ["train", GOLDEN / "bert", tmp_path / "labelled.tsv", "--output", tmp_path / "tuned"]
+    text = answer(*words, "--epochs", "20", "--batch", "4", "--lr", "1e-2", "--schedule", "cosine", "--eval", tmp_path / "labelled.tsv")
+    assert "40 steps" in text and "classifier.weight" in text and "accuracy 100.00 % of 8 texts" in text
+    assert answer("classify", tmp_path / "tuned", "the cat fell").split()[0] == "fell"
+    (tmp_path / "labelled.tsv").write_text(lines + "no label\n")
+    failed = run(*words)
+    assert failed.returncode == 1 and "line 9" in failed.stderr
+    for wrong in (words[:3], [*words, "--lr", "fast"], [*words, "--schedule", "linnear"], [*words, "--epochs", "0"]):
+        assert run(*wrong).returncode == 2
 
 
 def test_bench_prints_a_row_per_precision():
