@@ -76,6 +76,7 @@ GenerateHooks hooks_of(const py::dict& given) {
   read(given, "negative_prompt_ids", hooks.negative_prompt_ids);
   read(given, "negative_prompt_attention_mask", hooks.negative_prompt_attention_mask);
   read(given, "decoder_input_ids", hooks.decoder_input_ids);
+  if (given.contains("mtp")) hooks.mtp = given["mtp"].cast<const models::Model*>();
   if (given.contains("assistant")) hooks.assistant = given["assistant"].cast<const models::Model*>();
   for (auto& f : processors) hooks.logits_processors.push_back(std::make_shared<PythonProcessor>(std::move(f)));
   const auto copy = [](std::span<const int64_t> ids) { return Ids(ids.begin(), ids.end()); };
@@ -119,7 +120,18 @@ std::vector<std::string> option_names() {
 
 }  // namespace
 
+void bind_past(py::module_& m) {
+  using models::PastKeyValues;
+  py::class_<PastKeyValues, std::shared_ptr<PastKeyValues>>(m, "PastKeyValues", "Sequences that a model's next call goes on with.")
+      .def_property_readonly("columns", &PastKeyValues::columns)
+      .def_property_readonly("size", &PastKeyValues::size)
+      .def("crop", &PastKeyValues::crop, py::arg("columns"))
+      .def("reorder", [](PastKeyValues& past, const Ids& parents) { past.reorder(parents); }, py::arg("parents"))
+      .def("clone", &PastKeyValues::clone);
+}
+
 void bind_generation(py::module_& m) {
+  bind_past(m);
   m.def("generate", &generate_with, py::arg("model"), py::arg("inputs"), py::arg("options"), py::arg("hooks"));
   m.def("generation_options", &option_names, "The options of generate() that change its answer.");
   m.def(

@@ -21,7 +21,8 @@ constexpr std::pair<const char*, bool Inputs::*> kFlags[] = {{"output_hidden_sta
                                                              {"output_attentions", &Inputs::output_attentions},
                                                              {"interpolate_pos_encoding", &Inputs::interpolate_pos_encoding},
                                                              {"return_loss", &Inputs::return_loss},
-                                                             {"output_router_logits", &Inputs::output_router_logits}};
+                                                             {"output_router_logits", &Inputs::output_router_logits},
+                                                             {"use_cache", &Inputs::use_cache}};
 
 py::dict forward(const Model& model, const py::kwargs& given) {
   const Inputs inputs = inputs_of(given);
@@ -30,6 +31,17 @@ py::dict forward(const Model& model, const py::kwargs& given) {
     py::gil_scoped_release release;
     BorrowedContext context;
     outputs = model.forward(*context, inputs);
+  }
+  return dict_of(outputs);
+}
+
+py::dict encode(const Model& model, const py::kwargs& given) {
+  const Inputs inputs = inputs_of(given);
+  Outputs outputs;
+  {
+    py::gil_scoped_release release;
+    BorrowedContext context;
+    outputs = model.encode(*context, inputs);
   }
   return dict_of(outputs);
 }
@@ -80,6 +92,10 @@ Inputs inputs_of(const py::dict& given) {
       known = true;
       inputs.*member = value.cast<bool>();
     }
+    if (name == "past_key_values") {
+      known = true;
+      inputs.past_key_values = value.cast<std::shared_ptr<models::PastKeyValues>>();
+    }
     check(known, ErrorCode::Type, "forward", "unknown argument '", name, "'");
   }
   return inputs;
@@ -96,6 +112,7 @@ py::dict dict_of(Outputs& outputs) {
       d[name] = all;
     }
   });
+  if (outputs.past_key_values) d["past_key_values"] = outputs.past_key_values;
   return d;
 }
 
@@ -125,6 +142,7 @@ void bind_models(py::module_& m) {
                     [](Model& model, const py::object& config) { model.config() = to_json(config); })
       .def("forward", &forward)
       .def("features", &features)
+      .def("encode", &encode)
       .def("parameters", &Model::parameters)
       .def("num_parameters", &Model::num_parameters)
       .def("pack", &pack, py::call_guard<py::gil_scoped_release>())

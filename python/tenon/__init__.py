@@ -37,6 +37,7 @@ _NAMES = {
     "modeling": "PreTrainedModel",
     "generation": "GenerationConfig GenerationMixin LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList "
                   "GenerateDecoderOnlyOutput GenerateEncoderDecoderOutput GenerateBeamDecoderOnlyOutput GenerateBeamEncoderDecoderOutput",
+    "cache_utils": "Cache DynamicCache EncoderDecoderCache",
     "moe": "MixtureOfExperts MoeOutput",
     "distillation": "DistillationTrainer distillation_loss hidden_loss student_from_teacher trim_vocabulary",
     "quantization": "Int8Config",

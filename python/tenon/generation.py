@@ -7,13 +7,13 @@ from typing import Any, Callable, Iterable
 from . import _core, hub
 from ._core import Tensor, dtype
 from .conversion import as_tensor
-from .outputs import ModelOutput
+from .outputs import ModelOutput, first_tensor
 
 # Options of Transformers without an effect on the answer, and those that this library lacks; the former are accepted.
-_ACCEPTED = ("use_cache", "cache_implementation", "cache_config", "max_cache_len", "prefill_chunk_size", "compile_config", "disable_compile",
+_ACCEPTED = ("use_cache", "cache_config", "max_cache_len", "prefill_chunk_size", "compile_config", "disable_compile",
              "output_attentions", "output_hidden_states", "return_dict_in_generate", "num_assistant_tokens_schedule")
 _LACKING = ("num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints", "force_words_ids", "token_healing",
-            "watermarking_config", "low_memory", "use_mtp", "assistant_early_exit", "assistant_ensemble_weight")
+            "watermarking_config", "low_memory", "assistant_early_exit", "assistant_ensemble_weight")
 _METADATA = ("transformers_version", "_from_model_config")
 _SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None, "top_h": None, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
 
@@ -184,7 +184,7 @@ class GenerateBeamEncoderDecoderOutput(ModelOutput):
 
 
 # Arguments of generate() that are no options: what it does with them is in GenerationMixin.generate().
-_INPUTS = ("input_ids", "attention_mask", "inputs_embeds", "decoder_input_ids", "tokenizer")
+_INPUTS = ("input_ids", "attention_mask", "inputs_embeds", "encoder_outputs", "decoder_input_ids", "tokenizer")
 _IGNORED = frozenset({"token_type_ids", "synced_gpus", "trust_remote_code", "return_dict", "assistant_tokenizer"})
 _GENERATORS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
 
@@ -214,7 +214,7 @@ class GenerationMixin:
                  stopping_criteria: "Iterable[Any] | None" = None, prefix_allowed_tokens_fn: "Callable[[int, Tensor], list[int]] | None" = None,
                  synced_gpus: "bool | None" = None, assistant_model: Any = None, streamer: Any = None, negative_prompt_ids: Any = None,
                  negative_prompt_attention_mask: Any = None, custom_generate: Any = None, **kwargs: Any) -> Any:
-        """Continues prompts (B,T), or translates texts. kwargs: attention_mask, decoder_input_ids, tokenizer (for stop_strings), and the
+        """Continues prompts (B,T), or translates texts. kwargs: attention_mask, encoder_outputs, decoder_input_ids, tokenizer (for stop_strings), and the
         options of GenerationConfig, which go before generation_config and the model's own.
 
         Returns ids (B * num_return_sequences, T), prompts included where the model is a decoder; with return_dict_in_generate=True an
@@ -230,6 +230,8 @@ class GenerationMixin:
             if arguments["input_ids"] is not None:
                 raise ValueError("[generate] the prompt is given twice: inputs and input_ids")
             arguments["input_ids"] = inputs
+        if arguments["encoder_outputs"] is not None:
+            arguments["encoder_outputs"] = first_tensor(arguments["encoder_outputs"])
         tensors = {name: as_tensor(value) for name, value in arguments.items() if value is not None and name != "tokenizer"}
         hooks: dict[str, Any] = {
             "logits_processors": [_processor(p) for p in logits_processor or ()],
@@ -243,6 +245,8 @@ class GenerationMixin:
         }
         if assistant_model is not None:
             hooks["assistant"] = assistant_model._core
+        if options.get("use_mtp"):
+            hooks["mtp"] = self._mtp()
         as_dict = bool(options.pop("return_dict_in_generate", False))
         if not as_dict:
             options.update(output_scores=False, output_logits=False)
@@ -251,6 +255,17 @@ class GenerationMixin:
         else:
             result = self._stream(streamer, tensors, options, hooks)
         return self._output(result, options) if as_dict else result["sequences"]
+
+    def _mtp(self) -> Any:
+        """The block of the model's checkpoint that guesses the token after the next one. Errors: ValueError if it has none."""
+        if self.__dict__.get("_mtp_core") is None:
+            name = next((row[1] for row in _core.registry() if row[0] == self.config.model_type and row[1].endswith("MtpModel")), None)
+            if name is None or not (self.config.name_or_path or ""):
+                raise ValueError(f"[generate] use_mtp: expected a model opened from a checkpoint with a block for it, got {type(self).__name__}")
+            options = _core.LoadOptions()
+            options.class_name, options.precision = name, self._core.precision
+            self.__dict__["_mtp_core"] = _core.load(hub.resolve(self.config.name_or_path), options)[0]
+        return self.__dict__["_mtp_core"]
 
     def _generation_options(self, given: "GenerationConfig | None", kwargs: dict[str, Any]) -> dict[str, Any]:
         known = frozenset((*option_names(), *_LACKING))

@@ -7,7 +7,7 @@ import threading
 import weakref
 from typing import Any, Iterator
 
-from . import _core, hub, model_node
+from . import _core, cache_utils, hub, model_node
 from ._core import Precision, Tensor
 from .autograd import without_gradient
 from .configuration import PretrainedConfig, config_class
@@ -15,7 +15,7 @@ from .conversion import as_tensor, check_device, device, dtype, to_dtype
 from .generation import GenerationConfig, GenerationMixin
 from .model_parts import Part, load_composed, save_composed
 from .nn.module import LoadResult, Module
-from .outputs import ModelOutput, output_class
+from .outputs import BaseModelOutput, ModelOutput, first_tensor, ordered, output_class
 from .peft.mixin import AdapterMixin, load_with_adapter
 from .quantization import precision_of
 from .random import next_seed
@@ -129,14 +129,23 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
         """Runs the model; arguments and outputs are named as in Transformers.
 
         Tensors may be NumPy arrays, tenon or torch tensors, or nested lists. Returns a ModelOutput, or a tuple for return_dict=False.
+        With past_key_values of an earlier call (see cache_utils.Cache) only the new tokens are given and computed; attention_mask, if
+        given, covers the past. Such calls, and those with use_cache=True, have no gradient.
         Errors: TypeError for unknown arguments; ValueError for shapes, for ids outside the vocabulary and for texts that are too long.
         """
+        caches = cache_utils.has_cache(self)
+        past, use_cache = cache_utils.split(self, kwargs) if caches else (None, None)
         flags, inputs = self._arguments(args, kwargs)
         if "labels" in inputs and self._core.config.get("problem_type") != self.config.problem_type:
             self._sync_config()
         inputs["output_hidden_states"], inputs["output_attentions"] = flags["output_hidden_states"], flags["output_attentions"]
-        outputs = model_node.forward(self, inputs)
-        result = output_class(self.core_name)(outputs)
+        if past is not None or (use_cache and "labels" not in inputs):
+            outputs = cache_utils.forward(self, inputs, past)
+        else:
+            outputs = model_node.forward(self, inputs)
+            if caches and use_cache is None and "labels" not in inputs and getattr(self.config, "use_cache", True):
+                outputs["past_key_values"] = cache_utils.Cache._later(self, inputs)
+        result = ordered(output_class(self.core_name), outputs)
         return result if flags["return_dict"] else result.to_tuple()
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, bool], dict[str, Any]]:
@@ -184,6 +193,12 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
         features = without_gradient("get_text_features or get_image_features", self._core.features(**inputs), list(self.parameters()))
         features.pooler_output = features.detach()  # Transformers 5 returns an output with this field, 4 the tensor itself
         return features
+
+    def get_encoder(self) -> Any:
+        """Encoder-decoders: a callable that runs the encoder alone; its output is what encoder_outputs= takes. Others: the model itself."""
+        if not getattr(self.config, "is_encoder_decoder", False) or "EncoderModel" in type(self).__name__:
+            return self
+        return _Encoder(self)
 
     # Parameters
     def _tensors(self) -> dict[str, Tensor]:
@@ -340,9 +355,26 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
         return f"{type(self).__name__}(model_type={self.config.model_type!r}, parameters={self.num_parameters():,}, precision={precision})"
 
 
+class _Encoder:
+    """What get_encoder() returns."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self.config = model.config
+
+    def __call__(self, input_ids: Any = None, attention_mask: Any = None, inputs_embeds: Any = None, **kwargs: Any) -> Any:
+        """Shapes: input_ids (B,S) -> last_hidden_state (B,S,C). Without gradients. Errors: as the model's."""
+        flags, inputs = self._model._arguments((), {**kwargs, "input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds})
+        result = BaseModelOutput(self._model._core.encode(**inputs, output_hidden_states=flags["output_hidden_states"],
+                                                          output_attentions=flags["output_attentions"]))
+        return result if flags["return_dict"] else result.to_tuple()
+
+    forward = __call__
+
+
 def _input(name: str, value: Any) -> Tensor:
-    if name == "encoder_outputs" and isinstance(value, (dict, tuple, list)):
-        value = value["last_hidden_state"] if isinstance(value, dict) else value[0]
+    if name == "encoder_outputs":
+        value = first_tensor(value)
     try:
         t = as_tensor(value)
     except (TypeError, ValueError) as error:

@@ -14,6 +14,8 @@ class ModelOutput(dict):
             return super().__getitem__(name)
         if name in self.fields:
             return None
+        if name == "cache" and "past_key_values" in self.fields:  # the newer name
+            return self.get("past_key_values")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -39,6 +41,14 @@ class ModelOutput(dict):
 
 class BaseModelOutput(ModelOutput):
     fields = ("last_hidden_state", "hidden_states", "attentions")
+
+
+class BaseModelOutputWithPast(ModelOutput):
+    fields = ("last_hidden_state", "past_key_values", "hidden_states", "attentions")
+
+
+class MoeModelOutputWithPast(ModelOutput):
+    fields = ("last_hidden_state", "past_key_values", "hidden_states", "attentions", "router_logits")
 
 
 class BaseModelOutputWithPooling(ModelOutput):
@@ -95,6 +105,7 @@ _BY_HEAD: dict[str, type[ModelOutput]] = {"ForSequenceClassification": SequenceC
 
 
 _MIXTURES = ("Mixtral", "Olmoe", "Qwen2Moe", "Qwen3Moe", "Deepseek")
+_DECODERS = ("GPT2Model", "LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")
 
 
 def output_class(class_name: str) -> type[ModelOutput]:
@@ -104,4 +115,20 @@ def output_class(class_name: str) -> type[ModelOutput]:
     for head, output in _BY_HEAD.items():
         if class_name.endswith(head):
             return output
+    if class_name in _DECODERS:
+        return BaseModelOutputWithPast
+    if class_name.startswith(_MIXTURES):
+        return MoeModelOutputWithPast
     return _BY_CLASS.get(class_name, BaseModelOutputWithPooling)
+
+
+def ordered(cls: type[ModelOutput], values: dict[str, Any]) -> ModelOutput:
+    """An output whose fields stand in the order of its class."""
+    return cls({**{name: values[name] for name in cls.fields if name in values}, **values})
+
+
+def first_tensor(outputs: Any) -> Any:
+    """last_hidden_state of an output, a dict or a tuple; a tensor as it is."""
+    if isinstance(outputs, dict):
+        return outputs["last_hidden_state"]
+    return outputs[0] if isinstance(outputs, (tuple, list)) else outputs

@@ -34,6 +34,7 @@ GenerationConfig read_options(const Args& args, GenerationConfig config) {
   if (args.has("no-repeat-ngram")) config.no_repeat_ngram_size = args.number("no-repeat-ngram", 0, 0, kMost);
   if (args.has("stop")) config.stop_strings = {args.text("stop")};
   if (args.has("beams")) config.num_beams = args.number("beams", 1, 1, 1 << 16);
+  if (args.has("kv-cache")) config.kv_cache_dtype = args.text("kv-cache");
   if (args.has("lookup")) config.prompt_lookup_num_tokens = args.number("lookup", 10, 1, 1 << 16);
   for (const char* option : {"temperature", "top-k", "top-p", "min-p", "seed"}) config.do_sample = config.do_sample || args.has(option);
   if (args.has("greedy")) config.do_sample = false;
@@ -114,7 +115,8 @@ Command generate_command() {
       {"repetition-penalty", "X", "above 1: tokens that are there already become less likely"},
       {"no-repeat-ngram", "N", "no N tokens in a row appear twice"},
       {"stop", "TEXT", "end where the text ends with this"},
-      {"lookup", "N", "speculation: guess up to N tokens from the text so far (greedy; the same text, sooner)"},
+      {"lookup", "N", "speculation: guess up to N tokens from the text so far (the same text, sooner)"},
+      {"kv-cache", "TYPE", "auto or int8: how keys and values of the text so far are kept (default auto, the precision's own)"},
       {"answer-only", "", "do not print the prompt"},
       {"stats", "", "tokens per second, on standard error"},
       {"precision", "P", "float32, bfloat16 or int8 (default float32)"},

@@ -180,8 +180,29 @@ def test_speculation_changes_nothing(teller):
     plain = model.generate(**inputs, max_new_tokens=40).tolist()
     assert model.generate(**inputs, max_new_tokens=40, prompt_lookup_num_tokens=5).tolist() == plain
     assert model.generate(**inputs, max_new_tokens=40, assistant_model=model).tolist() == plain
-    with pytest.raises(ValueError, match="greedy"):
-        model.generate(**inputs, prompt_lookup_num_tokens=5, do_sample=True)
+    tenon.manual_seed(3)
+    sampled = model.generate(**inputs, max_new_tokens=40, do_sample=True).tolist()
+    tenon.manual_seed(3)
+    assert model.generate(**inputs, max_new_tokens=40, do_sample=True, prompt_lookup_num_tokens=5).tolist() == sampled
+    with pytest.raises(ValueError, match="one text"):
+        model.generate(**inputs, prompt_lookup_num_tokens=5, num_beams=2)
+
+
+def test_int8_cache(teller):
+    model, tokenizer = teller
+    inputs = tokenizer("Once upon a time", return_tensors="pt")
+    plain = model.generate(**inputs, max_new_tokens=30).tolist()[0]
+    for options in ({"cache_implementation": "quantized"}, {"kv_cache_dtype": "int8"}):
+        small = model.generate(**inputs, max_new_tokens=30, **options).tolist()[0]
+        assert small[:12] == plain[:12]
+    assert model.generate(**inputs, max_new_tokens=30, cache_implementation="static").tolist()[0] == plain
+    with pytest.raises(ValueError, match="cache_implementation"):
+        model.generate(**inputs, cache_implementation="tiny")
+    with pytest.raises(ValueError, match="kv_cache_dtype"):
+        tenon.GenerationConfig(kv_cache_dtype="int3")
+    with tenon.Engine(model, tokenizer, kv_cache_dtype="int8") as engine:
+        answer = engine.submit("Once upon a time", max_new_tokens=12).result()
+        assert answer.tokens[:6] == plain[len(inputs["input_ids"][0]):][:6]
 
 
 def test_threads_generate_at_once(model):

@@ -26,7 +26,7 @@ def test_outputs(case):
     assert np.abs(output.logits.numpy() - want).max() <= 1e-4 * np.abs(want).max()
     assert len(output.encoder_hidden_states) == len(output.decoder_hidden_states) == 3
     assert np.array_equal(output.encoder_hidden_states[-1].numpy(), output.encoder_last_hidden_state.numpy())
-    assert output.past_key_values is None
+    assert output.past_key_values.is_initialized
 
 
 def test_recorded_answers(case):

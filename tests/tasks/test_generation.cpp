@@ -178,11 +178,59 @@ TEST_CASE("speculation gives the answer of greedy search in fewer passes") {
   }
 }
 
+TEST_CASE("speculation gives the text of sampling with the same seed, in fewer passes") {
+  Context ctx(1);
+  GenerationConfig c = options(R"({"max_new_tokens": 30, "do_sample": true, "top_k": 4, "temperature": 0.4, "assistant_confidence_threshold": 0})");
+  const gen::Prompt prompt = prompt_of("pattern");
+  int64_t plain_passes = 0, fewer_passes = 0;
+  std::set<gen::Ids> texts;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    GenerateHooks hooks;
+    hooks.seed = seed;
+    FormulaSession plain(1), looking(1), confirmed(1), draft(1);
+    const auto want = rows_of(gen::generate(ctx, plain, prompt, c, hooks).sequences);
+    texts.insert(want[0]);
+    GenerationConfig lookup = c;
+    lookup.prompt_lookup_num_tokens = 4;
+    CHECK(rows_of(gen::generate(ctx, looking, prompt, lookup, hooks).sequences) == want);
+    CHECK(rows_of(gen::generate(ctx, confirmed, prompt, c, hooks, &draft).sequences) == want);
+    plain_passes += plain.passes, fewer_passes += confirmed.passes;
+  }
+  CHECK(texts.size() > 10);
+  CHECK(fewer_passes < plain_passes);
+}
+
+TEST_CASE("a sampled token that a draft met has the probability that sampling gives it") {
+  Context ctx(1);
+  const GenerationConfig c = options(R"({"max_new_tokens": 2, "do_sample": true, "top_k": 0, "assistant_confidence_threshold": 0})");
+  const gen::Prompt prompt = prompt_of("pattern");
+  constexpr int64_t kDraws = 4000;
+  FormulaSession first(1);
+  Tensor logits = first.feed(ctx, prompt.tokens, false);
+  const auto scores = logits.values<float>();
+  double sum = 0;
+  for (const float s : scores) sum += std::exp(static_cast<double>(s));
+  std::vector<int64_t> counts(scores.size());
+  for (uint64_t seed = 0; seed < kDraws; ++seed) {
+    GenerateHooks hooks;
+    hooks.seed = seed;
+    FormulaSession session(1), draft(1);
+    ++counts[static_cast<size_t>(rows_of(gen::generate(ctx, session, prompt, c, hooks, &draft).sequences)[0][prompt.sequences[0].size()])];
+  }
+  double chi_squared = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const double expected = kDraws * std::exp(static_cast<double>(scores[i])) / sum;
+    if (expected > 0) chi_squared += (static_cast<double>(counts[i]) - expected) * (static_cast<double>(counts[i]) - expected) / expected;
+  }
+  const auto degrees = static_cast<double>(counts.size() - 1);
+  CHECK(chi_squared < degrees + 4 * std::sqrt(2 * degrees));
+}
+
 TEST_CASE("speculation refuses what it cannot speed up") {
   GenerationConfig c = options(R"({"prompt_lookup_num_tokens": 3})");
   CHECK(error_of([&] { run("three", c); }, "one prompt at a time") == ErrorCode::Limit);
-  c.do_sample = true;
-  CHECK(error_of([&] { run("one", c); }, "greedy search only") == ErrorCode::Limit);
+  c.num_beams = 2;
+  CHECK(error_of([&] { run("one", c); }, "writes one text") == ErrorCode::Limit);
 }
 
 TEST_CASE("a row ends where the model's context is full") {

@@ -37,6 +37,14 @@ void check_sampling(const GenerationConfig& c) {
   in_range("eta_cutoff", c.eta_cutoff, c.eta_cutoff >= 0 && c.eta_cutoff < 1, "a number in [0, 1)");
 }
 
+void check_cache(const GenerationConfig& c) {
+  static constexpr const char* kKnown[] = {"", "dynamic", "dynamic_full", "static", "offloaded", "offloaded_static", "offloaded_hybrid",
+                                           "offloaded_hybrid_chunked", "sliding_window", "hybrid", "hybrid_chunked", "paged", "quantized"};
+  const bool known = std::any_of(std::begin(kKnown), std::end(kKnown), [&](const char* name) { return c.cache_implementation == name; });
+  in_range("cache_implementation", c.cache_implementation, known, "dynamic, static, quantized or another of Transformers' names");
+  in_range("kv_cache_dtype", c.kv_cache_dtype, c.kv_cache_dtype.empty() || c.kv_cache_dtype == "auto" || c.kv_cache_dtype == "int8", "auto or int8");
+}
+
 void check_beams(const GenerationConfig& c) {
   in_range("num_beams", c.num_beams, c.num_beams >= 1, "at least 1");
   in_range("num_return_sequences", c.num_return_sequences, c.num_return_sequences >= 1, "at least 1");
@@ -83,6 +91,7 @@ void check_speculation(const GenerationConfig& c) {
 void GenerationConfig::check() const {
   check_lengths(*this);
   check_sampling(*this);
+  check_cache(*this);
   check_beams(*this);
   check_scores(*this);
   check_speculation(*this);

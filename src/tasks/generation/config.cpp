@@ -13,7 +13,6 @@ constexpr const char* kWhere = "generation_config";
 
 // Options of Transformers that change how it computes, what it records or what it warns of, never the answer.
 constexpr const char* kWithoutEffect[] = {"use_cache",
-                                          "cache_implementation",
                                           "cache_config",
                                           "max_cache_len",
                                           "prefill_chunk_size",
@@ -36,13 +35,15 @@ constexpr const char* kWithoutEffect[] = {"use_cache",
 constexpr std::pair<const char*, double> kLacking[] = {
     {"num_beam_groups", 1}, {"diversity_penalty", 0}, {"penalty_alpha", 0},        {"dola_layers", 0},
     {"constraints", 0},     {"force_words_ids", 0},   {"token_healing", 0},        {"watermarking_config", 0},
-    {"low_memory", 0},      {"use_mtp", 0},           {"assistant_early_exit", 0}, {"assistant_ensemble_weight", 0}};
+    {"low_memory", 0},      {"assistant_early_exit", 0}, {"assistant_ensemble_weight", 0}};
 
 void read(const std::string& key, const Json& v, bool& to) { to = v.as_bool(key); }
 void read(const std::string& key, const Json& v, int64_t& to) { to = v.as_int(key); }
 void read(const std::string& key, const Json& v, double& to) { to = v.as_number(key); }
 void read(const std::string& key, const Json& v, std::optional<int64_t>& to) { to = v.as_int(key); }
 void read(const std::string& key, const Json& v, std::optional<double>& to) { to = v.as_number(key); }
+
+void read(const std::string& key, const Json& v, std::string& to) { to = v.as_string(key); }
 
 void read(const std::string& key, const Json& v, std::vector<int64_t>& to) {
   to.clear();

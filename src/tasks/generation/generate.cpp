@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "guided_session.h"
 #include "job.h"
 #include "prompt.h"
+#include "tenon/models/mtp.h"
 
 namespace tenon {
 namespace generation {
@@ -40,11 +42,10 @@ Ids padding_of(const Prompt& prompt, int64_t width) {
   return any ? padding : Ids{};
 }
 
-void check_speculation(const Prompt& prompt, const GenerationConfig& c, bool assisted) {
-  const char* name = assisted ? "an assistant" : "prompt_lookup_num_tokens";
+void check_speculation(const Prompt& prompt, const GenerationConfig& c, const char* name) {
   check(prompt.sequences.size() == 1, ErrorCode::Limit, kWhere, name, " works on one prompt at a time, got ", prompt.sequences.size());
-  check(!c.do_sample && c.num_beams == 1 && c.num_return_sequences == 1, ErrorCode::Limit, kWhere, name,
-        " speeds up greedy search only: unset do_sample and num_beams");
+  check(c.num_beams == 1 && c.num_return_sequences == 1, ErrorCode::Limit, kWhere, name,
+        " writes one text: unset num_beams and num_return_sequences");
 }
 
 }  // namespace
@@ -60,7 +61,7 @@ int64_t length_limit(const GenerationConfig& c, int64_t prompt_length) {
 }
 
 GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Prompt& prompt, const GenerationConfig& config,
-                        const GenerateHooks& hooks, models::DecodingSession* draft) {
+                        const GenerateHooks& hooks, models::DecodingSession* draft, models::MtpSession* mtp) {
   config.check();
   check(!prompt.sequences.empty() && session.size() == static_cast<int64_t>(prompt.sequences.size()), ErrorCode::Shape, kWhere,
         "expected a prompt for each of the ", session.size(), " sequences, got ", prompt.sequences.size());
@@ -80,9 +81,9 @@ GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Pr
   Job job{ctx,        session,    prompt,
           config,     hooks,      width,
           max_length, processors, Stopping(config, hooks, max_length, context_limits(session, prompt))};
-  const bool speculative = draft || config.prompt_lookup_num_tokens;
-  if (speculative) check_speculation(prompt, config, draft != nullptr);
-  GenerateOutput output = speculative ? speculate(job, draft) : beams ? beam_search(job) : search(job);
+  const char* name = mtp ? "use_mtp" : draft ? "an assistant" : config.prompt_lookup_num_tokens ? "prompt_lookup_num_tokens" : nullptr;
+  if (name) check_speculation(prompt, config, name);
+  GenerateOutput output = name ? speculate(job, draft, mtp) : beams ? beam_search(job) : search(job);
   output.prompt_length = prompt_length;
   output.cancelled = job.stopping.cancelled();
   return output;
@@ -120,13 +121,21 @@ GenerateOutput generate(Context& ctx, const models::Model& model, const models::
   config.check();
   const generation::Prompt prompt = generation::make_prompt(model.config(), inputs, config, hooks);
   models::Inputs start = inputs;
-  if (!start.input_ids.defined()) start.input_ids = generation::to_tensor(prompt.sequences, 0);
+  if (!start.input_ids.defined() && !start.encoder_outputs.defined()) start.input_ids = generation::to_tensor(prompt.sequences, 0);
+  start.int8_cache = config.int8_cache();
   std::unique_ptr<models::DecodingSession> session = model.start(ctx, start), draft;
   if (config.guidance_scale.value_or(1) != 1)
     session = std::make_unique<generation::GuidedSession>(std::move(session), model.start(ctx, start), negative_prompts(prompt, hooks),
                                                           *config.guidance_scale);
+  std::optional<models::MtpSession> mtp;
+  if (config.use_mtp) {
+    const auto* block = dynamic_cast<const models::MtpModel*>(hooks.mtp);
+    auto* main = dynamic_cast<models::DecoderSession*>(session.get());
+    check(block && main, ErrorCode::Type, "generate", "use_mtp: expected a decoder without guidance, and its block as GenerateHooks::mtp");
+    mtp.emplace(*block, *main);
+  }
   if (hooks.assistant) draft = start_draft(ctx, *hooks.assistant, start, session->vocab_size());
-  return generation::generate(ctx, *session, prompt, config, hooks, draft.get());
+  return generation::generate(ctx, *session, prompt, config, hooks, draft.get(), mtp ? &*mtp : nullptr);
 }
 
 }  // namespace tenon

@@ -41,7 +41,7 @@ inline std::span<float> row_of(Tensor& t, int64_t i) { return {t.data<float>() +
 
 GenerateOutput search(Job& job);
 GenerateOutput beam_search(Job& job);
-/// Greedy with drafts: from `draft`, or where it is nullptr from the text itself.
-GenerateOutput speculate(Job& job, models::DecodingSession* draft);
+/// Greedy or sampled, with drafts: from `mtp`, from `draft`, or where both are nullptr from the text itself.
+GenerateOutput speculate(Job& job, models::DecodingSession* draft, models::MtpSession* mtp);
 
 }  // namespace tenon::generation

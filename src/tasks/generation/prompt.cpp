@@ -46,10 +46,13 @@ Prompt decoder_prompt(const models::Inputs& inputs, const GenerationConfig& c) {
 }
 
 Prompt encoder_decoder_prompt(const models::Inputs& inputs, const GenerationConfig& c, const GenerateHooks& hooks) {
-  check(inputs.input_ids.defined(), ErrorCode::Limit, kWhere, "expected input_ids for the encoder");
+  const Tensor& encoded = inputs.encoder_outputs;
+  check(inputs.input_ids.defined() || (encoded.defined() && encoded.rank() == 3 && encoded.size(0) > 0), ErrorCode::Limit, kWhere,
+        "expected input_ids for the encoder, or encoder_outputs (batch, length, width)");
   Prompt prompt;
   prompt.encoder_decoder = true;
-  prompt.encoder_ids = rows_of(inputs.input_ids, "input_ids");
+  if (inputs.input_ids.defined()) prompt.encoder_ids = rows_of(inputs.input_ids, "input_ids");
+  else prompt.encoder_ids.resize(static_cast<size_t>(encoded.size(0)));
   const std::optional<int64_t> start = c.decoder_start_token_id ? c.decoder_start_token_id : c.bos_token_id;
   check(start.has_value(), ErrorCode::Limit, kWhere,
         "expected decoder_start_token_id or bos_token_id, from which an encoder-decoder starts");

@@ -1,8 +1,11 @@
-// Greedy search that confirms several drafted tokens in one pass. The answer is that of plain greedy search.
+// Greedy search and sampling that confirm several drafted tokens in one pass. The answer is that without drafts: a sampled token is drawn
+// as it would be, with the same random number, and the draft stands where it guessed it. That is rejection sampling with a draft that puts
+// all its weight on one token: such a token is accepted with its probability, and another is drawn in proportion to the rest.
 #include <algorithm>
 
 #include "job.h"
 #include "scores.h"
+#include "tenon/models/mtp.h"
 
 namespace tenon::generation {
 namespace {
@@ -52,13 +55,14 @@ class Drafter {
 
 }  // namespace
 
-GenerateOutput speculate(Job& job, models::DecodingSession* draft) {
+GenerateOutput speculate(Job& job, models::DecodingSession* draft, models::MtpSession* mtp) {
   GenerateOutput output;
   Ids ids = job.prompt.sequences.front(), tokens = job.prompt.tokens.front(), feed = tokens;
   std::vector<Ids> sequences(1);
   Drafter drafter(job.ctx, draft ? *draft : job.session, job.config);
-  const int64_t wanted = draft ? job.config.num_assistant_tokens : *job.config.prompt_lookup_num_tokens;
+  const int64_t wanted = mtp ? 1 : draft ? job.config.num_assistant_tokens : *job.config.prompt_lookup_num_tokens;
   Ids drafted;
+  const auto prompt_length = static_cast<int64_t>(ids.size());
   for (bool finished = false; !finished;) {
     const int64_t before = job.session.length(0);
     Tensor logits = job.session.feed(job.ctx, std::vector<Ids>{feed}, !drafted.empty());
@@ -69,7 +73,8 @@ GenerateOutput speculate(Job& job, models::DecodingSession* draft) {
       sequences[0] = ids;
       process(job, sequences, Ids{0}, scores);
       if (job.config.output_scores) output.scores.push_back(scores.clone());
-      const int64_t token = likeliest(row_of(scores, 0));
+      const int64_t step = static_cast<int64_t>(ids.size()) - prompt_length;
+      const int64_t token = job.config.do_sample ? draw(row_of(scores, 0), job.hooks.seed, 0, step) : likeliest(row_of(scores, 0));
       ids.push_back(token), tokens.push_back(token);
       if (job.hooks.on_tokens) job.hooks.on_tokens(std::span(&token, 1));
       sequences[0] = ids;
@@ -82,7 +87,10 @@ GenerateOutput speculate(Job& job, models::DecodingSession* draft) {
     const int64_t room =
         std::min(job.max_length - static_cast<int64_t>(ids.size()), job.session.max_length() - static_cast<int64_t>(tokens.size())) - 1;
     const int64_t most = std::min(wanted, room);
-    drafted = most <= 0 ? Ids{} : draft ? drafter.draft(tokens, most) : look_up(job.config, ids, most);
+    // The block follows every step, even where there is no room for what it guesses.
+    if (mtp) drafted = {mtp->draft(job.ctx, tokens, before)};
+    else drafted = most <= 0 ? Ids{} : draft ? drafter.draft(tokens, most) : look_up(job.config, ids, most);
+    drafted.resize(std::min(drafted.size(), static_cast<size_t>(std::max<int64_t>(0, most))));
     feed.assign(1, tokens.back());
     feed.insert(feed.end(), drafted.begin(), drafted.end());
   }

@@ -64,8 +64,12 @@ struct GenerationConfig {
   // Tokens with a role; several may end an answer
   std::optional<int64_t> pad_token_id = {}, bos_token_id = {}, decoder_start_token_id = {};
   std::vector<int64_t> eos_token_id = {};
+  // How the past is kept: "quantized" or "int8" keeps keys and values as int8 (other implementations of Transformers are all one here)
+  std::string cache_implementation = {};  // dynamic, static, sliding_window, hybrid, offloaded, offloaded_static, quantized, ...
+  std::string kv_cache_dtype = {};        // auto or int8
   // Speculation
   std::optional<int64_t> prompt_lookup_num_tokens = {};
+  bool use_mtp = false;  // draft with the block for multi-token prediction, if the model's checkpoint has one
   int64_t max_matching_ngram_size = 2;
   int64_t num_assistant_tokens = 20;
   double assistant_confidence_threshold = 0.4;  // the draft ends before a token less likely than this; 0: never
@@ -86,7 +90,8 @@ struct GenerationConfig {
     f("remove_invalid_values", remove_invalid_values), f("renormalize_logits", renormalize_logits);
     f("output_scores", output_scores), f("output_logits", output_logits), f("pad_token_id", pad_token_id);
     f("bos_token_id", bos_token_id), f("decoder_start_token_id", decoder_start_token_id), f("eos_token_id", eos_token_id);
-    f("prompt_lookup_num_tokens", prompt_lookup_num_tokens), f("max_matching_ngram_size", max_matching_ngram_size);
+    f("cache_implementation", cache_implementation), f("kv_cache_dtype", kv_cache_dtype);
+    f("prompt_lookup_num_tokens", prompt_lookup_num_tokens), f("use_mtp", use_mtp), f("max_matching_ngram_size", max_matching_ngram_size);
     f("num_assistant_tokens", num_assistant_tokens), f("assistant_confidence_threshold", assistant_confidence_threshold);
   }
 
@@ -101,6 +106,7 @@ struct GenerationConfig {
   static GenerationConfig from_pretrained(const std::string& folder);
   static GenerationConfig from_json(const Json& model_config, const Json& generation_config);
 
+  bool int8_cache() const { return cache_implementation == "quantized" || kv_cache_dtype == "int8"; }
   /// Errors: Error(Limit) naming the option that is outside its range, or the two that contradict each other.
   void check() const;
 };

@@ -12,6 +12,9 @@
 #include "tenon/tasks/generation/processors.h"
 
 namespace tenon {
+namespace models {
+class MtpSession;
+}
 
 /// Says for each row of ids (R,T) int64 whether it is finished. `scores` has the steps so far if output_scores is set.
 using StoppingCriterion = std::function<std::vector<bool>(const Tensor& ids, const std::vector<Tensor>& scores)>;
@@ -31,8 +34,10 @@ struct GenerateHooks {
   std::function<void()> poll = {};
   /// For do_sample: the same seed gives the same answer, whatever runs beside it.
   uint64_t seed = 0;
-  /// A smaller model with the same vocabulary, which drafts tokens that the model then confirms several at a time (greedy only).
+  /// A smaller model with the same vocabulary, which drafts tokens that the model then confirms several at a time.
   const models::Model* assistant = nullptr;
+  /// For use_mtp: a DeepseekV3MtpModel of the same checkpoint, which drafts a token a pass. Its text is that without it.
+  const models::Model* mtp = nullptr;
   /// What guidance_scale leads away from, one row per prompt; without it the last token of the prompt.
   Tensor negative_prompt_ids = {}, negative_prompt_attention_mask = {};
   /// Encoder-decoders: the beginning of the answers (B,T), which decoder_start_token_id precedes.
@@ -49,8 +54,8 @@ struct GenerateOutput {
   bool cancelled = false;
 };
 
-/// Generates as the options say: greedy, sampled, by beams, or greedy with speculation (prompt_lookup_num_tokens or an assistant),
-/// which gives the same answer in fewer passes. Prompts of different lengths are padded, on the left as a rule; attention_mask says
+/// Generates as the options say: greedy, sampled, by beams, the first two also with speculation (prompt_lookup_num_tokens or an
+/// assistant), which gives the same answer in fewer passes. Prompts of different lengths are padded, on the left as a rule; attention_mask says
 /// where (without it, pad_token_id does, unless it also ends texts), and padding is not computed. Without input_ids a decoder starts
 /// from bos_token_id. A row whose context is full ends there.
 /// Shapes: input_ids, attention_mask (B,T) int32|int64.
@@ -71,10 +76,11 @@ struct Prompt {
   bool encoder_decoder = false;
 };
 
-/// generate() over sessions: `session` holds one empty sequence for each prompt, `draft` (or nullptr) one for the only prompt, and
+/// generate() over sessions: `session` holds one empty sequence for each prompt, `draft` (or nullptr) one for the only prompt; `mtp` (or
+/// nullptr) drafts for it; and
 /// `negative` (or nullptr), with its tokens already split, one for each prompt.
 GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Prompt& prompt, const GenerationConfig& config,
-                        const GenerateHooks& hooks = {}, models::DecodingSession* draft = nullptr);
+                        const GenerateHooks& hooks = {}, models::DecodingSession* draft = nullptr, models::MtpSession* mtp = nullptr);
 
 }  // namespace generation
 }  // namespace tenon
