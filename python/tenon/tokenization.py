@@ -396,6 +396,27 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
                     os.replace(os.path.join(folder, name), os.path.join(folder, names[i]))
         return tuple(os.path.join(folder, name) for name in names)
 
+    def save_vocabulary(self, save_directory: "str | os.PathLike[str]", filename_prefix: "str | None" = None) -> tuple[str, ...]:
+        """Writes the vocabulary alone, as its kind has it: vocab.txt, vocab.json (with merges.txt for BPE), unigram.json; returns the paths."""
+        import json
+
+        model = json.loads(self._core.to_json())["model"]
+        vocab = model["vocab"]
+        if model["type"] == "Unigram":
+            files = {"unigram.json": json.dumps({k: model.get(k) for k in ("unk_id", "vocab", "byte_fallback")}, ensure_ascii=False)}
+        elif model["type"] == "WordPiece":
+            files = {"vocab.txt": "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__))}
+        else:
+            files = {"vocab.json": json.dumps(vocab, ensure_ascii=False)}
+        if model["type"] == "BPE":
+            files["merges.txt"] = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in model["merges"])
+        paths = []
+        for name, text in files.items():
+            paths.append(os.path.join(save_directory, f"{filename_prefix}-{name}" if filename_prefix else name))
+            with open(paths[-1], "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+        return tuple(paths)
+
     def __repr__(self) -> str:
         added = "".join(f"\n\t{i}: {token!r}," for i, token in self.added_tokens_decoder.items())
         return (f"{type(self).__name__}(name_or_path={self.name_or_path!r}, vocab_size={self.vocab_size}, model_max_length={self.model_max_length}, "

@@ -124,3 +124,14 @@ def test_equal_to_hugging_face():
     mine = json.loads(ours.backend_tokenizer.to_json())["model"]
     assert [list(m) for m in mine["merges"]] == [list(m) if isinstance(m, list) else m.split(" ") for m in model["merges"]]
     assert mine["vocab"] == model["vocab"]
+
+
+def test_save_vocabulary(tmp_path):
+    for kind, size, names in (("bpe", 320, ["vocab.json", "merges.txt"]), ("wordpiece", 120, ["vocab.txt"]), ("unigram", 60, ["unigram.json"])):
+        t = trained(kind, size)
+        paths = t.save_vocabulary(tmp_path, "x" if kind == "unigram" else None)
+        assert [pathlib.Path(p).name.removeprefix("x-") for p in paths] == names
+        if kind == "bpe":
+            assert tenon.GPT2Tokenizer(*paths)(TEXTS).input_ids == t(TEXTS).input_ids
+        if kind == "wordpiece":
+            assert tenon.BertTokenizer(*paths, do_lower_case=False)(TEXTS).input_ids == t(TEXTS).input_ids
