@@ -5,6 +5,7 @@ a drift of the machine hits all alike. Nothing else should run meanwhile.
     python bench/compare.py encoder --models DIR [--cases a,b] [--runners torch,tenon] [--rounds 7] [--threads 2] [--json FILE]
     python bench/compare.py cold    [--rounds 7]
     python bench/compare.py decoder --models DIR
+    python bench/compare.py engine  --models DIR
     python bench/compare.py moe
     python bench/compare.py train
     python bench/compare.py tokenize [--models DIR] [--text FILE]
@@ -12,6 +13,7 @@ a drift of the machine hits all alike. Nothing else should run meanwhile.
 encoder   bert:1x16 bert:1x128 bert:8x128 bert:mixed vit:1 vit:8, each with :f32 :bf16 :int8
           (mixed: the token lengths of 32 real news sentences, 8 to 55; a peer pads them to the longest)
 decoder   dense1b moe16, each :prefill (512 tokens) :decode (a token after 64), in :bf16 :int8
+engine    dense1b: 8 users with 64 tokens each get answers of 32, :together or :apart (one after another), in :bf16 :int8; torch's users are a batch
 moe       one layer, 512 tokens, experts x active: wide (2048, experts of 4096) and narrow (1024, experts of 1024), in :f32 :bf16 :int8
 train     distilbert (8 x 128 tokens) and mixtral (4 layers, 16 experts, 2 active, 8 x 256), each :f32 :bf16: forward, backward and AdamW
 tokenize  wordpiece bpe deepseek unigram, each :en :zh, with :1 or :2 threads: a megabyte of lines into lists of ids, so that the figures are
@@ -41,8 +43,8 @@ import training
 MIXED = [9, 22, 14, 11, 16, 13, 8, 20, 10, 10, 11, 44, 52, 40, 34, 55, 30, 45, 55, 36, 46, 41, 24, 35, 29, 10, 11, 30, 11, 42, 42, 13]
 CASES = {"encoder": [f"{m}:{p}" for m in ("bert:1x16", "bert:1x128", "bert:8x128", "bert:mixed", "vit:1", "vit:8") for p in ("f32", "bf16", "int8")],
          "cold": ["minilm"], **decoders.CASES, **texts.CASES, **training.CASES}
-RUNNERS = {"encoder": ["torch", "ort", "openvino", "tenon"], "cold": ["torch", "tenon"], "decoder": ["torch", "tenon"], "moe": ["torch", "tenon"],
-           "train": ["torch", "tenon"], "tokenize": ["hf", "sentencepiece", "tiktoken", "tenon"]}
+RUNNERS = {"encoder": ["torch", "ort", "openvino", "tenon"], "cold": ["torch", "tenon"], "decoder": ["torch", "tenon"], "engine": ["torch", "tenon"],
+           "moe": ["torch", "tenon"], "train": ["torch", "tenon"], "tokenize": ["hf", "sentencepiece", "tiktoken", "tenon"]}
 SHORTEST = 0.3  # seconds that a round lasts at least: short cases are repeated within it
 
 

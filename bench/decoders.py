@@ -5,17 +5,19 @@ import numpy as np
 
 CASES = {
     "decoder": [f"{m}:{w}:{p}" for m in ("dense1b", "moe16") for w in ("prefill", "decode") for p in ("bf16", "int8")],
+    "engine": [f"dense1b:{w}:{p}" for w in ("together", "apart") for p in ("bf16", "int8")],
     "moe": [f"wide:16x2:{p}" for p in ("f32", "bf16", "int8")] + [f"wide:16x{k}:bf16" for k in (3, 4, 6, 8)]
     + [f"narrow:{e}x2:bf16" for e in (8, 16, 64, 256)],
 }
 PROMPT, PAST, STEPS = 512, 64, 16
+USERS, ASKED, WRITTEN = 8, 64, 32  # prompts of different beginnings, tokens of each and of its answer
 LAYERS = {"wide": (2048, 4096), "narrow": (1024, 1024)}  # width, width of an expert: 256 wide ones need 26 GB in float32
 TOKENS = 512
 
 
 def prepare(task, runner, case, models, threads, unable):
     """A function that does the work of one case once; what it returns, if anything, is its time in seconds."""
-    return (decoder if task == "decoder" else moe)(runner, case, models, threads, unable)
+    return dict(decoder=decoder, engine=engine, moe=moe)[task](runner, case, models, threads, unable)
 
 
 def decoder(runner, case, models, threads, unable):
@@ -51,6 +53,40 @@ def decoder(runner, case, models, threads, unable):
         model.generate(input_ids=ids[:, :prompt], max_new_tokens=n, min_new_tokens=n, do_sample=False, pad_token_id=0)
         return time.perf_counter() - start
     return (lambda: generate(PROMPT, 1)) if what == "prefill" else (lambda: (generate(PAST, 1 + STEPS) - generate(PAST, 1)) / STEPS)
+
+
+def engine(runner, case, models, threads, unable):
+    """Eight users at once, or one after another. torch: transformers' generate() with the eight as one batch, or one by one."""
+    name, what, precision = case.split(":")
+    prompts = np.random.RandomState(0).randint(3, 30000, (USERS, ASKED)).astype(np.int64)
+    exact = dict(max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False, pad_token_id=0)
+    if runner == "torch":
+        import torch
+        import transformers
+        if precision == "int8":
+            raise unable
+        torch.set_num_threads(threads)
+        model = transformers.AutoModelForCausalLM.from_pretrained(models / name, dtype=torch.bfloat16).eval()
+
+        def run():
+            for batch in [prompts] if what == "together" else prompts[:, None]:
+                ids = torch.tensor(batch)
+                model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **exact)
+        return run
+    import tenon
+    tenon.set_num_threads(threads)
+    kind = dict(quantization_config=tenon.Int8Config()) if precision == "int8" else dict(dtype="bfloat16")
+    users = tenon.Engine(tenon.AutoModelForCausalLM.from_pretrained(str(models / name), **kind), share_prefixes=False)
+
+    def serve():
+        requests = []
+        for prompt in prompts:
+            requests.append(users.submit(prompt.tolist(), **exact))
+            if what == "apart":
+                requests[-1].result()
+        for request in requests:
+            request.result()
+    return serve
 
 
 def moe(runner, case, models, threads, unable):
