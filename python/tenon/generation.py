@@ -184,7 +184,7 @@ class GenerateBeamEncoderDecoderOutput(ModelOutput):
 
 
 # Arguments of generate() that are no options: what it does with them is in GenerationMixin.generate().
-_INPUTS = ("input_ids", "attention_mask", "inputs_embeds", "encoder_outputs", "decoder_input_ids", "tokenizer")
+_INPUTS = ("input_ids", "attention_mask", "inputs_embeds", "encoder_outputs", "decoder_input_ids", "prefix_key_values", "prompt_embeds", "tokenizer")
 _IGNORED = frozenset({"token_type_ids", "synced_gpus", "trust_remote_code", "return_dict", "assistant_tokenizer"})
 _GENERATORS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
 

@@ -1,4 +1,7 @@
 // Adapters on disk: PEFT's adapter_config.json and adapter_model.safetensors.
+#include <set>
+#include <string_view>
+
 #include "adapter_names.h"
 #include "tenon/io/checkpoint.h"
 #include "tenon/io/files.h"
@@ -9,6 +12,8 @@ namespace tenon::models {
 namespace {
 
 using io::Printable;
+
+constexpr std::string_view kPrefix = "base_model.model.";
 
 /// Without a part of the path, "x.base_layer.bias" to "x.bias".
 std::string without(std::string name, const std::string& part) {
@@ -26,8 +31,7 @@ Tensor own(const Tensor& t) { return t.dtype() == DType::F32 ? t.clone() : t.to(
 }  // namespace
 
 void Adapters::read(Adapter& adapter, const std::string& full, const Tensor& t, std::map<std::string, int>& seen) const {
-  const std::string prefix = "base_model.model.";
-  std::string name = full.starts_with(prefix) ? full.substr(prefix.size()) : full;
+  std::string name = full.starts_with(kPrefix) ? full.substr(kPrefix.size()) : full;
   check(name.find("lora_embedding_") == std::string::npos && name.find("lora_magnitude_vector") == std::string::npos, ErrorCode::Format,
         "adapter", Printable{full}, ": adapters of embeddings and DoRA are not supported");
   for (const bool is_a : {true, false}) {
@@ -69,7 +73,11 @@ std::vector<std::string> Adapters::load(const std::string& name, const std::stri
   std::vector<io::NamedTensor> tensors;
   for (const std::string& tensor : file.names()) tensors.emplace_back(tensor, file.get(tensor));
   split_experts(json, tensors, layers(), [&](const std::string& n) { return layer(n) ? layer(n)->linear : nullptr; });
-  Adapter adapter = make(json, 0);
+  std::set<std::string> given;
+  for (const auto& [tensor, value] : tensors)
+    if (const size_t at = std::min(tensor.rfind(".lora_A."), tensor.rfind(".lora_B.")); at != std::string::npos && at > kPrefix.size())
+      given.insert(tensor.substr(kPrefix.size(), at - kPrefix.size()));
+  Adapter adapter = make(json, 0, given);
   std::map<std::string, int> seen;
   for (const auto& [tensor, value] : tensors) read(adapter, tensor, value, seen);
   std::vector<std::string> missing;

@@ -72,7 +72,9 @@ void fill_uniform(Tensor& t, Random& random, float bound) {
 
 nn::Lora fresh(const LoraConfig& config, const std::string& name, const nn::Linear& layer, Random random) {
   const int64_t r = config.rank_of(name);
-  check(r <= 1 << 20, ErrorCode::Format, "adapter", "rank of ", name, ": got ", r);
+  // A wish for memory that no file backs is bounded by what the layer itself could need.
+  check(r <= std::max<int64_t>(1024, 4 * std::max(layer.in_features(), layer.out_features())), ErrorCode::Format, "adapter", "rank of ",
+        name, ": expected one within the layer's (", layer.out_features(), ", ", layer.in_features(), "), got ", r);
   nn::Lora l;
   l.a = Tensor::zeros({r, layer.in_features()}, DType::F32);
   l.b = Tensor::zeros({layer.out_features(), r}, DType::F32);
@@ -145,12 +147,14 @@ std::vector<std::string> Adapters::targets_of(const LoraConfig& given) const {
   return names;
 }
 
-Adapters::Adapter Adapters::make(const Json& json, uint64_t seed) const {
+Adapters::Adapter Adapters::make(const Json& json, uint64_t seed, const std::set<std::string>& given) const {
   Adapter adapter{LoraConfig::from_json(json), json, {}, {}};
   const LoraConfig& config = adapter.config;
   uint64_t stream = 0;
-  for (const std::string& name : targets_of(config))
-    adapter.factors[name] = fresh(config, name, *layer(name)->linear, Random(seed, ++stream));
+  for (const std::string& name : targets_of(config)) {
+    ++stream;
+    adapter.factors[name] = given.contains(name) ? nn::Lora() : fresh(config, name, *layer(name)->linear, Random(seed, stream));
+  }
   for (const auto& [name, slot] : slots_) {
     const bool bias = name == "bias" || name.ends_with(".bias");
     const bool own =
@@ -166,7 +170,7 @@ void Adapters::add(const std::string& name, const Json& config, uint64_t seed) {
   check(!name.empty() && name.find('.') == std::string::npos, ErrorCode::Format, "adapter", "name: expected one without a dot, got ",
         Printable{name});
   check(!adapters_.contains(name), ErrorCode::Format, "adapter", "there is already one named ", Printable{name});
-  adapters_.emplace(name, make(config, seed));
+  adapters_.emplace(name, make(config, seed, {}));
   order_.push_back(name);
 }
 

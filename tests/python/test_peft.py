@@ -291,6 +291,9 @@ def test_adapters_of_another_architecture_and_damaged_ones(tmp_path):
         with pytest.raises(ValueError, match=match):
             peft.PeftModel.from_pretrained(llama(), folder)
     save_file({k: v for k, v in tensors.items() if k != first}, folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="one of them"):
+        peft.PeftModel.from_pretrained(llama(), folder)
+    save_file({k: v for k, v in tensors.items() if k.split(".lora_")[0] != first.split(".lora_")[0]}, folder / "adapter_model.safetensors")
     with pytest.warns(UserWarning, match="missing adapter keys"):
         peft.PeftModel.from_pretrained(llama(), folder)
     (folder / "adapter_model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")

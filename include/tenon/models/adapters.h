@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,7 +83,8 @@ class Adapters {
   const Layer* layer(const std::string& name) const;
   const Tensor& base(const std::string& parameter) const;
   std::vector<std::string> targets_of(const LoraConfig& config) const;
-  Adapter make(const Json& config, uint64_t seed) const;
+  /// given: layers whose factors the caller has; the others get new ones.
+  Adapter make(const Json& config, uint64_t seed, const std::set<std::string>& given) const;
   void read(Adapter& adapter, const std::string& name, const Tensor& t, std::map<std::string, int>& seen) const;
   /// Sets every layer and parameter to what active_ and merged_ say; packs again what changed.
   void apply(Context& ctx);

@@ -239,6 +239,11 @@ class Decoder final : public Model {
   }
 
   std::shared_ptr<PastKeyValues> past_of(const Inputs& in, int64_t B) const;
+  int64_t prefix_width() const {
+    check(!config_.latent, ErrorCode::Type, class_name_, "prefix_key_values: not with latent attention");
+    return config_.gqa.kv_heads * config_.gqa.head_dim;
+  }
+
   void add_routing(Context& ctx, const Inputs& in, const nn::PackedRows& packed, const Pass& pass, Outputs& out) const {
     for (const ops::Routing& r : pass.routing)
       out.router_logits.push_back(ops::reshape(ctx, nn::restore(ctx, r.logits, packed), {packed.B * packed.T, r.E}));
@@ -270,9 +275,9 @@ class DecoderSession final : public DecodingSession {
   }
 
   int64_t vocab_size() const override { return model_.config_.vocab_size; }
-  int64_t max_length() const override { return model_.config_.max_position_embeddings; }
+  int64_t max_length() const override { return std::max<int64_t>(0, model_.config_.max_position_embeddings - before_); }
   int64_t size() const override { return cache_.size(); }
-  int64_t length(int64_t i) const override { return cache_.length(i); }
+  int64_t length(int64_t i) const override { return cache_.length(i) - before_; }
   const nn::KvCache& cache() const { return cache_; }
   nn::KvCache& cache() { return cache_; }
 
@@ -291,7 +296,7 @@ class DecoderSession final : public DecodingSession {
     return logits;
   }
   void reorder(std::span<const int64_t> parents) override { cache_.reorder(parents); }
-  void truncate(int64_t i, int64_t length) override { cache_.truncate(i, length); }
+  void truncate(int64_t i, int64_t length) override { cache_.truncate(i, length + before_); }
   std::unique_ptr<DecodingSession> clone() const override { return std::make_unique<DecoderSession>(*this); }
 
   const DecoderConfig& decoder_config() const { return model_.config_; }
@@ -301,6 +306,9 @@ class DecoderSession final : public DecodingSession {
   /// The decoder's embedding (n,C) float32 and head. Errors: Error(Limit) for an id outside the vocabulary.
   Tensor embed(Context& ctx, std::span<const int64_t> ids) const { return ops::embedding(ctx, model_.embedding_, ids, DType::F32, "token id"); }
   Tensor logits(Context& ctx, const Tensor& h) const { return model_.logits(ctx, h); }
+  /// Puts what is no token of the text before every sequence, which holds nothing yet; it is not counted in lengths.
+  /// Shapes: keys_values as Inputs::prefix_key_values, embeds as Inputs::prompt_embeds, or undefined. Errors: Error(Shape), Error(Limit).
+  void begin_with(Context& ctx, const Tensor& keys_values, const Tensor& embeds);
 
  private:
   friend class Decoder;
@@ -316,7 +324,38 @@ class DecoderSession final : public DecodingSession {
   nn::KvCache cache_;
   Tensor hidden_;
   bool keeps_hidden_ = false;
+  int64_t before_ = 0;  // rows of each sequence that are no tokens
 };
+
+inline void DecoderSession::begin_with(Context& ctx, const Tensor& keys_values, const Tensor& embeds) {
+  const auto n = static_cast<size_t>(size());
+  const int64_t most = model_.config_.max_position_embeddings;
+  if (keys_values.defined()) {
+    const nn::Prefix prefix(keys_values, std::vector<int64_t>(n + 1), model_.config_.num_layers, model_.prefix_width());
+    check(prefix.size() < most, ErrorCode::Limit, model_.class_name_, "a prefix of ", prefix.size(), " leaves no room in ", most, " positions");
+    nn::CacheStep step(cache_, std::vector<int64_t>(n, prefix.size()));
+    const DType type = model_.activations();
+    for (int64_t i = 0; i < model_.config_.num_layers; ++i)
+      step.write(i, ops::cast(ctx, prefix.alone(ctx, i, false), type), ops::cast(ctx, prefix.alone(ctx, i, true), type));
+    step.commit();
+    before_ += prefix.size();
+  }
+  if (embeds.defined()) {
+    check(embeds.rank() == 2 && embeds.size(1) == model_.config_.hidden_size && embeds.dtype() == DType::F32, ErrorCode::Shape, model_.class_name_,
+          "prompt_embeds: expected float32 (n, ", model_.config_.hidden_size, "), got ", embeds.describe());
+    check(embeds.size(0) + before_ < most, ErrorCode::Limit, model_.class_name_, "a prompt of ", embeds.size(0), " leaves no room in ", most,
+          " positions");
+    std::vector<int64_t> index;
+    for (size_t b = 0; b < n; ++b)
+      for (int64_t i = 0; i < embeds.size(0); ++i) index.push_back(i);
+    nn::CacheStep step(cache_, std::vector<int64_t>(n, embeds.size(0)));
+    nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step};
+    Decoder::Pass pass;
+    model_.run(ctx, ops::gather_rows(ctx, embeds, index), step.positions(), rows, pass, nullptr);
+    step.commit();
+    before_ += embeds.size(0);
+  }
+}
 
 inline std::shared_ptr<PastKeyValues> Decoder::past_of(const Inputs& in, int64_t B) const {
   std::shared_ptr<PastKeyValues> past = in.past_key_values;
@@ -334,7 +373,12 @@ inline Outputs Decoder::forward(Context& ctx, const Inputs& in) const {
   const nn::PackedRows packed = pack(in, past.get());
   check(!past || packed.key_bias.empty(), ErrorCode::Type, class_name_, "labels behind padding: not with past_key_values");
   nn::DecoderRows rows{.q_start = packed.start, .k_start = packed.start, .key_bias = packed.key_bias, .angles = {}};
-  const std::vector<int64_t> positions = position_ids(in, packed, columns);
+  if (in.prefix_key_values.defined()) {
+    check(!past && !in.output_attentions, ErrorCode::Type, class_name_, "prefix_key_values: not with past_key_values or output_attentions");
+    rows.prefix = std::make_shared<nn::Prefix>(in.prefix_key_values, packed.start, config_.num_layers, prefix_width());
+    rows.k_start = rows.prefix->k_start, rows.key_bias = rows.prefix->key_bias(packed.key_bias);
+  }
+  const std::vector<int64_t> positions = position_ids(in, packed, rows.prefix ? rows.prefix->size() : columns);
   std::optional<nn::CacheStep> step;
   if (past) {
     auto& cache = static_cast<DecoderSession&>(past->session()).cache_;
@@ -369,11 +413,13 @@ inline Outputs Decoder::forward(Context& ctx, const Inputs& in) const {
   return out;
 }
 
-inline std::unique_ptr<DecodingSession> Decoder::start(Context&, const Inputs& in) const {
+inline std::unique_ptr<DecodingSession> Decoder::start(Context& ctx, const Inputs& in) const {
   check(head_ == Head::CausalLm, ErrorCode::Type, class_name_, "does not generate text; its ForCausalLM class does");
   check(in.input_ids.defined() && in.input_ids.rank() == 2, ErrorCode::Shape, class_name_, "input_ids: expected (batch, length), got ",
         in.input_ids.describe());
-  return std::make_unique<DecoderSession>(*this, in.input_ids.size(0), SIZE_MAX, in.int8_cache);
+  auto session = std::make_unique<DecoderSession>(*this, in.input_ids.size(0), SIZE_MAX, in.int8_cache);
+  session->begin_with(ctx, in.prefix_key_values, in.prompt_embeds);
+  return session;
 }
 
 }  // namespace tenon::models

@@ -20,6 +20,8 @@ struct Inputs {
   Tensor decoder_input_ids, decoder_attention_mask;  // encoder-decoders: (B,T) of the answer
   Tensor decoder_inputs_embeds;                      // (B,T,C) float32, instead of decoder_input_ids
   Tensor encoder_outputs;                            // (B,S,C) float32, what the encoder gave before, instead of input_ids
+  Tensor prefix_key_values;  // decoders: (n, layers * 2 * key width) float32, keys and values before those of every sequence
+  Tensor prompt_embeds;      // decoders, start(): (n,C) float32, embeddings before every sequence
   Tensor labels;         // (B) classes, (B) or (B,L) float targets, or (B,T) token ids with -100 for "do not count"
   bool output_hidden_states = false;
   bool output_attentions = false;
@@ -37,6 +39,7 @@ struct Inputs {
     f("position_ids", position_ids), f("inputs_embeds", inputs_embeds), f("pixel_values", pixel_values), f("labels", labels);
     f("decoder_input_ids", decoder_input_ids), f("decoder_attention_mask", decoder_attention_mask);
     f("decoder_inputs_embeds", decoder_inputs_embeds), f("encoder_outputs", encoder_outputs);
+    f("prefix_key_values", prefix_key_values), f("prompt_embeds", prompt_embeds);
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "tenon/nn/kv_cache.h"
 #include "tenon/nn/linear.h"
 #include "tenon/nn/norm.h"
+#include "tenon/nn/prefix.h"
 #include "tenon/nn/rope.h"
 #include "tenon/ops/attention.h"
 #include "tenon/ops/columns.h"
@@ -27,6 +29,7 @@ struct DecoderRows {
   int64_t distance_zero = 0;
   CacheStep* cache = nullptr;             // keys and values go there and come from there; nullptr: the rows' own
   AttentionTrace* trace = nullptr;        // gets the probabilities of each layer
+  std::shared_ptr<const Prefix> prefix = {};  // what stands before each sequence; k_start and key_bias count it
 };
 
 struct GqaConfig {
@@ -87,6 +90,7 @@ class GroupedQueryAttention {
       q = ops::rope(ctx, q, rows.angles.cos, rows.angles.sin, layout);
       k = ops::rope(ctx, k, rows.angles.cos, rows.angles.sin, of_keys);
     }
+    if (rows.prefix) k = rows.prefix->before(ctx, layer, false, k), v = rows.prefix->before(ctx, layer, true, v);
     if (rows.cache) rows.cache->write(layer, k, v);
     if (rows.trace) rows.trace->keep(ctx, q, rows.cache ? rows.cache->gather_keys(ctx, layer) : k, options);
     if (!rows.cache) return output.forward_dropped(ctx, ops::attention(ctx, q, k, v, options), config_.output_dropout, residual);

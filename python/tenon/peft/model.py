@@ -180,9 +180,10 @@ class PeftModel(Module):
         config = PeftConfig.from_pretrained(folder)
         config.inference_mode = not is_trainable
         _check_trainable(config, is_trainable)
+        weights = _prompt_file(folder, config) if config.is_prompt_learning else {}
         missing = self._add(adapter_name, config, folder)
-        if self._is_prompt_learning:
-            set_peft_model_state_dict(self, load_file(os.path.join(folder, WEIGHTS_NAMES[0])), adapter_name)
+        if weights:
+            set_peft_model_state_dict(self, weights, adapter_name)
         elif is_trainable:
             self.base_model.set_requires_grad(adapter_name)
         if not is_trainable:
@@ -287,7 +288,7 @@ class PeftModel(Module):
         config.inference_mode = not is_trainable
         target = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, cls)  # type: ignore[arg-type]
         if config.is_prompt_learning:
-            weights = load_file(os.path.join(folder, WEIGHTS_NAMES[0]))
+            weights = _prompt_file(folder, config)
             made = target(model, config, adapter_name)
             set_peft_model_state_dict(made, weights, adapter_name)
             made.prompt_encoder.requires_grad_(False)
@@ -354,6 +355,14 @@ def _is_head(name: str, config: Any) -> bool:
         if any(module.endswith(n) for n in config.modules_to_save or ()):
             return True
     return False
+
+
+def _prompt_file(folder: str, config: Any) -> "dict[str, Tensor]":
+    from .prompts import check_file
+
+    weights = load_file(os.path.join(folder, WEIGHTS_NAMES[0]))
+    check_file(config, weights)
+    return weights
 
 
 def _check_trainable(config: PeftConfig, is_trainable: bool) -> None:

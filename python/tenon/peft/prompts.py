@@ -36,7 +36,7 @@ class PromptEmbedding(Module):
         return self.embedding.weight if indices is None else self.embedding(indices)
 
     def load_prompt_embeddings(self, prompt_embeddings: Tensor) -> None:
-        """Errors: RuntimeError for another shape."""
+        """Errors: ValueError for another shape."""
         _load(self.embedding.weight, prompt_embeddings)
 
 
@@ -65,7 +65,7 @@ class PrefixEncoder(Module):
         return self.transform(rows) if "transform" in self._modules else rows  # type: ignore[no-any-return]
 
     def load_prompt_embeddings(self, prompt_embeddings: Tensor) -> None:
-        """Errors: RuntimeError for another shape; ValueError where a network makes the prefixes."""
+        """Errors: ValueError for another shape, and where a network makes the prefixes."""
         if "transform" in self._modules:
             raise ValueError("[prefix tuning] what a projection made cannot be put into the projection; open it for inference")
         _load(self.embedding.weight, prompt_embeddings)
@@ -73,9 +73,9 @@ class PrefixEncoder(Module):
 
 def _load(to: Tensor, value: Tensor) -> None:
     if tuple(to.shape) != tuple(value.shape):
-        raise RuntimeError(f"[adapter] prompt_embeddings: expected {tuple(to.shape)}, got {tuple(value.shape)}; the adapter is for another model")
+        raise ValueError(f"[adapter] prompt_embeddings: expected {tuple(to.shape)}, got {tuple(value.shape)}; the adapter is for another model")
     if not value.dtype.is_floating_point:
-        raise RuntimeError(f"[adapter] prompt_embeddings: expected floating point numbers, got {value.dtype}")
+        raise ValueError(f"[adapter] prompt_embeddings: expected floating point numbers, got {value.dtype}")
     with no_grad():
         to.copy_(value._to(dtype.float32))
 
@@ -106,6 +106,8 @@ def make_encoder(model: Any, config: PromptLearningConfig) -> Any:
     config.num_attention_heads = config.num_attention_heads or c.num_attention_heads
     if config.num_transformer_submodules is None:
         config.num_transformer_submodules = 2 if config.task_type == TaskType.SEQ_2_SEQ_LM else 1
+    if config.num_transformer_submodules not in (1, 2):
+        raise ValueError(f"[{type(config).__name__}] num_transformer_submodules: expected 1 or 2, got {config.num_transformer_submodules!r}")
     if isinstance(config, PromptTuningConfig):
         words = model.get_input_embeddings()
         if config.token_dim != words.embedding_dim:
@@ -120,6 +122,15 @@ def make_encoder(model: Any, config: PromptLearningConfig) -> Any:
         raise ValueError(f"[PrefixTuningConfig] num_layers: expected {c.num_hidden_layers} as {type(model).__name__} has, got {config.num_layers}")
     config.encoder_hidden_size = getattr(config, "encoder_hidden_size", None) or config.token_dim
     return PrefixEncoder(config)  # type: ignore[arg-type]
+
+
+def check_file(config: PromptLearningConfig, tensors: "dict[str, Tensor]") -> None:
+    """Whether a file can hold what its configuration says, before memory is taken for it. Errors: ValueError."""
+    t = tensors.get("prompt_embeddings")
+    n = config.num_virtual_tokens
+    if t is None or t.ndim != 2 or not isinstance(n, int) or t.shape[0] not in (n, 2 * n):
+        found = "none" if t is None else tuple(t.shape)
+        raise ValueError(f"[adapter] prompt_embeddings: expected a matrix of {n!r} virtual tokens, got {found}")
 
 
 def repeated(prompt: Tensor, batch_size: int) -> Tensor:

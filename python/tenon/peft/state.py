@@ -35,7 +35,7 @@ def set_peft_model_state_dict(model: Any, peft_model_state_dict: "dict[str, Any]
         values = dict(peft_model_state_dict)
         embeddings = values.pop("prompt_embeddings", None)
         if embeddings is None:
-            raise RuntimeError("[set_peft_model_state_dict] prompt_embeddings is missing")
+            raise ValueError("[set_peft_model_state_dict] prompt_embeddings is missing")
         model.prompt_encoder[adapter_name].load_prompt_embeddings(as_tensor(embeddings))
         own = model.saved_of_model(adapter_name)
         heads = {name: as_tensor(values.pop(f"base_model.{name}")) for name in own if f"base_model.{name}" in values}

@@ -108,7 +108,9 @@ std::vector<generation::Ids> negative_prompts(const generation::Prompt& prompt, 
 
 std::unique_ptr<models::DecodingSession> start_draft(Context& ctx, const models::Model& assistant, const models::Inputs& inputs,
                                                      int64_t vocab_size) {
-  std::unique_ptr<models::DecodingSession> draft = assistant.start(ctx, inputs);
+  models::Inputs bare = inputs;  // what is trained to stand before texts is the model's, not the assistant's
+  bare.prefix_key_values = bare.prompt_embeds = {};
+  std::unique_ptr<models::DecodingSession> draft = assistant.start(ctx, bare);
   check(draft->vocab_size() == vocab_size, ErrorCode::Limit, "generate", "assistant: expected the model's vocabulary of ", vocab_size,
         " tokens, got ", draft->vocab_size());
   return draft;
