@@ -360,9 +360,9 @@ Value method(const Value& object, const std::string& name) {
   if (object.is_dict()) return dict_method(object, name);
   if (object.is_list()) return list_method(object, name);
   if (!object.is_string()) return {};
-  for (const auto& [known, f] : kStringMethods)
-    if (known == name)
-      return Value::function(name, [f, s = object.str()](Interpreter& in, const Arguments& args) {
+  for (const auto& row : kStringMethods)
+    if (row.first == name)
+      return Value::function(name, [f = row.second, s = object.str()](Interpreter& in, const Arguments& args) {
         in.spend(1 + s.size() / 16);
         return f(in, s, args);
       });
