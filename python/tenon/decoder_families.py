@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_INPUTS = ("input_ids", "attention_mask", "position_ids", "inputs_embeds", "labels", "output_router_logits")
+_INPUTS = ("input_ids", "attention_mask", "position_ids", "inputs_embeds", "labels", "prefix_key_values", "output_router_logits")
 _SEARCH = {"use_sliding_window": False, "sliding_window": 4096}
 
 
