@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 
 from . import _core
 from ._core import Tensor
-from .autograd import Node, wants
+from .autograd import Node, wants, without_gradient
 from .autocast_mode import is_autocast
 from .grad_mode import state
 from .random import next_stream
@@ -110,3 +110,15 @@ def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
                 call.names.append((name, i))
                 node.output(t)
     return outputs
+
+
+def refuse_gradients(model: "PreTrainedModel", outputs: dict[str, Any]) -> None:
+    """For calls that go on from a cache: a loss over their outputs is an error, not a silent zero."""
+    weights = model._tensors() if model._adapters is None else model._adapters.tensors()
+    first = next((t for t in weights.values() if wants(t)), None)
+    if not state.enabled or first is None:
+        return
+    for value in outputs.values():
+        for t in value if isinstance(value, tuple) else (value,):
+            if isinstance(t, Tensor):
+                without_gradient(f"{type(model).__name__} with a cache", t, [first])

@@ -130,7 +130,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
 
         Tensors may be NumPy arrays, tenon or torch tensors, or nested lists. Returns a ModelOutput, or a tuple for return_dict=False.
         With past_key_values of an earlier call (see cache_utils.Cache) only the new tokens are given and computed; attention_mask, if
-        given, covers the past. Such calls, and those with use_cache=True, have no gradient.
+        given, covers the past. Such calls, and those with use_cache=True, have no gradient:
+        asking for it is an error.
         Errors: TypeError for unknown arguments; ValueError for shapes, for ids outside the vocabulary and for texts that are too long.
         """
         caches = cache_utils.has_cache(self)
@@ -141,6 +142,7 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
         inputs["output_hidden_states"], inputs["output_attentions"] = flags["output_hidden_states"], flags["output_attentions"]
         if past is not None or (use_cache and "labels" not in inputs):
             outputs = cache_utils.forward(self, inputs, past)
+            model_node.refuse_gradients(self, outputs)
         else:
             outputs = model_node.forward(self, inputs)
             if caches and use_cache is None and "labels" not in inputs and getattr(self.config, "use_cache", True):

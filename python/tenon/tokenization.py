@@ -379,16 +379,17 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
         templates = self.chat_template if isinstance(self.chat_template, dict) else {"default": self.chat_template} if self.chat_template else {}
         self._core.config.chat_template = templates.get("default", "")
         self._core.save(folder)
-        names = ["tokenizer_config.json", *(["chat_template.jinja"] if "default" in templates else []), *self._core.file_names]
+        names = ["tokenizer_config.json", *(["chat_template.jinja"] if "default" in templates else [])]
         for name, text in templates.items():
             if name == "default":
                 continue
             if os.path.basename(name) != name or name in ("", ".", ".."):
                 raise ValueError(f"[save_pretrained] chat template: expected a name without folders, got {name!r}")
             _core.make_folders(os.path.join(folder, "additional_chat_templates"))
-            names.insert(1, os.path.join("additional_chat_templates", f"{name}.jinja"))
-            with open(os.path.join(folder, names[1]), "w", encoding="utf-8", newline="") as file:
+            names.append(os.path.join("additional_chat_templates", f"{name}.jinja"))
+            with open(os.path.join(folder, names[-1]), "w", encoding="utf-8", newline="") as file:
                 file.write(text)
+        names += self._core.file_names
         if filename_prefix:
             for i, name in enumerate(names):
                 if os.path.dirname(name) == "":

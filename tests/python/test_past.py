@@ -104,3 +104,11 @@ def test_outputs_keep_transformers_order(decoder):
     assert list(out)[:3] == ["logits", "past_key_values", "hidden_states"]
     assert "past_key_values" not in decoder(input_ids=IDS, use_cache=False)
     assert len(decoder(input_ids=IDS, use_cache=False, return_dict=False)) == 1
+
+
+def test_a_loss_over_a_cached_call_is_an_error(decoder):
+    out = decoder(input_ids=IDS, use_cache=True)
+    with pytest.raises(RuntimeError, match="with a cache.*gradient"):
+        out.logits.sum().backward()
+    with tenon.no_grad():
+        assert not decoder(input_ids=IDS, use_cache=True).logits.requires_grad

@@ -122,6 +122,14 @@ def test_early_stopping(tokenizer, tmp_path):
         trainer(tokenizer, tmp_path, 4, callbacks=[EarlyStoppingCallback()]).train()
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal; a job in the background of a shell starts with it ignored, and training respects that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Send(TrainerCallback):
     """Sends this process a signal after a step."""
 
@@ -133,7 +141,7 @@ class Send(TrainerCallback):
             os.kill(os.getpid(), self.number)
 
 
-def test_ctrl_c_saves_and_resumes(tokenizer, tmp_path):
+def test_ctrl_c_saves_and_resumes(tokenizer, tmp_path, interruptible):
     before = signal.getsignal(signal.SIGINT)
     whole = trainer(tokenizer, tmp_path / "whole", save_strategy="no")
     whole.train()
@@ -148,7 +156,7 @@ def test_ctrl_c_saves_and_resumes(tokenizer, tmp_path):
     assert os.listdir(tmp_path / "none") == []
 
 
-def test_ctrl_c_during_evaluation(tokenizer, tmp_path):
+def test_ctrl_c_during_evaluation(tokenizer, tmp_path, interruptible):
     class SendLater(TrainerCallback):
         def on_prediction_step(self, args, state, control, **kwargs):
             os.kill(os.getpid(), signal.SIGINT)
