@@ -52,6 +52,11 @@ Interpreter::Interpreter(Dict variables, std::optional<std::time_t> now) : varia
                           }));
 }
 
+Interpreter::~Interpreter() {
+  for (const auto& space : namespaces_)
+    if (const auto held = space.lock()) Dict().swap(held->items);
+}
+
 std::string Interpreter::render(const Body& body) {
   std::string out;
   out_ = &out;

@@ -25,11 +25,16 @@ class Interpreter {
  public:
   /// now: what strftime_now tells; unset: the clock.
   Interpreter(Dict variables, std::optional<std::time_t> now);
+  /// Empties the namespaces that templates made: one may hold itself, and would never be freed.
+  ~Interpreter();
+  Interpreter(const Interpreter&) = delete;
+  Interpreter& operator=(const Interpreter&) = delete;
   /// Errors: Error(Format) with the line, for what Jinja would refuse and for raise_exception; Error(Limit) for templates that do too
   /// much.
   std::string render(const Body& body);
 
   Value call(const Value& f, const Arguments& args);
+  void empty_at_the_end(const std::shared_ptr<DictValue>& space) { namespaces_.push_back(space); }
   /// Counts work. Errors: Error(Limit).
   void spend(size_t steps) {
     steps_ += static_cast<int64_t>(steps);
@@ -63,6 +68,7 @@ class Interpreter {
   Arguments arguments(const CallArguments& call, const ScopeRef& scope);
 
   Dict variables_;
+  std::vector<std::weak_ptr<DictValue>> namespaces_;
   std::string* out_ = nullptr;
   int64_t steps_ = 0;
   size_t written_ = 0;

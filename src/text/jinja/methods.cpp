@@ -374,12 +374,13 @@ const Dict& global_functions() {
       {"range", Value::function("range", range)},
       {"dict", Value::function("dict", [](Interpreter&, const Arguments& a) { return Value::dict(dict_of(a).items); })},
       {"namespace", Value::function("namespace",
-                                    [](Interpreter&, const Arguments& a) -> Value {
+                                    [](Interpreter& in, const Arguments& a) -> Value {
                                       auto space = std::make_shared<DictValue>(dict_of(a));
                                       for (const auto& [name, _] : space->items)
                                         if (name.starts_with("_"))
                                           refuse("namespace: expected names without a leading underscore, got ", name);
                                       space->namespace_like = true;
+                                      in.empty_at_the_end(space);
                                       return space;
                                     })},
       {"raise_exception",
