@@ -11,6 +11,7 @@ const Kernels& ref_kernels();
 void fill_ref_rows(Kernels&);
 void fill_ref_elements(Kernels&);
 void fill_ref_matmul(Kernels&);
+void fill_ref_sparse(Kernels&);
 void fill_ref_attention(Kernels&);
 void fill_ref_training(Kernels&);
 

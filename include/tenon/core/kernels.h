@@ -153,6 +153,12 @@ struct Kernels {
   size_t (*linear_scratch)(const LinearCall&);
   void (*linear)(const LinearCall&);
   void (*matmul)(const MatmulCall&);
+  /// A float32, bf16 or f16 weight (N,K) as its elements that are not 0, `count` of them, and their places. Values become float32.
+  size_t (*sparse_packed_bytes)(int64_t N, int64_t K, int64_t count);  // N, K and count below 2^31
+  void (*sparse_pack)(void* packed, const void* w, DType w_type, int64_t N, int64_t K, int64_t count);
+  void (*sparse_unpack)(float* w, const void* packed, int64_t N, int64_t K);
+  size_t (*sparse_scratch)(const LinearCall&);
+  void (*sparse_linear)(const LinearCall&);  // w is what sparse_pack wrote; w_scale and format are not read, blocks is nullptr
 
   // --- attention: one call does a group of heads of one sequence, queries [begin, end) of it ------------------------------------
   size_t (*attention_scratch)(const AttentionCall&, int64_t T, int64_t S);  // bytes

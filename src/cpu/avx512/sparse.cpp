@@ -1,0 +1,31 @@
+// AVX-512: the linear over weights that are mostly zero.
+#include <immintrin.h>
+
+#include "cpu/fillers.h"
+#include "tenon/core/parallel.h"
+
+namespace tenon::cpu::avx512 {
+namespace {
+
+constexpr int kMostVectors = 8;  // sums, and what is loaded for them, in half of the registers
+
+// Each builds on the ones before.
+// clang-format off
+#include "cpu/avx512/vec.h"
+#include "cpu/generic/math.inl.h"
+#include "cpu/generic/sparse.inl.h"
+// clang-format on
+
+}  // namespace
+
+void fill_sparse(Kernels&);
+
+void fill_sparse(Kernels& k) {
+  k.sparse_packed_bytes = sparse_packed_bytes;
+  k.sparse_pack = sparse_pack;
+  k.sparse_unpack = sparse_unpack;
+  k.sparse_scratch = sparse_scratch;
+  k.sparse_linear = sparse_linear;
+}
+
+}  // namespace tenon::cpu::avx512
