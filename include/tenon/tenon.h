@@ -23,6 +23,7 @@
 #include "tenon/train/tape.h"
 #include "tenon/train/optim.h"
 #include "tenon/train/schedule.h"
+#include "tenon/train/sparse.h"
 #include "tenon/train/trainer.h"
 
 // What prepares inputs and reads files.
