@@ -41,7 +41,10 @@ struct Scratch {
   size_t worker() const { return tile + weights; }
 };
 
+bool grouped(const LinearCall& c) { return c.format == WeightFormat::Int4 || c.format == WeightFormat::Fp8; }
+
 size_t linear_scratch(const LinearCall& c) {
+  if (grouped(c)) return ref_kernels().linear_scratch(c);
   const Scratch s(c);
   return s.x + s.scales + s.worker() * static_cast<size_t>(workers(c));
 }
@@ -98,6 +101,7 @@ void linear_block(const LinearCall& c, const void* x, const float* x_scale, int6
 
 void linear(const LinearCall& c) {
   if (c.M <= 0 || c.N <= 0) return;
+  if (grouped(c)) return ref_kernels().linear(c);
   for (int64_t i = 0; i < c.num_blocks; ++i) linear(block_call(c, c.blocks[i]));
   if (c.blocks) return;
   const Kernels& k = cpu_kernels();

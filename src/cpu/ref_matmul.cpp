@@ -1,4 +1,5 @@
 // The ref matmuls. A packed weight is the plain (N,K) matrix in its format.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -47,6 +48,47 @@ void linear_unpack(float* w, const void* packed, const float* scale, WeightForma
   }
 }
 
+/// Int4, Fp8: the codes as they came, then the scales (N,G), then the zeros (N,G).
+struct RefGroups {
+  int64_t N, K, group, G = (K + group - 1) / group;
+  bool int4;
+  int64_t code_bytes() const { return int4 ? (K + 1) / 2 : K; }
+  size_t scales_at() const { return static_cast<size_t>((N * code_bytes() + 63) / 64 * 64); }
+  size_t zeros_at() const { return scales_at() + static_cast<size_t>(N * G) * sizeof(float); }
+  size_t bytes() const { return zeros_at() + (int4 ? static_cast<size_t>(N * G) : 0); }
+};
+
+RefGroups groups_of(WeightFormat format, int64_t N, int64_t K, int64_t group) {
+  return {.N = N, .K = K, .group = group, .int4 = format == WeightFormat::Int4};
+}
+
+size_t quantized_packed_bytes(WeightFormat format, int64_t N, int64_t K, int64_t group) { return groups_of(format, N, K, group).bytes(); }
+
+void quantized_pack(void* packed, const QuantizedRows& w, int) {
+  const RefGroups s = groups_of(w.format, w.N, w.K, w.group);
+  auto* to = static_cast<char*>(packed);
+  std::memcpy(to, w.q, static_cast<size_t>(s.N * s.code_bytes()));
+  std::memcpy(to + s.scales_at(), w.scale, static_cast<size_t>(s.N * s.G) * sizeof(float));
+  if (s.int4) std::memcpy(to + s.zeros_at(), w.zero, static_cast<size_t>(s.N * s.G));
+}
+
+/// The code of an element less its zero point, to be multiplied by the scale of its group.
+float code_at(const RefGroups& s, const void* packed, int64_t n, int64_t k) {
+  const auto* p = static_cast<const uint8_t*>(packed);
+  if (!s.int4) return f8e4m3_to_float(p[n * s.K + k]);
+  const int byte = p[n * s.code_bytes() + k / 2];
+  return static_cast<float>((k % 2 ? byte >> 4 : byte & 15) - p[s.zeros_at() + static_cast<size_t>(n * s.G + k / s.group)]);
+}
+float scale_at(const RefGroups& s, const void* packed, int64_t n, int64_t g) {
+  return reinterpret_cast<const float*>(static_cast<const char*>(packed) + s.scales_at())[n * s.G + g];
+}
+
+void quantized_unpack(float* w, const void* packed, WeightFormat format, int64_t N, int64_t K, int64_t group) {
+  const RefGroups s = groups_of(format, N, K, group);
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t k = 0; k < K; ++k) w[n * K + k] = code_at(s, packed, n, k) * scale_at(s, packed, n, k / group);
+}
+
 /// Int8: the quantised rows of x, then their scales, aligned.
 size_t quantised_bytes(int64_t M, int64_t K) { return (static_cast<size_t>(M) * static_cast<size_t>(K) + 63) / 64 * 64; }
 
@@ -64,6 +106,25 @@ float dot(const E* x, const Weight* w, int64_t K) {
 float dot_int8(const int8_t* x, const int8_t* w, int64_t K) {
   int32_t sum = 0;
   for (int64_t k = 0; k < K; ++k) sum += static_cast<int32_t>(x[k]) * w[k];
+  return static_cast<float>(sum);
+}
+
+/// A row with a grouped weight; with int8_rows the row is rounded first, group by group.
+template <class E>
+float dot_groups(const RefGroups& s, const void* packed, const E* x, int64_t n, bool int8_rows) {
+  double sum = 0;
+  for (int64_t g = 0; g < s.G; ++g) {
+    const int64_t begin = g * s.group, end = std::min(begin + s.group, s.K);
+    float most = 0;
+    for (int64_t k = begin; int8_rows && k < end; ++k) most = std::max(most, std::fabs(load(x + k)));
+    const float step = most / 127;
+    double part = 0;
+    for (int64_t k = begin; k < end; ++k) {
+      const float v = load(x + k);
+      part += static_cast<double>(int8_rows ? (most > 0 ? std::nearbyint(v * (127 / most)) : 0) : v) * code_at(s, packed, n, k);
+    }
+    sum += part * scale_at(s, packed, n, g) * (int8_rows ? step : 1.0f);
+  }
   return static_cast<float>(sum);
 }
 
@@ -87,6 +148,9 @@ void linear_rows(const LinearCall& c, int64_t begin, int64_t end) {
       linear_row<E>(c, m, [&](int64_t n) { return dot(x, static_cast<const float*>(c.w) + n * c.K, c.K); });
     } else if (c.format == WeightFormat::BF16) {
       linear_row<E>(c, m, [&](int64_t n) { return dot(x, static_cast<const bfloat16*>(c.w) + n * c.K, c.K); });
+    } else if (c.format == WeightFormat::Int4 || c.format == WeightFormat::Fp8) {
+      const RefGroups groups = groups_of(c.format, c.N, c.K, c.group);
+      linear_row<E>(c, m, [&](int64_t n) { return dot_groups(groups, c.w, x, n, c.int8_rows); });
     } else {
       int8_t* q = static_cast<int8_t*>(c.scratch) + m * c.K;
       float* scale = reinterpret_cast<float*>(static_cast<char*>(c.scratch) + quantised_bytes(c.M, c.K)) + m;
@@ -131,6 +195,9 @@ void fill_ref_matmul(Kernels& k) {
   k.linear_packed_bytes = linear_packed_bytes;
   k.linear_pack = linear_pack;
   k.linear_unpack = linear_unpack;
+  k.quantized_packed_bytes = quantized_packed_bytes;
+  k.quantized_pack = quantized_pack;
+  k.quantized_unpack = quantized_unpack;
   k.linear_scratch = linear_scratch;
   k.linear = linear;
   k.matmul = matmul;

@@ -16,7 +16,7 @@ TEST_CASE("the table of formats is in the order of the enum") {
     CHECK(quant::parse_format(quant::kFormats[i].alias) == quant::kFormats[i].format);
     CHECK(quant::kFormats[i].bits == 8 * quant::kFormats[i].bytes_per_weight);
   }
-  test::expect_error(ErrorCode::Format, {"float32, bfloat16, int8", "'int3'"}, [] { quant::parse_format("int3"); });
+  test::expect_error(ErrorCode::Format, {"float32, bfloat16, int8, int4, float8", "'int3'"}, [] { quant::parse_format("int3"); });
 }
 
 TEST_CASE("unpack gives the weight back, rounded to the format") {
@@ -39,8 +39,9 @@ TEST_CASE("unpack gives the weight back, rounded to the format") {
           float largest = 0, off = 0;
           for (int64_t k = 0; k < K; ++k) largest = std::max(largest, std::fabs(row[k]));
           for (int64_t k = 0; k < K; ++k) off = std::max(off, std::fabs(row[k] - back.data<float>()[n * K + k]));
-          const float allowed = f.format == WeightFormat::F32 ? 0 : f.format == WeightFormat::BF16 ? largest / 256 : largest / 127 * 0.501f;
-          CHECK(off <= allowed);
+          // Int4: half a step for the code and half a step for the zero; Fp8: half a unit of four significant bits.
+          const float parts[] = {0, 1 / 256.0f, 0.501f / 127, 2.02f / 15, 1.01f / 16};
+          CHECK(off <= largest * parts[static_cast<size_t>(f.format)]);
           if (f.has_scale) CHECK(packed.scale.data<float>()[n] == doctest::Approx(largest / 127));
         }
       }

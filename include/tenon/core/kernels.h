@@ -22,7 +22,19 @@ enum class WeightFormat : uint8_t {
   F32,
   BF16,
   Int8,  // symmetric per output channel; activations are quantised per row (token) as they come
+  Int4,  // 0 to 15 less a zero point, times a scale, both of each output channel and group of k
+  Fp8,   // e4m3, times a scale of each output channel and group of k
 };
+
+/// A weight (N,K) of Int4 or Fp8 before it is packed. A scale covers `group` columns, the last one what is left of K.
+struct QuantizedRows {
+  WeightFormat format = WeightFormat::Int4;
+  int64_t N = 0, K = 0, group = 0;  // group: a multiple of 32, at most kMostGroup
+  const uint8_t* q = nullptr;       // Int4: (N, ceil(K/2)), column 2i in the low half of byte i; Fp8: (N,K) e4m3
+  const float* scale = nullptr;     // (N, ceil(K/group)), finite
+  const uint8_t* zero = nullptr;    // (N, ceil(K/group)), 0 to 15; Int4 only
+};
+constexpr int64_t kMostGroup = 128;
 
 /// Rows [begin, end) of a grouped linear and the weight that they meet.
 struct LinearBlock {
@@ -36,7 +48,7 @@ struct LinearBlock {
 struct LinearCall {
   void* y = nullptr;
   const void* x = nullptr;
-  const void* w = nullptr;         // what linear_pack wrote
+  const void* w = nullptr;         // what linear_pack or quantized_pack wrote
   const float* w_scale = nullptr;  // (N), Int8 only
   const float* bias = nullptr;     // (N) or nullptr
   const void* residual = nullptr;  // (M,N) of y's type or nullptr; added after the activation; may be y itself
@@ -44,6 +56,8 @@ struct LinearCall {
   WeightFormat format = WeightFormat::F32;
   Activation act = Activation::None;
   int64_t M = 0, N = 0, K = 0;
+  int64_t group = 0;       // Int4, Fp8: as packed
+  bool int8_rows = false;  // Int4: x is rounded to int8 per row and group of k, scale = max |x| / 127; else products are exact
   void* scratch = nullptr;  // linear_scratch bytes, aligned to 64
   int threads = 1;
   const LinearBlock* blocks = nullptr;  // num_blocks of them instead of w and w_scale
@@ -150,6 +164,10 @@ struct Kernels {
   void (*linear_pack)(void* packed, float* scale, const void* w, DType w_type, WeightFormat format, int64_t N, int64_t K, int threads);
   /// The weight back as float32 (N,K), as the kernel sees it.
   void (*linear_unpack)(float* w, const void* packed, const float* scale, WeightFormat format, int64_t N, int64_t K);
+  /// The same for Int4 and Fp8, whose scales lie within the packed bytes.
+  size_t (*quantized_packed_bytes)(WeightFormat format, int64_t N, int64_t K, int64_t group);
+  void (*quantized_pack)(void* packed, const QuantizedRows& w, int threads);
+  void (*quantized_unpack)(float* w, const void* packed, WeightFormat format, int64_t N, int64_t K, int64_t group);
   size_t (*linear_scratch)(const LinearCall&);
   void (*linear)(const LinearCall&);
   void (*matmul)(const MatmulCall&);

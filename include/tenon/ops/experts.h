@@ -80,21 +80,31 @@ inline Tensor grouped_linear(Context& ctx, const Tensor& x, std::span<const quan
   std::vector<LinearBlock> blocks;
   for (size_t g = 0; g < weights.size(); ++g) {
     const quant::PackedWeight& w = weights[g];
-    check(w.defined() && w.N == first.N && w.K == first.K && w.format == first.format, ErrorCode::Shape, "grouped_linear", "weight ", g,
+    check(w.defined() && w.N == first.N && w.K == first.K && w.format == first.format && w.group == first.group && w.int8_rows == first.int8_rows,
+          ErrorCode::Shape, "grouped_linear", "weight ", g,
           ": expected the shape and format of the first");
     if (start[g] < start[g + 1])
       blocks.push_back({start[g], start[g + 1], w.data.raw(), w.scale.defined() ? w.scale.data<float>() : nullptr});
   }
   Tensor y = ctx.empty({x.size(0), first.N}, x.dtype());
   if (y.numel() == 0) return y;
+  Tensor rows = x;
+  for (size_t g = 0; g < weights.size(); ++g) {
+    if (weights[g].order.empty() || start[g] == start[g + 1]) continue;
+    if (rows.id() == x.id()) rows = x.clone();
+    const Tensor mine = detail::reordered(ctx, x.rows(start[g], start[g + 1]), weights[g].order);
+    std::memcpy(rows.rows(start[g], start[g + 1]).raw(), mine.raw(), mine.nbytes());
+  }
   LinearCall call{.y = y.raw(),
-                  .x = x.raw(),
+                  .x = rows.raw(),
                   .type = x.dtype(),
                   .format = first.format,
                   .act = act,
                   .M = x.size(0),
                   .N = first.N,
                   .K = first.K,
+                  .group = first.group,
+                  .int8_rows = first.int8_rows,
                   .threads = ctx.threads(),
                   .blocks = blocks.data(),
                   .num_blocks = static_cast<int64_t>(blocks.size())};

@@ -174,6 +174,24 @@ inline std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<cons
   return detail::linear_parts(ctx, x, parts, {}, false, M, K);
 }
 
+namespace detail {
+
+/// The columns of x in another order. Shapes: x (...,K) f32|bf16, order (K).
+inline Tensor reordered(Context& ctx, const Tensor& x, std::span<const int64_t> order) {
+  const auto [M, K] = matrix_of(x, "linear", "x");
+  Tensor y = ctx.empty(x.shape(), x.dtype());
+  const auto run = [&](const auto* from, auto* to) {
+    ctx.over_rows(M, K, [&](int64_t begin, int64_t end) {
+      for (int64_t m = begin; m < end; ++m)
+        for (int64_t k = 0; k < K; ++k) to[m * K + k] = from[m * K + order[static_cast<size_t>(k)]];
+    });
+  };
+  x.dtype() == DType::F32 ? run(x.data<float>(), y.data<float>()) : run(x.data<bfloat16>(), y.data<bfloat16>());
+  return y;
+}
+
+}  // namespace detail
+
 /// The same in one kernel, on a packed weight.
 /// Shapes: x (...,K) f32|bf16, bias (N) f32 or {}, residual (...,N) as x or {} -> (...,N) as x.
 /// Errors: Error(Shape), Error(Type), also if an input wants a gradient.
@@ -184,8 +202,9 @@ inline Tensor linear(Context& ctx, const Tensor& x, const quant::PackedWeight& w
   no_gradient(ctx, "linear on a packed weight", x, bias, residual);
   Tensor y = ctx.empty(detail::with_last(x.shape(), w.N), x.dtype());
   if (y.numel() == 0) return y;
+  const Tensor rows = w.order.empty() ? x : detail::reordered(ctx, x, w.order);
   LinearCall call{.y = y.raw(),
-                  .x = x.raw(),
+                  .x = rows.raw(),
                   .w = w.data.raw(),
                   .w_scale = w.scale.defined() ? w.scale.data<float>() : nullptr,
                   .bias = bias.defined() ? bias.data<float>() : nullptr,
@@ -196,6 +215,8 @@ inline Tensor linear(Context& ctx, const Tensor& x, const quant::PackedWeight& w
                   .M = detail::matrix_of(x, "linear", "x").N,
                   .N = w.N,
                   .K = w.K,
+                  .group = w.group,
+                  .int8_rows = w.int8_rows,
                   .threads = ctx.threads()};
   const Tensor scratch = ctx.empty({static_cast<int64_t>(ctx.kernels().linear_scratch(call))}, DType::U8);
   call.scratch = const_cast<void*>(scratch.raw());

@@ -17,12 +17,15 @@ struct FormatInfo {
   int bits;                // per weight
   double bytes_per_weight;
   bool has_scale;  // one float32 per output channel
+  bool grouped;    // packed from a QuantizedMatrix, with scales of its own
 };
 
-inline constexpr std::array<FormatInfo, 3> kFormats = {{
-    {WeightFormat::F32, "float32", "fp32", 32, 4, false},
-    {WeightFormat::BF16, "bfloat16", "bf16", 16, 2, false},
-    {WeightFormat::Int8, "int8", "int8", 8, 1, true},
+inline constexpr std::array<FormatInfo, 5> kFormats = {{
+    {WeightFormat::F32, "float32", "fp32", 32, 4, false, false},
+    {WeightFormat::BF16, "bfloat16", "bf16", 16, 2, false, false},
+    {WeightFormat::Int8, "int8", "int8", 8, 1, true, false},
+    {WeightFormat::Int4, "int4", "int4", 4, 0.5, false, true},
+    {WeightFormat::Fp8, "float8", "fp8", 8, 1, false, true},
 }};
 
 constexpr const FormatInfo& info(WeightFormat format) { return kFormats[static_cast<size_t>(format)]; }

@@ -8,6 +8,7 @@
 #include "tenon/core/error.h"
 #include "tenon/core/tensor.h"
 #include "tenon/quant/format.h"
+#include "tenon/quant/quantized_matrix.h"
 
 namespace tenon::quant {
 
@@ -15,22 +16,44 @@ namespace tenon::quant {
 struct PackedWeight {
   WeightFormat format = WeightFormat::F32;
   int64_t N = 0, K = 0;
-  Tensor data;   // bytes, the table's own layout
-  Tensor scale;  // (N) float32; Int8 only
+  Tensor data;                 // bytes, the table's own layout
+  Tensor scale;                // (N) float32; Int8 only
+  int64_t group = 0;           // Int4, Fp8
+  bool int8_rows = true;       // Int4: multiply rows rounded to int8, which is several times faster than exact products
+  std::vector<int64_t> order;  // not empty: column k meets column order[k] of x
 
   bool defined() const { return data.defined(); }
   size_t nbytes() const { return data.nbytes() + scale.nbytes(); }
 };
 
-/// Packs a weight matrix.
+/// Packs a matrix that is quantised already; exact: rows will not be rounded to int8.
+/// Errors: as check_matrix and regroup.
+inline PackedWeight pack(Context& ctx, const QuantizedMatrix& matrix, bool exact = false) {
+  check_matrix(matrix);
+  const QuantizedMatrix m = regroup(matrix);
+  PackedWeight p{.format = m.format, .N = m.N, .K = m.K, .data = {}, .scale = {}, .group = m.group, .int8_rows = !exact, .order = m.order};
+  p.data = Tensor::empty({static_cast<int64_t>(ctx.kernels().quantized_packed_bytes(m.format, m.N, m.K, m.group))}, DType::U8);
+  const QuantizedRows rows{.format = m.format,
+                           .N = m.N,
+                           .K = m.K,
+                           .group = m.group,
+                           .q = m.q.data<uint8_t>(),
+                           .scale = m.scale.data<float>(),
+                           .zero = m.zero.defined() ? m.zero.data<uint8_t>() : nullptr};
+  ctx.kernels().quantized_pack(p.data.raw(), rows, ctx.threads());
+  return p;
+}
+
+/// Packs a weight matrix; Int4 and Fp8 round it to nearest in groups of 128.
 /// Shapes: w (N,K) f32|bf16|f16.
-/// Errors: Error(Shape), Error(Type).
+/// Errors: Error(Shape), Error(Type), Error(Format) for Int4 and Fp8 if a weight is not finite.
 inline PackedWeight pack(Context& ctx, const Tensor& w, WeightFormat format) {
   check(w.defined() && w.rank() == 2, ErrorCode::Shape, "pack", "weight: expected (N, K), got ", w.describe());
   check(w.dtype() == DType::F32 || w.dtype() == DType::BF16 || w.dtype() == DType::F16, ErrorCode::Type, "pack",
         "weight: expected float32, bfloat16 or float16, got ", w.describe());
+  if (info(format).grouped) return pack(ctx, round_to_nearest(ctx, w, format));
   const int64_t N = w.size(0), K = w.size(1);
-  PackedWeight p{format, N, K, {}, {}};
+  PackedWeight p{.format = format, .N = N, .K = K, .data = {}, .scale = {}, .order = {}};
   p.data = Tensor::empty({static_cast<int64_t>(ctx.kernels().linear_packed_bytes(format, N, K))}, DType::U8);
   if (info(format).has_scale) p.scale = Tensor::empty({N}, DType::F32);
   ctx.kernels().linear_pack(p.data.raw(), p.scale.defined() ? p.scale.data<float>() : nullptr, w.raw(), w.dtype(), format, N, K,
@@ -66,6 +89,14 @@ inline PackedWeight pack_rows_concat(Context& ctx, std::span<const Tensor> ws, W
 inline Tensor unpack(const PackedWeight& p, const Kernels& kernels) {
   check(p.defined(), ErrorCode::Shape, "unpack", "expected a packed weight, got none");
   Tensor w = Tensor::empty({p.N, p.K}, DType::F32);
+  if (info(p.format).grouped) {
+    kernels.quantized_unpack(w.data<float>(), p.data.raw(), p.format, p.N, p.K, p.group);
+    if (p.order.empty()) return w;
+    Tensor sorted = Tensor::empty(w.shape(), DType::F32);
+    for (int64_t i = 0; i < w.numel(); ++i)
+      sorted.data<float>()[i / p.K * p.K + p.order[static_cast<size_t>(i % p.K)]] = std::as_const(w).data<float>()[i];
+    return sorted;
+  }
   kernels.linear_unpack(w.data<float>(), p.data.raw(), p.scale.defined() ? p.scale.data<float>() : nullptr, p.format, p.N, p.K);
   return w;
 }
