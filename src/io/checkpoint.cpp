@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "tenon/io/files.h"
+#include "tenon/io/sparse_weights.h"
 #include "tenon/io/torch_file.h"
 
 namespace tenon::io {
@@ -92,6 +93,7 @@ Checkpoint Checkpoint::open(const std::string& path) {
       out.add_shards(join_path(path, *base + kIndexSuffix));
   }
   out.sort_names();
+  out.join_sparse_weights();
   return out;
 }
 
@@ -144,6 +146,29 @@ void Checkpoint::sort_names() {
           " is there twice");
 }
 
+/// X.compressed, X.shape and X.bitmask or X.meta become X.weight.
+void Checkpoint::join_sparse_weights() {
+  std::vector<Entry> joined;
+  std::vector<std::string> parts;
+  for (const Entry& e : entries_) {
+    const bool meta = ends_with(e.name, ".meta");
+    if (!meta && !ends_with(e.name, ".bitmask")) continue;
+    const std::string prefix = e.name.substr(0, e.name.rfind('.')), name = prefix + ".weight";
+    const Entry *values = entry(prefix + ".compressed"), *shape = entry(prefix + ".shape");
+    if (!values || !shape || has(name)) continue;  // something else of that name
+    Entry weight{name, {}, nullptr, tensor_of(*values), tensor_of(*shape), tensor_of(e), meta};
+    weight.info = {values->info.dtype, check_sparse(folder_ + ": " + name, weight.sparse_shape, weight.tensor, weight.sparse_places, meta)};
+    joined.push_back(std::move(weight));
+    for (const char* part : {".compressed", ".shape", ".row_offsets"}) parts.push_back(prefix + part);
+    parts.push_back(e.name);
+  }
+  if (joined.empty()) return;
+  std::sort(parts.begin(), parts.end());
+  std::erase_if(entries_, [&](const Entry& e) { return std::binary_search(parts.begin(), parts.end(), e.name); });
+  std::move(joined.begin(), joined.end(), std::back_inserter(entries_));
+  sort_names();
+}
+
 std::vector<std::string> Checkpoint::names() const {
   std::vector<std::string> out;
   out.reserve(entries_.size());
@@ -165,9 +190,11 @@ const Checkpoint::Entry& Checkpoint::at(std::string_view name) const {
 
 const TensorInfo& Checkpoint::info(std::string_view name) const { return at(name).info; }
 
-Tensor Checkpoint::get(std::string_view name) const {
-  const Entry& e = at(name);
-  return e.file ? e.file->tensor(name) : e.tensor;
+Tensor Checkpoint::get(std::string_view name) const { return tensor_of(at(name)); }
+
+Tensor Checkpoint::tensor_of(const Entry& e) const {
+  if (e.sparse_places.defined()) return dense_from(folder_ + ": " + e.name, e.sparse_shape, e.tensor, e.sparse_places, e.two_four);
+  return e.file ? e.file->tensor(e.name) : e.tensor;
 }
 
 }  // namespace tenon::io

@@ -17,7 +17,8 @@ namespace tenon::io {
 /// what is there); Error(Format) or Error(Limit) for a damaged or oversized file; Error(Type) if it holds no JSON object.
 Json read_config(const std::string& folder);
 
-/// An open checkpoint: its config and its tensors, which stay on the disk until they are read. Copies share the mappings.
+/// An open checkpoint: its config and its tensors, which stay on the disk until they are read. Copies share the mappings. Weights stored
+/// without their zeros (io/sparse_weights.h) are there under their own names, and are put together whenever they are read.
 class Checkpoint {
  public:
   /// Opens a folder (model.safetensors, else model.safetensors.index.json and its shards, else the same of pytorch_model.bin), or
@@ -48,10 +49,14 @@ class Checkpoint {
     TensorInfo info;
     std::shared_ptr<const SafeTensors> file;  // or, for torch files, nullptr and the tensor itself
     Tensor tensor;
+    Tensor sparse_shape = {}, sparse_places = {};  // of a weight without its zeros, whose elements the tensor then holds
+    bool two_four = false;
   };
   void add_file(const std::string& path);
   void add_shards(const std::string& index_path);
   void sort_names();
+  void join_sparse_weights();
+  Tensor tensor_of(const Entry& e) const;
   const Entry* entry(std::string_view name) const;
   const Entry& at(std::string_view name) const;
 
