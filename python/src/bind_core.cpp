@@ -35,7 +35,8 @@ const char* format_of(DType t) {
     case DType::Bool: return "?";
     case DType::BF16:
     case DType::F8E4M3:
-    case DType::F8E5M2: break;
+    case DType::F8E5M2:
+    case DType::F8E8M0: break;
   }
   fail(ErrorCode::Type, "buffer", name_of(t), " has no buffer format; convert with .float() or .numpy()");
 }
@@ -57,6 +58,7 @@ py::object element(const Tensor& t, int64_t i) {
     case DType::BF16: return py::float_(static_cast<double>(t.data<bfloat16>()[i]));
     case DType::F8E4M3: return py::float_(f8e4m3_to_float(static_cast<const uint8_t*>(t.raw())[i]));
     case DType::F8E5M2: return py::float_(f8e5m2_to_float(static_cast<const uint8_t*>(t.raw())[i]));
+    case DType::F8E8M0: return py::float_(f8e8m0_to_float(static_cast<const uint8_t*>(t.raw())[i]));
     case DType::I64: return py::int_(t.data<int64_t>()[i]);
     case DType::I32: return py::int_(t.data<int32_t>()[i]);
     case DType::I16: return py::int_(t.data<int16_t>()[i]);

@@ -16,7 +16,7 @@ for _name, _value in dtype.__members__.items():  # tenon.float32, tenon.int64, .
     globals()[_name] = _value
 float, half, double, int, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int32", "int64"))
 
-_MODULES = ("amp", "autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "optim", "peft", "pipelines", "random", "safetensors", "trainer", "utils")
+_MODULES = ("amp", "autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "optim", "peft", "pipelines", "random", "safetensors", "sparsity", "trainer", "utils")
 # module -> the public names that it defines
 _NAMES = {
     "conversion": "Size as_tensor device from_dlpack from_numpy",

@@ -75,15 +75,18 @@ models::Precision parse_precision(const std::string& text) {
   if (text == "float32" || text == "f32") return models::Precision::Float32;
   if (text == "bfloat16" || text == "bf16") return models::Precision::BFloat16;
   if (text == "int8" || text == "i8") return models::Precision::Int8;
-  throw UsageError("--precision: expected float32, bfloat16 or int8, got \"" + text + "\"");
+  if (text == "int4" || text == "i4") return models::Precision::Int4;
+  if (text == "fp8" || text == "f8") return models::Precision::Fp8;
+  throw UsageError("--precision: expected float32, bfloat16, int8, int4 or fp8, got \"" + text + "\"");
 }
 
 const char* name_of(models::Precision precision) {
-  return precision == models::Precision::Float32 ? "float32" : precision == models::Precision::BFloat16 ? "bfloat16" : "int8";
+  constexpr const char* kNames[] = {"float32", "bfloat16", "int8", "int4", "fp8"};
+  return kNames[static_cast<size_t>(precision)];
 }
 
 const std::vector<Option> kModelOptions = {
-    {"precision", "P", "float32, bfloat16 or int8 (default float32)"},
+    {"precision", "P", "float32, bfloat16, int8, int4 or fp8; of quantised checkpoints that of all else (default float32)"},
     {"threads", "N", "threads to use (default: all that this process may)"},
     {"batch", "N", "inputs per forward pass (default 32)"},
 };

@@ -151,7 +151,7 @@ Command bench_command() {
       "  tenon bench bert-base --threads 1 --length 512",
       {{"batch", "N", "texts or images per forward pass (default 1)"},
        {"length", "N", "tokens per text (default 128)"},
-       {"precision", "P", "float32, bfloat16, int8 or all (default float32)"},
+       {"precision", "P", "float32, bfloat16, int8, int4, fp8 or all (the first three; default float32)"},
        {"threads", "N", "threads to use (default: all that this process may)"},
        {"repeat", "N", "forward passes to time (default: 3 seconds of them)"}},
       run};

@@ -119,7 +119,7 @@ Command generate_command() {
       {"kv-cache", "TYPE", "auto or int8: how keys and values of the text so far are kept (default auto, the precision's own)"},
       {"answer-only", "", "do not print the prompt"},
       {"stats", "", "tokens per second, on standard error"},
-      {"precision", "P", "float32, bfloat16 or int8 (default float32)"},
+      {"precision", "P", "float32, bfloat16, int8, int4 or fp8; of quantised checkpoints that of all else (default float32)"},
       {"threads", "N", "threads to use (default: all that this process may)"},
   };
   return {"generate",

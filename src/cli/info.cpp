@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "tenon/core/version.h"
+#include "tenon/quant/checkpoint_format.h"
 #include "tenon/tasks/pipeline.h"
 
 namespace tenon::cli {
@@ -59,7 +60,17 @@ std::string sizes(const Json& config) {
   return line;
 }
 
-void weights(const std::string& folder) {
+/// How many weights a tensor of a quantised checkpoint stands for.
+int64_t weights_of(const std::string& name, const io::TensorInfo& info) {
+  const std::string part = name.substr(name.rfind('.') + 1);
+  if (part == "qweight" || part == "weight_packed") return 8 * info.shape.numel();
+  for (const quant::CheckpointFormat& f : quant::kCheckpointFormats)
+    for (const std::string_view suffix : f.suffixes)
+      if (part == suffix && part != "weight") return 0;
+  return info.shape.numel();
+}
+
+void weights(const std::string& folder, bool quantised) {
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
   struct Share {
     int64_t tensors = 0, elements = 0;
@@ -72,7 +83,7 @@ void weights(const std::string& folder) {
     Share& s = shares[std::string(name_of(info.dtype))];
     for (Share* x : {&s, &all}) {
       x->tensors += 1;
-      x->elements += info.shape.numel();
+      x->elements += quantised ? weights_of(name, info) : info.shape.numel();
       x->bytes += static_cast<size_t>(info.shape.numel()) * size_of(info.dtype);
     }
   }
@@ -146,7 +157,15 @@ int summary(const std::string& folder) {
   if (const std::string line = sizes(config); !line.empty()) row("sizes", line);
   for (const char* part : {"text_config", "vision_config"})
     if (const Json* c = config.get(part); c && c->is_object()) row(part, sizes(*c));
-  weights(folder);
+  const bool quantised = config.get("quantization_config") && !config.at("quantization_config").is_null();
+  if (quantised) {
+    try {
+      row("quantised", quant::Scheme::of_config(config)->describe());
+    } catch (const Error& e) {
+      row("quantised", std::string("cannot be opened: ") + e.what());
+    }
+  }
+  weights(folder, quantised);
   labels(config);
   tokenizer(folder);
   images(folder);

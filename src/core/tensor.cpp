@@ -23,6 +23,7 @@ double load_element(const void* p, DType t, int64_t i) {
     case DType::BF16: return static_cast<const bfloat16*>(p)[i];
     case DType::F8E4M3: return f8e4m3_to_float(static_cast<const uint8_t*>(p)[i]);
     case DType::F8E5M2: return f8e5m2_to_float(static_cast<const uint8_t*>(p)[i]);
+    case DType::F8E8M0: return f8e8m0_to_float(static_cast<const uint8_t*>(p)[i]);
     case DType::I64: return static_cast<double>(static_cast<const int64_t*>(p)[i]);
     case DType::I32: return static_cast<const int32_t*>(p)[i];
     case DType::I16: return static_cast<const int16_t*>(p)[i];
@@ -54,6 +55,8 @@ void with_type(DType t, Body&& body) {
     default: return body(static_cast<uint8_t*>(nullptr));
   }
 }
+
+constexpr bool is_8_bit_float(DType t) { return is_float(t) && size_of(t) == 1; }
 
 template <class To, class From>
 To convert_one(From v) {
@@ -126,13 +129,13 @@ Tensor Tensor::clone() const {
 
 Tensor Tensor::to(DType dtype) const {
   if (!defined() || dtype == dtype_) return *this;
-  check(dtype != DType::F8E4M3 && dtype != DType::F8E5M2, ErrorCode::Type, "to", "cannot convert to ", name_of(dtype));
+  check(!is_8_bit_float(dtype), ErrorCode::Type, "to", "cannot convert to ", name_of(dtype));
   Tensor t = empty(shape_, dtype);
   const void* from = raw();
   void* to = t.raw();
   with_type(dtype, [&](auto* to_type) {
     using To = std::remove_pointer_t<decltype(to_type)>;
-    if (dtype_ == DType::F8E4M3 || dtype_ == DType::F8E5M2 || dtype_ == DType::Bool || dtype == DType::Bool) {
+    if (is_8_bit_float(dtype_) || dtype_ == DType::Bool || dtype == DType::Bool) {
       for (int64_t i = 0; i < numel_; ++i) {
         const double v = load_element(from, dtype_, i);
         if (dtype == DType::Bool) static_cast<uint8_t*>(to)[i] = v != 0;

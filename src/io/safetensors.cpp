@@ -26,11 +26,13 @@ struct DTypeName {
   DType dtype;
 };
 /// Narrow to wide: the reference writer puts the tensors of later rows first.
-constexpr std::array kDTypes = {DTypeName{"BOOL", DType::Bool},      DTypeName{"U8", DType::U8},          DTypeName{"I8", DType::I8},
-                                DTypeName{"F8_E5M2", DType::F8E5M2}, DTypeName{"F8_E4M3", DType::F8E4M3}, DTypeName{"I16", DType::I16},
-                                DTypeName{"U16", DType::U16},        DTypeName{"F16", DType::F16},        DTypeName{"BF16", DType::BF16},
-                                DTypeName{"I32", DType::I32},        DTypeName{"U32", DType::U32},        DTypeName{"F32", DType::F32},
-                                DTypeName{"F64", DType::F64},        DTypeName{"I64", DType::I64},        DTypeName{"U64", DType::U64}};
+constexpr std::array kDTypes = {
+    DTypeName{"BOOL", DType::Bool},      DTypeName{"U8", DType::U8},          DTypeName{"I8", DType::I8},
+    DTypeName{"F8_E5M2", DType::F8E5M2}, DTypeName{"F8_E4M3", DType::F8E4M3}, DTypeName{"F8_E8M0", DType::F8E8M0},
+    DTypeName{"I16", DType::I16},        DTypeName{"U16", DType::U16},        DTypeName{"F16", DType::F16},
+    DTypeName{"BF16", DType::BF16},      DTypeName{"I32", DType::I32},        DTypeName{"U32", DType::U32},
+    DTypeName{"F32", DType::F32},        DTypeName{"F64", DType::F64},        DTypeName{"I64", DType::I64},
+    DTypeName{"U64", DType::U64}};
 
 size_t rank_of(DType dtype) {
   size_t i = 0;
@@ -133,7 +135,7 @@ class HeaderReader {
     check(field.get(text) == simdjson::SUCCESS, ErrorCode::Format, where_, tensor_named(entry.name), ": dtype: expected a string");
     const auto row = std::find_if(kDTypes.begin(), kDTypes.end(), [&](const DTypeName& d) { return d.name == text; });
     check(row != kDTypes.end(), ErrorCode::Format, where_, tensor_named(entry.name), ": unknown dtype ", Printable{text},
-          ": expected F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U64, U32, U16, U8 or BOOL");
+          ": expected F64, F32, F16, BF16, F8_E4M3, F8_E5M2, F8_E8M0, I64, I32, I16, I8, U64, U32, U16, U8 or BOOL");
     entry.info.dtype = row->dtype;
   }
 

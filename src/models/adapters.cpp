@@ -32,10 +32,11 @@ class Lister final : public nn::Visitor {
 /// Packs the layers whose weights or biases changed, and what is packed together with them.
 class Repacker final : public nn::Visitor {
  public:
-  Repacker(Context& ctx, WeightFormat format, const std::set<std::string>& changed) : ctx_(ctx), format_(format), changed_(changed) {}
+  Repacker(Context& ctx, Precision precision, const std::set<std::string>& changed)
+      : ctx_(ctx), format_(format_of(precision)), head_(format_of(precision, true)), changed_(changed) {}
   void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
   void linear(const std::string& name, nn::Linear& layer) override {
-    if (note(name)) layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : format_);
+    if (note(name)) layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : layer.tied_weight.empty() ? format_ : head_);
   }
   void fused(std::span<const std::string> names, std::span<nn::Linear* const> layers, nn::FusedLinear& fused) override {
     if (std::any_of(names.begin(), names.end(), [&](const std::string& n) { return note(n); })) fused.pack(ctx_, layers, format_);
@@ -55,14 +56,10 @@ class Repacker final : public nn::Visitor {
   }
 
   Context& ctx_;
-  WeightFormat format_;
+  WeightFormat format_, head_;
   const std::set<std::string>& changed_;
   bool pending_ = false;
 };
-
-WeightFormat format_of(Precision p) {
-  return p == Precision::Int8 ? WeightFormat::Int8 : p == Precision::BFloat16 ? WeightFormat::BF16 : WeightFormat::F32;
-}
 
 bool contains(const std::vector<std::string>& all, const std::string& one) { return std::find(all.begin(), all.end(), one) != all.end(); }
 
@@ -128,7 +125,7 @@ std::vector<std::string> Adapters::targets_of(const LoraConfig& given) const {
         "target_modules: expected names of layers, got none (model_type ", Printable{type}, " has no usual ones)");
   std::vector<std::string> names;
   for (const Layer& l : layers_) {
-    if (!saved_module(config, l.name + ".weight").empty() || l.linear->weight.rank() != 2) continue;
+    if (!saved_module(config, l.name + ".weight").empty() || (!l.linear->quantized && l.linear->weight.rank() != 2)) continue;
     const bool head = l.output || (config.task_type == "SEQ_CLS" && (l.name == "classifier" || l.name == "score"));
     if (config.all_linear ? !head && !config.excludes(l.name) : config.targets(l.name)) names.push_back(l.name);
   }
@@ -160,6 +157,8 @@ Adapters::Adapter Adapters::make(const Json& json, uint64_t seed, const std::set
     const bool own =
         bias && (config.bias == "all" || (config.bias == "lora_only" && adapter.factors.contains(name.substr(0, name.size() - 5))));
     if (!own && saved_module(config, name).empty()) continue;
+    const Layer* of = layer(name.substr(0, name.rfind('.')));
+    check(!of || !of->linear->quantized || bias, ErrorCode::Format, "adapter", Printable{name}, ": a quantised weight cannot be trained");
     const Tensor from = base(name);
     adapter.saved[name] = from.dtype() == DType::F32 ? from.clone() : from.to(DType::F32);
   }
@@ -204,6 +203,8 @@ void Adapters::merge(Context& ctx, const std::vector<std::string>& names) {
     if (contains(all, name)) continue;
     all.push_back(name);
     for (const auto& [module, lora] : find(name).factors) {
+      check(!layer(module)->linear->quantized, ErrorCode::Type, "adapter", Printable{module},
+            ": an adapter cannot be merged into a quantised weight");
       const std::string weight = module + ".weight";
       const auto before = sums.find(weight);
       const auto earlier = summed_.find(weight);
@@ -266,7 +267,7 @@ void Adapters::apply(Context& ctx) {
     if (packed) l.linear->pack_adapters(ctx, l.linear->precise() ? WeightFormat::F32 : format);
   }
   if (!packed || changed.empty()) return;
-  Repacker repacker(ctx, format, changed);
+  Repacker repacker(ctx, model_.precision(), changed);
   model_.visit(repacker);
 }
 

@@ -3,9 +3,11 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "tenon/io/checkpoint.h"
+#include "tenon/io/files.h"
 #include "tenon/models/registry.h"
 #include "tenon/nn/linear.h"
 
@@ -45,6 +47,7 @@ class Loader final : public nn::Visitor {
  public:
   Loader(const io::Checkpoint* checkpoint, const Model& model, const LoadOptions& options)
       : checkpoint_(checkpoint),
+        scheme_(checkpoint ? quant::Scheme::of_config(model.config()) : std::nullopt),
         model_(model),
         prefix_(model.base_prefix()),
         options_(options),
@@ -52,7 +55,14 @@ class Loader final : public nn::Visitor {
         range_(model.config().value("initializer_range", model.config().value("init_std", 0.02))),
         random_(options.seed) {}
 
+  void linear(const std::string& name, nn::Linear& layer) override {
+    if (scheme_) take_quantized(name, layer);
+    layer.visit(name, *this);
+  }
+  void packed_elsewhere(const std::string& name, nn::Linear& layer) override { linear(name, layer); }
+
   void parameter(const std::string& name, Tensor& t, const Shape& shape, const nn::ParameterInfo& info) override {
+    if (info.stored >= 0) return;  // take_quantized gave it
     if (!info.tied.empty() && tie_) {
       if (const auto it = loaded_.find(info.tied); it != loaded_.end() && !holds_another(name, info.tied)) {
         t = it->second;
@@ -85,6 +95,29 @@ class Loader final : public nn::Visitor {
   LoadReport report;
 
  private:
+  /// Gives the layer what the checkpoint holds of it, if that is quantised; whatever config.json lists as converted or not.
+  void take_quantized(const std::string& name, nn::Linear& layer) {
+    quant::StoredLayer stored{name, layer.out_features(), layer.in_features(), {}};
+    bool quantized = false;
+    size_t i = 0;
+    for (const std::string_view suffix : scheme_->format->suffixes) {
+      const bool telling = i++ < scheme_->format->telling;
+      const std::string at = find(name + "." + std::string(suffix));
+      if (at.empty()) continue;
+      const Tensor t = checkpoint_->get(at);
+      quantized |= telling || (suffix == "weight" && (t.dtype() == DType::I8 || t.dtype() == DType::F8E4M3 || t.dtype() == DType::F8E5M2));
+      stored.tensors.emplace_back(suffix, t);
+    }
+    if (!quantized) return;
+    layer.quantized = std::make_shared<nn::QuantizedWeight>(*scheme_, std::move(stored), options_.exact_products);
+    // AutoGPTQ writes biases of zeros beside layers that have none.
+    const Tensor bias = layer.has_bias() ? Tensor() : checkpoint_->find(name + ".bias");
+    if (bias.defined() && is_float(bias.dtype())) {
+      const Tensor values = bias.to(DType::F32);
+      if (std::ranges::all_of(values.values<float>(), [](float v) { return v == 0; })) used_.insert(name + ".bias");
+    }
+  }
+
   /// Whether the checkpoint holds `name` with values that are not those of `tied`, whatever config.json says of tying.
   bool holds_another(const std::string& name, const std::string& tied) {
     const std::string at = find(name), with = find(tied);  // a copy that the checkpoint holds is not superfluous
@@ -157,6 +190,7 @@ class Loader final : public nn::Visitor {
   }
 
   const io::Checkpoint* checkpoint_;
+  std::optional<quant::Scheme> scheme_;
   const Model& model_;
   std::string prefix_;
   const LoadOptions& options_;
@@ -165,6 +199,37 @@ class Loader final : public nn::Visitor {
   Random random_;
   std::map<std::string, Tensor> loaded_;
   std::set<std::string> used_;
+};
+
+/// What a model has, by name.
+struct Giver final : nn::Visitor {
+  void parameter(const std::string& name, Tensor& t, const Shape&, const nn::ParameterInfo&) override { tensors[name] = t; }
+  void linear(const std::string& name, nn::Linear& layer) override {
+    if (layer.quantized) quantized[name] = layer.quantized;
+    layer.visit(name, *this);
+  }
+  void packed_elsewhere(const std::string& name, nn::Linear& layer) override { linear(name, layer); }
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, std::shared_ptr<nn::QuantizedWeight>> quantized;
+};
+
+/// Gives it to another model of the same configuration.
+struct Taker final : nn::Visitor {
+  explicit Taker(const Giver& g) : giver(g) {}
+  void parameter(const std::string& name, Tensor& t, const Shape&, const nn::ParameterInfo& info) override {
+    if (info.stored >= 0) return;
+    const Tensor& from = giver.tensors.at(name);
+    Tensor& mine = copies[from.id()];  // tied weights stay one
+    if (!mine.defined()) mine = from.read_only() ? from : from.clone();
+    t = mine;
+  }
+  void linear(const std::string& name, nn::Linear& layer) override {
+    if (const auto it = giver.quantized.find(name); it != giver.quantized.end()) layer.quantized = it->second->again();
+    layer.visit(name, *this);
+  }
+  void packed_elsewhere(const std::string& name, nn::Linear& layer) override { linear(name, layer); }
+  const Giver& giver;
+  std::map<uint64_t, Tensor> copies;
 };
 
 std::string known_classes(const std::string& model_type) {
@@ -222,6 +287,22 @@ Json merged(Json config, const Json& overrides) {
   return config;
 }
 
+/// config.json, with what older tools wrote beside it: AutoGPTQ's quantize_config.json, AutoAWQ's quant_config.json.
+Json with_quantization(const io::Checkpoint& checkpoint) {
+  Json config = checkpoint.config();
+  if (config.get("quantization_config") || !config.is_object()) return config;
+  for (const auto& [file, method] : {std::pair{"quantize_config.json", "gptq"}, std::pair{"quant_config.json", "awq"}}) {
+    const std::string path = io::join_path(checkpoint.folder(), file);
+    if (!io::is_file(path)) continue;
+    Json settings = Json::parse_file(path);
+    check(settings.is_object(), ErrorCode::Format, "load", path, ": expected a JSON object");
+    if (!settings.has("quant_method")) settings.set("quant_method", method);
+    config.set("quantization_config", settings);
+    break;
+  }
+  return config;
+}
+
 Precision precision_of(const Json& config, const LoadOptions& options) {
   if (!options.automatic_precision) return options.precision;
   const std::string dtype = config.value("dtype", config.value("torch_dtype", "float32").c_str());
@@ -232,23 +313,34 @@ Precision precision_of(const Json& config, const LoadOptions& options) {
 
 std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadOptions& options, LoadReport* report) {
   const io::Checkpoint checkpoint = io::Checkpoint::open(folder);
-  const Json config = merged(checkpoint.config(), options.config_overrides);
+  const Json config = merged(with_quantization(checkpoint), options.config_overrides);
   std::unique_ptr<Model> model = make(config, options.class_name);
   Loader loader(&checkpoint, *model, options);
   model->visit(loader);
   loader.finish();
   if (report) *report = std::move(loader.report);
-  if (options.pack) model->pack(ctx, precision_of(config, options));
+  if (options.pack && !options.mapped) model->pack(ctx, precision_of(config, options));
   return model;
 }
 
 std::unique_ptr<Model> from_config(Context& ctx, const Json& config, const LoadOptions& options) {
-  const Json full = merged(config, options.config_overrides);
+  Json full = merged(config, options.config_overrides);
+  if (full.has("quantization_config")) full.set("quantization_config", Json());  // fresh weights are plain
   std::unique_ptr<Model> model = make(full, options.class_name);
   Loader loader(nullptr, *model, options);
   model->visit(loader);
   if (options.pack) model->pack(ctx, precision_of(full, options));
   return model;
+}
+
+std::unique_ptr<Model> copy(Context& ctx, const Model& model, const LoadOptions& options) {
+  std::unique_ptr<Model> made = make(model.config(), model.class_name());
+  Giver giver;
+  const_cast<Model&>(model).visit(giver);  // it changes nothing
+  Taker taker(giver);
+  made->visit(taker);
+  if (options.pack) made->pack(ctx, options.precision);
+  return made;
 }
 
 void save(const Model& model, const std::string& folder, int64_t max_shard_bytes) {

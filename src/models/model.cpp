@@ -19,11 +19,27 @@ class Collector final : public nn::Visitor {
   std::set<uint64_t> seen_;
 };
 
+class Counter final : public nn::Visitor {
+ public:
+  void parameter(const std::string& name, Tensor& t, const Shape&, const nn::ParameterInfo& info) override {
+    if (!t.defined() || !seen_.insert(t.id()).second) return;
+    total += info.stored < 0 ? t.numel() : info.stored;
+    if (info.stored >= 0) parts.emplace_back(name, info.stored);
+  }
+  int64_t total = 0;
+  std::vector<std::pair<std::string, int64_t>> parts;
+
+ private:
+  std::set<uint64_t> seen_;
+};
+
 class Packer final : public nn::Visitor {
  public:
-  Packer(Context& ctx, WeightFormat format) : ctx_(ctx), format_(format) {}
+  Packer(Context& ctx, Precision precision) : ctx_(ctx), format_(format_of(precision)), head_(format_of(precision, true)) {}
   void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
-  void linear(const std::string&, nn::Linear& layer) override { layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : format_); }
+  void linear(const std::string&, nn::Linear& layer) override {
+    layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : layer.tied_weight.empty() ? format_ : head_);
+  }
   void fused(std::span<const std::string>, std::span<nn::Linear* const> layers, nn::FusedLinear& fused) override {
     fused.pack(ctx_, layers, format_);
   }
@@ -31,14 +47,14 @@ class Packer final : public nn::Visitor {
 
  private:
   Context& ctx_;
-  WeightFormat format_;
+  WeightFormat format_, head_;
 };
 
 /// Drops packed weights and makes every parameter a float32 tensor of its own memory.
 class Unpacker final : public nn::Visitor {
  public:
-  void parameter(const std::string&, Tensor& t, const Shape&, const nn::ParameterInfo&) override {
-    if (!t.defined()) return;
+  void parameter(const std::string&, Tensor& t, const Shape&, const nn::ParameterInfo& info) override {
+    if (!t.defined() || info.stored >= 0) return;
     const uint64_t before = t.id();
     for (const auto& [id, converted] : done_)
       if (id == before) {
@@ -64,6 +80,9 @@ class Unpacker final : public nn::Visitor {
 };
 
 }  // namespace
+
+void Model::set_routing(const RoutingSettings&) { fail(ErrorCode::Type, class_name(), "it has no experts to route to"); }
+const RoutingSettings& Model::routing() const { fail(ErrorCode::Type, class_name(), "it has no experts to route to"); }
 
 Tensor Model::features(Context&, const Inputs&) const {
   fail(ErrorCode::Type, class_name(), "has no projected features of texts or images; CLIPModel has");
@@ -96,10 +115,16 @@ std::vector<std::pair<std::string, Tensor>> Model::parameters() const {
   return std::move(collector.found);
 }
 
+std::vector<std::pair<std::string, int64_t>> Model::quantized_parts() const {
+  Counter counter;
+  const_cast<Model*>(this)->visit(counter);  // the counter changes nothing
+  return std::move(counter.parts);
+}
+
 int64_t Model::num_parameters() const {
-  int64_t n = 0;
-  for (const auto& [name, t] : parameters()) n += t.numel();
-  return n;
+  Counter counter;
+  const_cast<Model*>(this)->visit(counter);  // the counter changes nothing
+  return counter.total;
 }
 
 }  // namespace tenon::models

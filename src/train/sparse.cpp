@@ -218,6 +218,16 @@ SparseMoves move_connections(const Tensor& mask, const Tensor& weight, const Ten
   return moves;
 }
 
+SparseMoves update_connections(const SparseSettings& s, double goal, const Tensor& mask, const Tensor& weight, const Tensor& gradient,
+                               std::span<const Tensor> moments, uint64_t stream, int64_t step) {
+  if (s.method == SparseMethod::Magnitude) {
+    const double density = pruned_density_at(s, goal, step);
+    return prune_smallest(mask, weight, moments, std::llround(density * static_cast<double>(weight.numel())), s.seed, stream, step);
+  }
+  if (s.method == SparseMethod::Static || (s.method == SparseMethod::RigL && !gradient.defined())) return {};
+  return move_connections(mask, weight, gradient, moments, s.method, drop_fraction_at(s, step), s.seed, stream, step);
+}
+
 SparseTraining::SparseTraining(Context& ctx, SparseSettings settings, std::vector<std::pair<std::string, Tensor>> layers)
     : settings_(settings), layers_(std::move(layers)) {
   check_settings(settings_);
@@ -253,17 +263,7 @@ void SparseTraining::update(Optimizer& optimizer, const Tape& tape) {
     for (ParameterGroup& g : optimizer.groups())
       for (size_t p = 0; p < g.parameters.size(); ++p)
         if (g.parameters[p].id() == weight.id()) moments = g.states[p].tensors;
-    SparseMoves m;
-    if (settings_.method == SparseMethod::Magnitude) {
-      const auto n = static_cast<double>(weight.numel());
-      m = prune_smallest(masks_[i], weight, moments, std::llround(pruned_density_at(settings_, densities_[i], steps_) * n), settings_.seed,
-                         i, steps_);
-    } else {
-      const Tensor gradient = tape.grad(weight);
-      if (settings_.method == SparseMethod::RigL && !gradient.defined()) continue;  // it took no part in this step
-      m = move_connections(masks_[i], weight, gradient, moments, settings_.method, drop_fraction_at(settings_, steps_), settings_.seed, i,
-                           steps_);
-    }
+    const SparseMoves m = update_connections(settings_, densities_[i], masks_[i], weight, tape.grad(weight), moments, i, steps_);
     moves_.dropped += m.dropped, moves_.grown += m.grown;
   }
 }

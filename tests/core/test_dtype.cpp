@@ -99,12 +99,16 @@ TEST_CASE("dtype: 8-bit floats") {
   }
   CHECK(f8e4m3_to_float(0x7e) == 448);
   CHECK(std::signbit(f8e4m3_to_float(0x80)));
+  for (unsigned bits = 0; bits < 255; ++bits)
+    REQUIRE(f8e8m0_to_float(static_cast<uint8_t>(bits)) == std::ldexp(1.0f, static_cast<int>(bits) - 127));
+  CHECK(std::isnan(f8e8m0_to_float(0xff)));
 }
 
 TEST_CASE("dtype: names and sizes") {
   CHECK(name_of(DType::F64) == "float64");
   CHECK(name_of(DType::BF16) == "bfloat16");
   CHECK(name_of(DType::F8E4M3) == "float8_e4m3fn");
+  CHECK(name_of(DType::F8E8M0) == "float8_e8m0fnu");
   CHECK(name_of(DType::Bool) == "bool");
   CHECK(size_of(DType::U64) == 8);
   CHECK(size_of(DType::I32) == 4);

@@ -12,8 +12,8 @@ using namespace tenon::io;
 
 namespace {
 
-constexpr DType kAll[] = {DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2, DType::I64, DType::I32,
-                          DType::I16, DType::I8,  DType::U64, DType::U32,  DType::U16,    DType::U8,     DType::Bool};
+constexpr DType kAll[] = {DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2, DType::F8E8M0, DType::I64,
+                          DType::I32, DType::I16, DType::I8,  DType::U64,  DType::U32,    DType::U16,    DType::U8,     DType::Bool};
 
 Tensor counting(const Shape& shape, DType dtype) {
   Tensor t = Tensor::empty(shape, dtype);

@@ -8,7 +8,7 @@
 
 namespace tenon {
 
-enum class DType : uint8_t { F64, F32, F16, BF16, F8E4M3, F8E5M2, I64, I32, I16, I8, U64, U32, U16, U8, Bool };
+enum class DType : uint8_t { F64, F32, F16, BF16, F8E4M3, F8E5M2, F8E8M0, I64, I32, I16, I8, U64, U32, U16, U8, Bool };
 
 constexpr size_t size_of(DType t) {
   switch (t) {
@@ -19,12 +19,12 @@ constexpr size_t size_of(DType t) {
   }
 }
 
-constexpr bool is_float(DType t) { return t <= DType::F8E5M2; }
+constexpr bool is_float(DType t) { return t <= DType::F8E8M0; }
 
 /// The name Transformers and PyTorch users know: "float32", "bfloat16", "int64", ...
 constexpr std::string_view name_of(DType t) {
-  constexpr std::string_view names[] = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int64", "int32",
-                                        "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"};
+  constexpr std::string_view names[] = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu",
+                                        "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"};
   return names[static_cast<size_t>(t)];
 }
 
@@ -72,5 +72,10 @@ constexpr float f8e4m3_to_float(uint8_t b) {
 
 /// The float value of an e5m2 byte: the upper half of a float16.
 constexpr float f8e5m2_to_float(uint8_t b) { return float16{static_cast<uint16_t>(b << 8)}; }
+
+/// The float value of an e8m0fnu byte, a power of two: 2^(b - 127), 0xff is NaN.
+constexpr float f8e8m0_to_float(uint8_t b) {
+  return std::bit_cast<float>(b == 0xff ? 0x7fc00000u : b == 0 ? 0x00400000u : static_cast<uint32_t>(b) << 23);
+}
 
 }  // namespace tenon

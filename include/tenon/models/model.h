@@ -84,7 +84,12 @@ enum class Precision : uint8_t {
   Float32,
   BFloat16,  // bf16 weights and activations, sums and statistics in float32
   Int8,      // int8 weights per output channel, int8 activations per token, bf16 or float32 between (what is faster here)
+  Int4,      // 4-bit weights rounded to nearest in groups of 128, int8 activations per token and group; the head as in Int8
+  Fp8,       // e4m3 weights with a scale per row and 128 columns, exact products; the head as in BFloat16
 };
+
+/// How a layer's weight is packed in a precision; head: of the language model's head, which suffers more than it costs.
+WeightFormat format_of(Precision precision, bool head = false);
 
 class Model {
  public:
@@ -117,6 +122,9 @@ class Model {
   void unpack();
   /// All parameters by name, in visiting order.
   std::vector<std::pair<std::string, Tensor>> parameters() const;
+  /// Those of them that are parts of quantised weights, as the checkpoint holds them, each with the number of weights that it stands for.
+  std::vector<std::pair<std::string, int64_t>> quantized_parts() const;
+  /// The number of weights; tied ones count once, quantised ones as what they stand for.
   int64_t num_parameters() const;
 
  protected:

@@ -24,7 +24,9 @@ struct LoadOptions {
   std::string class_name = {};                // a concrete or an Auto class; "" = what config.json's "architectures" names
   Precision precision = Precision::Float32;
   bool automatic_precision = false;           // take bf16 if the checkpoint's config says so
+  bool exact_products = false;                // quantised weights: activations are not rounded to int8
   bool pack = true;                           // pack weights for inference; false keeps plain float32 weights for training
+  bool mapped = false;                        // with pack: large weights stay in the mapped files, plain and in the types they have there
   Json config_overrides = {};                 // an object: {"num_labels": 3}
   bool allow_missing = false;                 // weights that the checkpoint lacks are initialised instead of an Error(Format)
   bool ignore_mismatched_sizes = false;       // likewise for weights of another shape
@@ -43,6 +45,8 @@ struct LoadReport {
 std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadOptions& options = {}, LoadReport* report = nullptr);
 /// A model with fresh weights: normal(0, initializer_range), zero biases, unit norms. Plain float32 weights unless options.pack.
 std::unique_ptr<Model> from_config(Context& ctx, const Json& config, const LoadOptions& options = {});
+/// A model with the weights of another, in memory of its own but for those that lie in mapped files; precision and pack of `options` count.
+std::unique_ptr<Model> copy(Context& ctx, const Model& model, const LoadOptions& options = {});
 /// Writes config.json and model.safetensors (sharded above max_shard_bytes), atomically. Float32 weights are written as they are.
 void save(const Model& model, const std::string& folder, int64_t max_shard_bytes = int64_t{50} << 30);
 

@@ -203,7 +203,7 @@ class LatentAttention final : public Packable {
       mixed = expanded(ctx, q, latent, k_rope, options, rows.trace);
     } else {
       rows.cache->write(layer, ops::join_columns(ctx, latent, k_rope, 1, false), {});
-      if (rows.cache->longest() <= kAbsorbed && !absorb_.empty() && kv_b.lora.empty() && !rows.trace) {
+      if (rows.cache->longest() <= kAbsorbed && absorbed_ && kv_b.lora.empty() && !rows.trace) {
         mixed = absorbed(ctx, q, *rows.cache, layer, options);
       } else {
         const Tensor all = rows.cache->gather_keys(ctx, layer);
@@ -229,32 +229,39 @@ class LatentAttention final : public Packable {
   }
   int64_t cache_width() const { return config_.kv_lora_rank + config_.qk_rope_head_dim; }
 
-  /// W_UK (transposed) and W_UV of each head, from kv_b. They stay in 16 bits at least: their sums reach every cached token.
+  /// W_UK (transposed) and W_UV of each head, from kv_b. They stay in 16 bits at least: their sums reach every cached token. Where the
+  /// checkpoint holds kv_b quantised they are made at first use.
   void pack(Context& ctx, WeightFormat format) override {
-    unpack();
-    const MlaConfig& c = config_;
-    const Tensor w = kv_b.weight.to(DType::F32);
-    const float* from = w.data<float>();
-    const WeightFormat kind = format == WeightFormat::F32 ? WeightFormat::F32 : WeightFormat::BF16;
-    for (int64_t h = 0; h < c.heads; ++h) {
-      const float* head = from + h * (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;
-      Tensor up = Tensor::empty({c.kv_lora_rank, c.qk_nope_head_dim}, DType::F32);
-      for (int64_t r = 0; r < c.kv_lora_rank; ++r)
-        for (int64_t d = 0; d < c.qk_nope_head_dim; ++d) up.data<float>()[r * c.qk_nope_head_dim + d] = head[d * c.kv_lora_rank + r];
-      absorb_.push_back(quant::pack(ctx, up, kind));
-      const int64_t first = h * (c.qk_nope_head_dim + c.v_head_dim) + c.qk_nope_head_dim;
-      restore_.push_back(quant::pack(ctx, w.rows(first, first + c.v_head_dim), kind));
-    }
+    absorbed_ = std::make_shared<Lazy<Absorbed>>();
+    format_ = format == WeightFormat::F32 ? WeightFormat::F32 : WeightFormat::BF16;
+    if (!kv_b.quantized) absorbed_->get([&] { return absorbed_of(ctx, kv_b.weight.to(DType::F32)); });
   }
-  void unpack() override {
-    absorb_.clear();
-    restore_.clear();
-  }
+  void unpack() override { absorbed_.reset(); }
 
   Linear q_a, q_b, kv_a, kv_b, output;
   RmsNorm q_norm, kv_norm;
 
  private:
+  struct Absorbed {
+    std::vector<quant::PackedWeight> absorb, restore;  // (kv_lora_rank, nope) and (v_head_dim, kv_lora_rank) of each head
+  };
+
+  Absorbed absorbed_of(Context& ctx, const Tensor& w) const {
+    const MlaConfig& c = config_;
+    Absorbed a;
+    const float* from = w.data<float>();
+    for (int64_t h = 0; h < c.heads; ++h) {
+      const float* head = from + h * (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;
+      Tensor up = Tensor::empty({c.kv_lora_rank, c.qk_nope_head_dim}, DType::F32);
+      for (int64_t r = 0; r < c.kv_lora_rank; ++r)
+        for (int64_t d = 0; d < c.qk_nope_head_dim; ++d) up.data<float>()[r * c.qk_nope_head_dim + d] = head[d * c.kv_lora_rank + r];
+      a.absorb.push_back(quant::pack(ctx, up, format_));
+      const int64_t first = h * (c.qk_nope_head_dim + c.v_head_dim) + c.qk_nope_head_dim;
+      a.restore.push_back(quant::pack(ctx, w.rows(first, first + c.v_head_dim), format_));
+    }
+    return a;
+  }
+
   Tensor expanded(Context& ctx, const Tensor& q, const Tensor& latent, const Tensor& k_rope, const ops::AttentionOptions& options,
                   AttentionTrace* trace) const {
     const MlaConfig& c = config_;
@@ -268,21 +275,27 @@ class LatentAttention final : public Packable {
 
   Tensor absorbed(Context& ctx, const Tensor& q, const CacheStep& cache, int64_t layer, ops::AttentionOptions options) const {
     const MlaConfig& c = config_;
+    const Absorbed& w = absorbed_->get([&] {
+      Absorbed made = absorbed_of(ctx, kv_b.quantized->dequantized(ctx));
+      kv_b.quantized->release();
+      return made;
+    });
     const int64_t N = q.size(0);
     std::vector<int64_t> start(static_cast<size_t>(c.heads) + 1);
     for (int64_t h = 0; h <= c.heads; ++h) start[static_cast<size_t>(h)] = h * N;
     const Tensor q_nope = ops::swap_parts(ctx, ops::columns(ctx, q, 0, c.qk_nope_head_dim, c.heads), N, c.heads);
-    const Tensor q_latent = ops::swap_parts(ctx, ops::grouped_linear(ctx, q_nope, absorb_, start), c.heads, N);
+    const Tensor q_latent = ops::swap_parts(ctx, ops::grouped_linear(ctx, q_nope, w.absorb, start), c.heads, N);
     const Tensor q_rope = ops::columns(ctx, q, c.qk_nope_head_dim, c.qk_rope_head_dim, c.heads);
     const Tensor query = ops::join_columns(ctx, q_latent.view({N, c.heads * c.kv_lora_rank}), q_rope, c.heads, false);
     options.kv_heads = 1;
     const Tensor mean = ops::attention_paged(ctx, query, cache.paged(layer, cache_width(), c.kv_lora_rank), options);
     const Tensor by_head = ops::swap_parts(ctx, mean, N, c.heads);
-    return ops::swap_parts(ctx, ops::grouped_linear(ctx, by_head, restore_, start), c.heads, N).view({N, c.heads * c.v_head_dim});
+    return ops::swap_parts(ctx, ops::grouped_linear(ctx, by_head, w.restore, start), c.heads, N).view({N, c.heads * c.v_head_dim});
   }
 
   MlaConfig config_;
-  std::vector<quant::PackedWeight> absorb_, restore_;  // (kv_lora_rank, nope) and (v_head_dim, kv_lora_rank) of each head
+  WeightFormat format_ = WeightFormat::F32;
+  std::shared_ptr<Lazy<Absorbed>> absorbed_;  // once packed
 };
 
 }  // namespace tenon::nn

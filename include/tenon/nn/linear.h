@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,13 +10,15 @@
 #include "tenon/io/mapped_file.h"
 #include "tenon/nn/lora.h"
 #include "tenon/nn/module.h"
+#include "tenon/nn/quantized_weight.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/linear.h"
 #include "tenon/quant/packed_weight.h"
 
 namespace tenon::nn {
 
-/// y = act(x W^T + b + adapters) + residual. Until it is packed the plain weight is used; recording always uses the plain weight.
+/// y = act(x W^T + b + adapters) + residual. Until it is packed the plain weight is used; recording always uses the plain weight. A layer
+/// that the checkpoint holds quantised has no plain weight: it is packed at first use, and made float32 for each recorded pass.
 class Linear {
  public:
   Linear() = default;
@@ -23,6 +26,7 @@ class Linear {
 
   int64_t in_features() const { return in_; }
   int64_t out_features() const { return out_; }
+  bool has_bias() const { return has_bias_; }
   /// A small layer where precision matters (a classifier, a pooler) is never quantised.
   Linear& keep_precise() {
     precise_ = true;
@@ -62,31 +66,45 @@ class Linear {
   bool in_out() const { return in_out_; }
 
   void visit(const std::string& name, Visitor& v) {
-    v.parameter(name + ".weight", weight, stored_.rank() ? stored_ : Shape{out_, in_}, {.tied = tied_weight});
+    int64_t stands_for = out_ * in_;
+    for (size_t i = 0; quantized && i < quantized->tensors().size(); ++i) {
+      auto& [suffix, t] = quantized->tensors()[i];
+      v.parameter(name + "." + suffix, t, t.shape(), {.stored = std::exchange(stands_for, 0)});
+    }
+    if (!quantized) v.parameter(name + ".weight", weight, stored_.rank() ? stored_ : Shape{out_, in_}, {.tied = tied_weight});
     if (has_bias_) v.parameter(name + ".bias", bias, {out_}, {.init = Init::Zeros});
   }
   /// Packs the weight for inference and lets go of the mapped pages it came from.
   void pack(Context& ctx, WeightFormat format) {
-    packed = quant::pack(ctx, in_out_ ? transposed() : weight.view({out_, in_}), format);
-    io::release_pages(weight);
+    if (quantized) {
+      quantized->prepare(format, precise_);
+    } else {
+      packed = quant::pack(ctx, in_out_ ? transposed() : weight.view({out_, in_}), format, true);
+      io::release_pages(weight);
+    }
     pack_adapters(ctx, format);
   }
   void unpack() {
     packed = {};
+    if (quantized) quantized->prepare(WeightFormat::F32, true);
     for (Lora& l : lora) l.unpack();
   }
   void pack_adapters(Context& ctx, WeightFormat format) {
     for (Lora& l : lora) l.pack(ctx, format);
   }
 
-  Tensor weight;               // (out, in), or as stored
+  Tensor weight;               // (out, in), or as stored; undefined if it is quantised
   Tensor bias;                 // (out) float32, or undefined
   quant::PackedWeight packed;  // set once packed
   std::string tied_weight;     // the parameter whose weight this layer shares ("" = its own)
   std::vector<Lora> lora;      // of the active adapters
 
+  std::shared_ptr<QuantizedWeight> quantized;  // the weight as the checkpoint holds it, in few bits
+
  private:
   Tensor without_adapters(Context& ctx, const Tensor& x, Activation act, const Tensor& residual) const {
+    if (quantized && ctx.recorder()) return quantized->recorded(ctx, x, bias, act, residual);
+    if (quantized) return ops::linear(ctx, x, quantized->packed(ctx), bias, act, residual);
     if (packed.data.defined() && !ctx.recorder()) return ops::linear(ctx, x, packed, bias, act, residual);
     if (!precise_) return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
     const ops::PreciseProducts exact(ctx);
@@ -125,12 +143,13 @@ inline std::vector<Tensor> forward_all(Context& ctx, const Tensor& x, std::initi
 /// Several Linears over the same input, packed as one wide matmul.
 struct FusedLinear {
   quant::PackedWeight packed;
+  std::shared_ptr<const QuantizedRowsConcat> quantized;  // instead, where the checkpoint holds all of them quantised alike
   Tensor bias;
 
-  bool ready() const { return packed.data.defined(); }
+  bool ready() const { return packed.data.defined() || quantized; }
   /// Inference on the packed weight. Shapes: x (..., in) -> (..., sum of out); `layers` are those that were packed.
   Tensor forward(Context& ctx, const Tensor& x, std::initializer_list<const Linear*> layers) const {
-    Tensor y = ops::linear(ctx, x, packed, bias);
+    Tensor y = ops::linear(ctx, x, quantized ? quantized->packed(ctx) : packed, bias);
     int64_t at = 0;
     for (const Linear* l : layers) {
       for (const Lora& lora : l->lora) detail::add_columns(ctx, y, at, lora.forward(ctx, x));
@@ -139,20 +158,35 @@ struct FusedLinear {
     return y;
   }
   void pack(Context& ctx, std::span<Linear* const> layers, WeightFormat format) {
+    unpack();
     std::vector<Tensor> weights;
+    std::vector<std::shared_ptr<const QuantizedWeight>> stored;
     int64_t n = 0;
-    for (Linear* l : layers) weights.push_back(l->weight), n += l->out_features();
-    packed = quant::pack_rows_concat(ctx, weights, format);
+    for (Linear* l : layers) {
+      n += l->out_features();
+      l->quantized ? stored.push_back(l->quantized) : weights.push_back(l->weight);
+    }
+    if (!stored.empty()) {
+      bool alike = weights.empty();
+      for (Linear* l : layers) {
+        l->pack(ctx, format);
+        alike = alike && QuantizedWeight::alike(*stored.front(), *l->quantized);
+      }
+      if (!alike) return;  // each by itself
+      quantized = std::make_shared<QuantizedRowsConcat>(std::move(stored));
+    } else {
+      packed = quant::pack_rows_concat(ctx, weights, format, true);
+    }
     bias = Tensor::zeros({n}, DType::F32);
     float* b = bias.data<float>();
     for (Linear* l : layers) {
       if (l->bias.defined()) std::memcpy(b, l->bias.raw(), l->bias.nbytes());
       b += l->out_features();
-      io::release_pages(l->weight);
+      if (l->weight.defined()) io::release_pages(l->weight);
       l->pack_adapters(ctx, format);
     }
   }
-  void unpack() { packed = {}, bias = {}; }
+  void unpack() { packed = {}, bias = {}, quantized.reset(); }
 };
 
 inline void Visitor::linear(const std::string& name, Linear& layer) { layer.visit(name, *this); }

@@ -37,6 +37,8 @@ struct ParameterInfo {
   double scale = 1;          // factor on what init gives (a scalar parameter with Init::Ones starts as this)
   std::vector<std::string> aliases = {};  // names under which checkpoints may hold it, too
   bool optional = false;                  // a checkpoint without it is whole
+  int64_t stored = -1;                    // part of a quantised weight, as the checkpoint holds it: how many weights it stands for (of its
+                                          // parts one does, the others for 0); the layer has it before it is listed
 };
 
 /// Joins the parts of a parameter name with dots, skipping empty ones.

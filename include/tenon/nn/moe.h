@@ -65,15 +65,9 @@ class ExpertBank final : public Packable {
   /// Shapes: x (N,C), residual (N,C) or {} -> (N,C).
   Tensor forward(Context& ctx, const Tensor& x, const ops::Routing& routing, const Tensor& residual) const {
     const ops::ExpertRows rows(routing);
+    if (!quantized_.empty() && !ctx.recorder()) return forward_quantized(ctx, x, routing, rows, residual);
     if (gate_up_.empty() || ctx.recorder()) return forward_plain(ctx, x, routing, rows, residual);
-    const Tensor mine = ops::gather_rows(ctx, x, rows.token);
-    Tensor both = ops::grouped_linear(ctx, mine, gate_up_, rows.start);
-    add_adapters(ctx, both, 0, mine, gate, rows);
-    add_adapters(ctx, both, both.size(1) / 2, mine, up, rows);
-    const Tensor h = ops::gated_pair(ctx, both, act_);
-    Tensor y = ops::grouped_linear(ctx, h, down_, rows.start);
-    add_adapters(ctx, y, 0, h, down, rows);
-    return ops::combine_experts(ctx, y, rows, routing, residual);
+    return forward_packed(ctx, x, routing, rows, residual, gate_up_, down_, rows.start);
   }
   void visit(const std::string& prefix, const MlpNames& n, Visitor& v) {
     for (size_t e = 0; e < gate.size(); ++e) {
@@ -86,6 +80,7 @@ class ExpertBank final : public Packable {
   }
   void pack(Context& ctx, WeightFormat format) override {
     unpack();
+    if (std::any_of(gate.begin(), gate.end(), [](const Linear& l) { return l.quantized != nullptr; })) return pack_quantized(ctx, format);
     for (size_t e = 0; e < gate.size(); ++e) {
       const std::array<Tensor, 2> both{gate[e].weight, up[e].weight};
       gate_up_.push_back(quant::pack_rows_concat(ctx, both, format));
@@ -99,11 +94,58 @@ class ExpertBank final : public Packable {
   void unpack() override {
     gate_up_.clear();
     down_.clear();
+    quantized_.clear();
+    for (std::vector<Linear>* layers : {&gate, &up, &down})
+      for (Linear& l : *layers)
+        if (l.quantized) l.unpack();
   }
 
   std::vector<Linear> gate, up, down;
 
  private:
+  /// An expert whose weights the checkpoint holds quantised: packed when the first token comes to it.
+  struct Quantized {
+    QuantizedRowsConcat gate_up, down;
+  };
+
+  Tensor forward_packed(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows, const Tensor& residual,
+                        std::span<const quant::PackedWeight> gate_up, std::span<const quant::PackedWeight> down_weights,
+                        std::span<const int64_t> start) const {
+    const Tensor mine = ops::gather_rows(ctx, x, rows.token);
+    Tensor both = ops::grouped_linear(ctx, mine, gate_up, start);
+    add_adapters(ctx, both, 0, mine, gate, rows);
+    add_adapters(ctx, both, both.size(1) / 2, mine, up, rows);
+    const Tensor h = ops::gated_pair(ctx, both, act_);
+    Tensor y = ops::grouped_linear(ctx, h, down_weights, start);
+    add_adapters(ctx, y, 0, h, down, rows);
+    return ops::combine_experts(ctx, y, rows, routing, residual);
+  }
+  Tensor forward_quantized(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows,
+                           const Tensor& residual) const {
+    std::vector<quant::PackedWeight> gate_up, down_weights;
+    std::vector<int64_t> start = {0};
+    for (size_t e = 0; e < gate.size(); ++e) {
+      if (rows.start[e] == rows.start[e + 1] && (e + 1 < gate.size() || !gate_up.empty())) continue;  // one at least, for the widths
+      gate_up.push_back(quantized_[e]->gate_up.packed(ctx));
+      down_weights.push_back(quantized_[e]->down.packed(ctx));
+      start.push_back(rows.start[e + 1]);
+    }
+    return forward_packed(ctx, x, routing, rows, residual, gate_up, down_weights, start);
+  }
+  /// Nothing is packed yet. Experts that are not all alike stay layers by themselves, which forward_plain calls.
+  void pack_quantized(Context& ctx, WeightFormat format) {
+    bool alike = true;
+    for (std::vector<Linear>* layers : {&gate, &up, &down})
+      for (Linear& l : *layers) {
+        alike = alike && l.quantized && QuantizedWeight::alike(*layers->front().quantized, *l.quantized, false);
+        l.pack(ctx, format);
+      }
+    for (size_t e = 0; alike && e < gate.size(); ++e) alike = QuantizedWeight::alike(*gate[e].quantized, *up[e].quantized);
+    using Parts = std::vector<std::shared_ptr<const QuantizedWeight>>;
+    for (size_t e = 0; alike && e < gate.size(); ++e)
+      quantized_.push_back(std::shared_ptr<const Quantized>(
+          new Quantized{QuantizedRowsConcat(Parts{gate[e].quantized, up[e].quantized}), QuantizedRowsConcat(Parts{down[e].quantized})}));
+  }
   /// Adds what the adapters of each expert's layer make of its rows of x to its rows of y, from a column on.
   static void add_adapters(Context& ctx, Tensor& y, int64_t column, const Tensor& x, const std::vector<Linear>& layers, const ops::ExpertRows& rows) {
     for (size_t e = 0; e < layers.size(); ++e) {
@@ -114,7 +156,7 @@ class ExpertBank final : public Packable {
   }
   /// Whether all layers are float32 weights without adapters.
   bool plain() const {
-    const auto is = [](const Linear& l) { return l.lora.empty() && l.weight.dtype() == DType::F32; };
+    const auto is = [](const Linear& l) { return l.lora.empty() && !l.quantized && l.weight.dtype() == DType::F32; };
     return std::all_of(gate.begin(), gate.end(), is) && std::all_of(up.begin(), up.end(), is) && std::all_of(down.begin(), down.end(), is);
   }
   Tensor forward_plain(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows, const Tensor& residual) const {
@@ -137,7 +179,8 @@ class ExpertBank final : public Packable {
 
   int64_t width_ = 0;
   Activation act_ = Activation::Silu;
-  std::vector<quant::PackedWeight> gate_up_, down_;  // one for each expert, once packed
+  std::vector<quant::PackedWeight> gate_up_, down_;           // one for each expert, once packed
+  std::vector<std::shared_ptr<const Quantized>> quantized_;  // instead, where all are quantised alike
 };
 
 /// The sizes of a mixture; the defaults are the article's: 16 experts, 2 of them active.

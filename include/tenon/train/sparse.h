@@ -79,6 +79,11 @@ SparseMoves move_connections(const Tensor& mask, const Tensor& weight, const Ten
 SparseMoves prune_smallest(const Tensor& mask, const Tensor& weight, std::span<const Tensor> moments, int64_t ones, uint64_t seed,
                            uint64_t stream, int64_t step);
 
+/// What the settings' method does to a layer at a step for which updates_at() is true; `goal` is the density of the layer. RigL without a
+/// gradient does nothing. Shapes and errors: as move_connections.
+SparseMoves update_connections(const SparseSettings& settings, double goal, const Tensor& mask, const Tensor& weight,
+                               const Tensor& gradient, std::span<const Tensor> moments, uint64_t stream, int64_t step);
+
 /// The masks of some parameters and their course. step() stands for Optimizer::step.
 class SparseTraining {
  public:

@@ -111,7 +111,7 @@ class Optimizer:
         states, steps = [], []
         for t in params:
             state = self.state[t]
-            if not state:
+            if "step" not in state:  # it may hold what others keep with a parameter, such as a mask
                 state.update(step=0, **_core.optim_state(self._kind, t, settings))
             states.append([state[name] for name in self._names if name in state])
             steps.append(int(state["step"]) + 1)
