@@ -76,6 +76,39 @@ TEST_CASE("weights packed above each other give the columns of each") {
   }
 }
 
+/// A weight of which one element in `every` is not 0, at places without a pattern.
+Tensor mostly_zero(const Shape& shape, uint32_t every) {
+  Tensor w = test::normal(shape, 7);
+  Random random(8);
+  for (int64_t i = 0; i < w.numel(); ++i)
+    if (random.next() % every) w.data<float>()[i] = 0;
+  return w;
+}
+
+TEST_CASE("weights that are mostly zero are packed without their zeros, where that is allowed") {
+  Context ctx(2);
+  const Tensor thin = mostly_zero({130, 200}, 8), x = test::normal({5, 200}, 4), bias = test::normal({130}, 5);
+  for (const DType type : {DType::F32, DType::BF16, DType::F16}) {
+    const Tensor w = thin.to(type);
+    const auto packed = quant::pack(ctx, w, WeightFormat::F32, true), whole = quant::pack(ctx, w, WeightFormat::F32);
+    CHECK(packed.sparse);
+    CHECK_FALSE(whole.sparse);
+    CHECK(packed.nbytes() < whole.nbytes() / 2);
+    CHECK(test::values(quant::unpack(packed, ctx.kernels())) == test::values(w));
+    const Tensor y = ops::linear(ctx, x, packed, bias, Activation::Gelu, test::normal({5, 130}, 6));
+    CHECK(test::relative_error(y, ops::linear(ctx, x, whole, bias, Activation::Gelu, test::normal({5, 130}, 6))) < 1e-5);
+  }
+  const Tensor half = x.to(DType::BF16);
+  CHECK(test::relative_error(ops::linear(ctx, half, quant::pack(ctx, thin, WeightFormat::BF16, true), bias).to(DType::F32),
+                             ops::linear(ctx, half, quant::pack(ctx, thin, WeightFormat::BF16), bias).to(DType::F32)) < 2e-2);
+  CHECK_FALSE(quant::pack(ctx, mostly_zero({130, 200}, 2), WeightFormat::F32, true).sparse);
+  CHECK_FALSE(quant::pack(ctx, test::normal({130, 200}, 1), WeightFormat::F32, true).sparse);
+  CHECK_FALSE(quant::pack(ctx, thin, WeightFormat::Int8, true).sparse);
+  CHECK(quant::pack(ctx, Tensor::zeros({3, 4}, DType::F32), WeightFormat::F32, true).sparse);
+  CHECK(quant::pack_rows_concat(ctx, std::vector<Tensor>{thin, mostly_zero({6, 200}, 9)}, WeightFormat::F32, true).sparse);
+  CHECK_FALSE(quant::pack_rows_concat(ctx, std::vector<Tensor>{thin, test::normal({100, 200}, 2)}, WeightFormat::F32, true).sparse);
+}
+
 TEST_CASE("packing errors") {
   Context ctx;
   test::expect_error(ErrorCode::Shape, {"[pack]", "(N, K)", "(4,)"}, [&] { quant::pack(ctx, test::normal({4}, 1), WeightFormat::F32); });

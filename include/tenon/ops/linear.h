@@ -218,9 +218,10 @@ inline Tensor linear(Context& ctx, const Tensor& x, const quant::PackedWeight& w
                   .group = w.group,
                   .int8_rows = w.int8_rows,
                   .threads = ctx.threads()};
-  const Tensor scratch = ctx.empty({static_cast<int64_t>(ctx.kernels().linear_scratch(call))}, DType::U8);
+  const Kernels& k = ctx.kernels();
+  const Tensor scratch = ctx.empty({static_cast<int64_t>(w.sparse ? k.sparse_scratch(call) : k.linear_scratch(call))}, DType::U8);
   call.scratch = const_cast<void*>(scratch.raw());
-  ctx.kernels().linear(call);
+  w.sparse ? k.sparse_linear(call) : k.linear(call);
   return y;
 }
 
