@@ -4,7 +4,7 @@
 #include "ops/op_test.h"
 #include "tenon/ops/linear.h"
 #include "tenon/ops/loss.h"
-#include "tenon/train/sparse.h"
+#include "tenon/train/trainer.h"
 
 namespace tenon {
 namespace {
@@ -165,6 +165,26 @@ TEST_CASE("RigL finds the connections that static masks lack") {
   CHECK(rigl < 0.2 * fixed);
   CHECK(set < 0.8 * fixed);
   CHECK(pruned < 0.2 * fixed);
+}
+
+TEST_CASE("the training loop takes its steps sparsely") {
+  Context ctx;
+  Task task;
+  Optimizer optimizer(AdamW{.lr = 0.02, .weight_decay = 0}, {task.w, task.b});
+  SparseTraining sparse(ctx, settings(SparseMethod::RigL), {{"w", task.w}});
+  const std::vector<int> before = bits(sparse.masks()[0]);
+  const auto batches_of = [](int) { return std::vector<uint64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}; };
+  const auto loss_of = [&](Context& c, uint64_t seed) {
+    const Tensor x = test::normal({32, 40}, seed), y = ops::linear(c, x, task.truth, Tensor());
+    return ops::mse_loss(c, ops::linear(c, x, task.w, task.b), y);
+  };
+  const TrainResult result = fit(ctx, optimizer, {.epochs = 4, .sparse = &sparse}, batches_of, loss_of);
+  CHECK(result.steps == 40);
+  CHECK(sparse.steps() == 40);
+  CHECK(bits(sparse.masks()[0]) != before);
+  const std::vector<float> w = test::values(task.w);
+  for (size_t i = 0; i < w.size(); ++i)
+    if (!bits(sparse.masks()[0])[i]) REQUIRE(w[i] == 0);
 }
 
 TEST_CASE("a run that is resumed gives the same bits") {

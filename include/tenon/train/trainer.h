@@ -13,6 +13,7 @@
 
 #include "tenon/train/optim.h"
 #include "tenon/train/schedule.h"
+#include "tenon/train/sparse.h"
 
 namespace tenon::train {
 
@@ -29,11 +30,12 @@ struct TrainOptions {
   double lr = 5e-5, weight_decay = 0.01;  // AdamW's; biases and norms do not decay
   ScheduleKind schedule = ScheduleKind::Linear;
   int64_t warmup_steps = 0;
-  double max_norm = 1;      // of the gradients of a step
-  bool dropout = true;      // as the model's configuration says
-  bool bf16 = false;        // multiply matrices in bfloat16; weights, sums and gradients stay float32
-  bool checkpoint = false;  // keep the inputs of layers alone and compute the rest again: less memory, a third more time
-  uint64_t seed = 42;       // of the order of the data, and of dropout
+  double max_norm = 1;               // of the gradients of a step
+  bool dropout = true;               // as the model's configuration says
+  bool bf16 = false;                 // multiply matrices in bfloat16; weights, sums and gradients stay float32
+  bool checkpoint = false;           // keep the inputs of layers alone and compute the rest again: less memory, a third more time
+  uint64_t seed = 42;                // of the order of the data, and of dropout
+  SparseTraining* sparse = nullptr;  // keeps parameters of the optimiser sparse and takes its steps
   std::function<bool(const Progress&)> progress = {};  // called after each step; false ends the training
 };
 
@@ -121,7 +123,8 @@ TrainResult fit(Context& ctx, Optimizer& optimizer, const TrainOptions& options,
       check(std::isfinite(value), ErrorCode::Limit, "train", "step ", result.steps + 1, ": the loss is ", value,
             "; a lower learning rate or a warm-up may help");
       tape.backward(ctx, loss);
-      const double norm = optimizer.step(ctx, tape, options.max_norm);
+      const double norm =
+          options.sparse ? options.sparse->step(ctx, optimizer, tape, options.max_norm) : optimizer.step(ctx, tape, options.max_norm);
       check(std::isfinite(norm), ErrorCode::Limit, "train", "step ", result.steps + 1, ": the norm of the gradients is ", norm);
       sum += value;
       ++result.steps;
