@@ -21,6 +21,7 @@ namespace {
 
 void fill_attention(Kernels&);  // attention.cpp
 void fill_linear(Kernels&);     // linear.cpp
+void fill_quantized(Kernels&);  // quantized.cpp
 void fill_optim(Kernels&);      // optim.cpp
 void fill_sparse(Kernels&);     // sparse.cpp
 
@@ -52,6 +53,7 @@ void fill_avx512(Kernels& k) {
   k.unfold_patches = cpu::avx512::unfold_patches;
   cpu::avx512::fill_attention(k);
   cpu::avx512::fill_linear(k);
+  cpu::avx512::fill_quantized(k);
   cpu::avx512::fill_optim(k);
   cpu::avx512::fill_sparse(k);
 }

@@ -15,6 +15,7 @@ namespace cpu::avx512_bf16 {
 
 void fill_rows(Kernels&);    // rows.cpp
 void fill_linear(Kernels&);  // linear.cpp
+void fill_quantized(Kernels&);  // quantized.cpp
 
 namespace {
 
@@ -77,6 +78,7 @@ void fill_avx512_bf16(Kernels& k) {
   k.attention = cpu::avx512_bf16::attention;
   cpu::avx512_bf16::fill_rows(k);
   cpu::avx512_bf16::fill_linear(k);
+  cpu::avx512_bf16::fill_quantized(k);
 }
 
 }  // namespace tenon

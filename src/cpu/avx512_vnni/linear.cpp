@@ -6,6 +6,9 @@
 
 namespace tenon {
 namespace cpu::avx512_vnni {
+
+void fill_quantized(Kernels&);  // quantized.cpp
+
 namespace {
 
 constexpr int kRowBlock = 8, kRegisters = 3;  // as in avx512/linear.cpp
@@ -91,6 +94,9 @@ struct Int8 : FastGelu {
 }  // namespace
 }  // namespace cpu::avx512_vnni
 
-void fill_avx512_vnni(Kernels& k) { cpu::avx512_vnni::Entries<cpu::avx512_vnni::Int8>::fill(k); }
+void fill_avx512_vnni(Kernels& k) {
+  cpu::avx512_vnni::Entries<cpu::avx512_vnni::Int8>::fill(k);
+  cpu::avx512_vnni::fill_quantized(k);
+}
 
 }  // namespace tenon

@@ -5,7 +5,8 @@
 // panels, their codes. For one panel of `width` columns the scales of group 0 stand side by side (Int4: half precision), then its zeros (a
 // byte each, Int4), then group 1. The codes of a panel follow k: of Int4 eight at a time,
 //
-//     k = 8i .. 8i+7 of column 0 | of column 1 | ...      in byte j of a column's four: k = 8i + j in the low half, k = 8i + 4 + j in the high
+//     k = 8i .. 8i+7 of column 0 | of column 1 | ...      in byte j of a column's four: k = 8i + j in the low half, k = 8i + 4 + j in the
+//     high
 //
 // so that one load masked is a unit of 8-bit weights of the first four k, shifted and masked of the other four. Of Fp8 two at a time.
 //
@@ -136,7 +137,8 @@ inline void unpack_quantized(float* w, const void* packed, WeightFormat format, 
       __builtin_memcpy(&scale, scales + 2 * i, 2);
       const auto byte = static_cast<uint8_t>(codes[(at / 8 * width + i) * 4 + at % 4]);
       const int code = at % 8 < 4 ? byte & 15 : byte >> 4;
-      w[n * K + k] = static_cast<float>(code - static_cast<uint8_t>(scales[2 * width + i])) * (static_cast<float>(scale) * header_factor(packed));
+      w[n * K + k] =
+          static_cast<float>(code - static_cast<uint8_t>(scales[2 * width + i])) * (static_cast<float>(scale) * header_factor(packed));
     }
   }
 }
@@ -156,49 +158,58 @@ struct GroupedJob {
   GroupLayout layout;
   GroupedRows x;
   Finish finish = nullptr;
-  int64_t panels = 0, chunk = 0, chunks = 0;
+  int64_t panels = 0, wide = 1, strips = 0;  // a strip is `wide` panels
+  int64_t chunk = 0, chunks = 0;
   alignas(64) int64_t next = 0;
 
   LinearBlock block(int64_t piece) const {
-    const int64_t i = piece / panels;
+    const int64_t i = piece / strips;
     return call.blocks ? call.blocks[i] : LinearBlock{i * chunk, min_of((i + 1) * chunk, call.M), call.w, nullptr};
   }
 };
 
-/// One panel times the rows [begin, end) of a block, group after group.
+/// The sums of some rows and a strip of panels become y.
 template <class Way>
-void multiply_groups(const GroupedJob<Way>& job, const LinearBlock& block, int64_t p, int64_t begin, int64_t end) {
-  alignas(64) char sums[kDeepRows * kPanel * 4];
+void finish_groups(const GroupedJob<Way>& job, const char* packed, float* sums, int64_t p, int64_t begin, int64_t end) {
+  const RowsView none;
+  const float factor = job.layout.int4 ? header_factor(packed) : 1;
+  if (factor != 1)
+    for (int64_t i = 0; i < (end - begin) * kPanel; i += kLanes) store(sums + i, load(sums + i, Full{}) * set1(factor), Full{});
+  for (int64_t m = begin; m < end; m += kRowBlock)
+    job.finish(job.call, none, nullptr, reinterpret_cast<const char*>(sums + (m - begin) * kPanel), m,
+               static_cast<int>(min_of(kRowBlock, end - m)), p * kPanel, static_cast<int>(job.layout.width(p)));
+}
+
+/// A strip of panels times the rows [begin, end) of a block, group after group: what a group needs of rows and of weights stays in the
+/// first cache.
+template <class Way>
+void multiply_groups(const GroupedJob<Way>& job, const LinearBlock& block, int64_t strip, int64_t begin, int64_t end) {
+  alignas(64) float sums[Way::kWide * kDeepRows * kPanel];
   const GroupLayout& l = job.layout;
   const char* packed = static_cast<const char*>(block.w);
-  const int width = static_cast<int>(l.width(p));
-  if (!Way::few(job, packed, p, begin, end, reinterpret_cast<float*>(sums))) {
-    alignas(64) char room[Way::kRoomBytes];
-    for (int64_t g = 0; g < l.groups; ++g) {
-      Way::expand(room, packed + l.codes(p, g), packed + l.scales(p, g), width, l.group);
-      for (int64_t m = begin; m < end; m += Way::kRows)
-        Way::multiply(job, sums + (m - begin) * kPanel * 4, m, min_of(Way::kRows, end - m), g, room, packed + l.scales(p, g), width);
-    }
+  const int64_t first = strip * job.wide, last = min_of(first + job.wide, job.panels);
+  if (Way::few(job, packed, first, begin, end, sums)) return finish_groups(job, packed, sums, first, begin, end);
+  alignas(64) char room[Way::kWide * Way::kRoomBytes];
+  for (int64_t g = 0; g < l.groups; ++g) {
+    for (int64_t p = first; p < last; ++p)
+      Way::expand(room + (p - first) * Way::kRoomBytes, packed + l.codes(p, g), packed + l.scales(p, g), static_cast<int>(l.width(p)),
+                  l.group);
+    for (int64_t m = begin; m < end; m += Way::kRows)
+      for (int64_t p = first; p < last; ++p)
+        Way::multiply(job, sums + ((p - first) * kDeepRows + m - begin) * kPanel, m, min_of(Way::kRows, end - m), g,
+                      room + (p - first) * Way::kRoomBytes, packed + l.scales(p, g), static_cast<int>(l.width(p)));
   }
-  const RowsView none;
-  const float factor = l.int4 ? header_factor(packed) : 1;
-  if (factor != 1)
-    for (int64_t i = 0; i < (end - begin) * kPanel; i += kLanes) {
-      float* at = reinterpret_cast<float*>(sums) + i;
-      store(at, load(at, Full{}) * set1(factor), Full{});
-    }
-  for (int64_t m = begin; m < end; m += kRowBlock)
-    job.finish(job.call, none, nullptr, sums + (m - begin) * kPanel * 4, m, static_cast<int>(min_of(kRowBlock, end - m)), p * kPanel, width);
+  for (int64_t p = first; p < last; ++p) finish_groups(job, packed, sums + (p - first) * kDeepRows * kPanel, p, begin, end);
 }
 
 template <class Way>
 void work_groups(void* state, int64_t, int64_t) {
   GroupedJob<Way>& job = *static_cast<GroupedJob<Way>*>(state);
-  const int64_t pieces = job.panels * job.chunks;
+  const int64_t pieces = job.strips * job.chunks;
   for (int64_t piece; (piece = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED)) < pieces;) {
     const LinearBlock block = job.block(piece);
     for (int64_t begin = block.begin; begin < block.end; begin += job.chunk)
-      multiply_groups<Way>(job, block, piece % job.panels, begin, min_of(begin + job.chunk, block.end));
+      multiply_groups<Way>(job, block, piece % job.strips, begin, min_of(begin + job.chunk, block.end));
   }
 }
 
@@ -242,7 +253,9 @@ void grouped_linear(const LinearCall& call) {
   GroupedJob<Way> job{call, layout, grouped_rows<Way>(call, layout, &bytes)};
   job.finish = finish_of<typename Way::Base>(call.act);
   job.panels = div_up(call.N, kPanel);
-  const int64_t rows = call.blocks ? kDeepRows : min_of(kDeepRows, div_up(call.M, div_up(4 * threads, job.panels)));
+  if (call.M > 2 * (call.blocks ? call.num_blocks : 1) && job.panels >= 4 * threads * Way::kWide) job.wide = Way::kWide;
+  job.strips = div_up(job.panels, job.wide);
+  const int64_t rows = call.blocks ? kDeepRows : min_of(kDeepRows, div_up(call.M, div_up(4 * threads, job.strips)));
   job.chunk = round_up(rows, Way::kRows) <= kDeepRows ? round_up(rows, Way::kRows) : kDeepRows / Way::kRows * Way::kRows;
   job.chunks = call.blocks ? call.num_blocks : div_up(call.M, job.chunk);
   if (bytes) detail::parallel_for(call.M * call.K < kSerialPrepare ? 1 : threads, call.M, 1, prepare_groups<Way>, &job);
@@ -254,6 +267,7 @@ template <class BaseFormat, class Source>
 struct Dequantised {
   using Base = BaseFormat;
   static constexpr int64_t kRows = kRowBlock, kRoomBytes = kMostGroup / Base::kPerUnit * kPanel * Base::kWeightBytes;
+  static constexpr int64_t kWide = 32 / kPanel > 0 ? 32 / kPanel : 1;
   static constexpr int64_t kValueBytes = 4 / Base::kPerUnit;
   static constexpr bool kScaledRows = false;
 
@@ -267,10 +281,60 @@ struct Dequantised {
   static void expand(char* room, const char* codes, const char* scales, int width, int64_t group) {
     Source::template expand<Base>(room, codes, scales, width, group);
   }
-  static void multiply(const GroupedJob<Dequantised>& job, char* sums, int64_t m, int64_t rows, int64_t g, const char* room, const char*, int width) {
+  static void multiply(const GroupedJob<Dequantised>& job, float* sums, int64_t m, int64_t rows, int64_t g, const char* room, const char*,
+                       int width) {
     Ahead none;
     const int64_t depth = job.layout.group / Base::kPerUnit;
-    tile_of<Base>(rows, width / kLanes)(sums, job.x.data + m * job.x.stride + g * depth * 4, job.x.stride, room, depth, g > 0, none);
+    tile_of<Base>(rows, width / kLanes)(reinterpret_cast<char*>(sums), job.x.data + m * job.x.stride + g * depth * 4, job.x.stride, room,
+                                        depth, g > 0, none);
+  }
+};
+
+/// Where a unit of Base is put, of one value or of two.
+template <class Base>
+void put(char* room, int64_t unit, int64_t width, int64_t column, vf even, vf odd) {
+  if constexpr (Base::kPerUnit == 1) {
+    float* to = reinterpret_cast<float*>(room) + 2 * unit * width + column;
+    store(to, even, Full{});
+    store(to + width, odd, Full{});
+  } else {
+    Base::store_units(room + (unit * width + column) * 4, Base::two(even, odd));
+  }
+}
+
+/// (code - zero) * scale. Ops::nibble(words, shift) gives four bits of each lane's word as float32.
+template <class Ops>
+struct Int4Codes {
+  template <class Base>
+  static void expand(char* room, const char* codes, const char* scales, int width, int64_t group) {
+    for (int i = 0; i < width; i += kLanes) {
+      const vf scale = load(reinterpret_cast<const float16*>(scales) + i, Full{});
+      const vf zeros = load(reinterpret_cast<const int8_t*>(scales) + 2 * width + i, Full{});
+      for (int64_t k = 0; k < group; k += 8) {
+        const auto words = Ops::load(codes + (k / 8 * width + i) * 4);
+        const auto value = [&](int shift) { return scale * (Ops::nibble(words, shift) - zeros); };
+        put<Base>(room, k / 2, width, i, value(0), value(8));
+        put<Base>(room, k / 2 + 1, width, i, value(16), value(24));
+        put<Base>(room, k / 2 + 2, width, i, value(4), value(12));
+        put<Base>(room, k / 2 + 3, width, i, value(20), value(28));
+      }
+    }
+  }
+};
+
+/// Ops::fp8_pair gives the two e4m3 of each lane divided by 256: their bits moved into half floats, which holds for subnormals too.
+template <class Ops>
+struct Fp8Codes {
+  template <class Base>
+  static void expand(char* room, const char* codes, const char* scales, int width, int64_t group) {
+    for (int i = 0; i < width; i += kLanes) {
+      const vf scale = load(reinterpret_cast<const float*>(scales) + i, Full{}) * set1(256);
+      for (int64_t k = 0; k < group; k += 2) {
+        vf even, odd;
+        Ops::fp8_pair(codes + (k / 2 * width + i) * 2, even, odd);
+        put<Base>(room, k / 2, width, i, even * scale, odd * scale);
+      }
+    }
   }
 };
 

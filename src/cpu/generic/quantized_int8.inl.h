@@ -10,8 +10,10 @@ struct Int8Rows {
   using Base = Float32;
   using Register = typename Integers::Register;
   static constexpr int64_t kRows = Integers::kRows, kRoomBytes = kMostGroup * kPanel, kValueBytes = 1, kFew = 2;
+  static constexpr int64_t kWide = 64 / kPanel > 0 ? 64 / kPanel : 1;
   static constexpr bool kScaledRows = true;
   static constexpr int kRegisterBytes = kLanes * 4;
+  static constexpr int64_t kAhead = 4096;     // bytes
   static constexpr float kSmallest = 1e-36f;  // of max |x|: below it 127 / max would overflow, and the group counts as zero
 
   static bool reads(DType) { return false; }
@@ -82,7 +84,8 @@ struct Int8Rows {
 #pragma GCC unroll 3
       for (int j = 0; j < NR; ++j) store(sums + r * kPanel + j * kLanes, before[r][j], Full{});
   }
-  using Tile = void (*)(float*, const char*, int64_t, const char*, int64_t, const char*, int64_t, const float*, const float*, int64_t, bool);
+  using Tile = void (*)(float*, const char*, int64_t, const char*, int64_t, const char*, int64_t, const float*, const float*, int64_t,
+                        bool);
   template <int MR = kRows, int NR = kRegisters>
   static Tile tile_for(int64_t rows, int64_t registers) {
     if constexpr (NR > 1)
@@ -101,17 +104,17 @@ struct Int8Rows {
         Integers::store(room + pair + i, Integers::high(r));
       }
   }
-  static void multiply(const GroupedJob<Int8Rows>& job, char* sums, int64_t m, int64_t rows, int64_t g, const char* room, const char* scales,
-                       int width) {
+  static void multiply(const GroupedJob<Int8Rows>& job, float* sums, int64_t m, int64_t rows, int64_t g, const char* room,
+                       const char* scales, int width) {
     const GroupLayout& l = job.layout;
-    tile_for(rows, width / kLanes)(reinterpret_cast<float*>(sums), job.x.data + m * job.x.stride + g * l.group, job.x.stride, room, l.group, scales,
-                                   width, job.x.scale + m * l.groups + g, job.x.sum + m * l.groups + g, l.groups, g > 0);
+    tile_for(rows, width / kLanes)(sums, job.x.data + m * job.x.stride + g * l.group, job.x.stride, room, l.group, scales, width,
+                                   job.x.scale + m * l.groups + g, job.x.sum + m * l.groups + g, l.groups, g > 0);
   }
 
   /// One or two rows: straight from the codes, which are read once, at the speed of memory. The same sums as a tile's.
   template <int MR, int NR>
-  static void stream(float* sums, const char* x, int64_t stride, const char* codes, const char* scales, const GroupLayout& l, const float* step,
-                     const float* x_sum) {
+  static void stream(float* sums, const char* x, int64_t stride, const char* codes, const char* scales, const GroupLayout& l,
+                     const float* step, const float* x_sum) {
     constexpr int64_t width = NR * kLanes;
     vf total[MR][NR];
 #pragma GCC unroll 2
@@ -119,6 +122,7 @@ struct Int8Rows {
 #pragma GCC unroll 3
       for (int j = 0; j < NR; ++j) total[r][j] = zero();
     for (int64_t g = 0; g < l.groups; ++g) {
+      for (int64_t i = 0; i < l.group / 2 * width; i += 64) __builtin_prefetch(codes + kAhead + i, 0, 2);
       Register dots[MR][NR];
       clear(dots);
       Integers::template dot_codes<MR, NR>(dots, x, stride, codes, l.group / 8);
@@ -138,12 +142,12 @@ struct Int8Rows {
     return stream<MR, NR>;
   }
   static bool few(const GroupedJob<Int8Rows>& job, const char* packed, int64_t p, int64_t begin, int64_t end, float* sums) {
-    if (end - begin > kFew) return false;
+    if (end - begin > kFew || job.wide > 1) return false;
     const GroupLayout& l = job.layout;
     const int64_t registers = l.width(p) / kLanes;
     const Stream run = end - begin == 1 ? stream_for<1>(registers) : stream_for<2>(registers);
-    run(sums, job.x.data + begin * job.x.stride, job.x.stride, packed + l.codes(p, 0), packed + l.scales(p, 0), l, job.x.scale + begin * l.groups,
-        job.x.sum + begin * l.groups);
+    run(sums, job.x.data + begin * job.x.stride, job.x.stride, packed + l.codes(p, 0), packed + l.scales(p, 0), l,
+        job.x.scale + begin * l.groups, job.x.sum + begin * l.groups);
     return true;
   }
 };

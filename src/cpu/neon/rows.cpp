@@ -21,6 +21,7 @@ namespace {
 
 void fill_attention(Kernels&);  // attention.cpp
 void fill_linear(Kernels&);     // linear.cpp
+void fill_quantized(Kernels&);  // quantized.cpp
 void fill_optim(Kernels&);      // optim.cpp
 void fill_sparse(Kernels&);     // sparse.cpp
 
@@ -52,6 +53,7 @@ void fill_neon(Kernels& k) {
   k.unfold_patches = cpu::neon::unfold_patches;
   cpu::neon::fill_attention(k);
   cpu::neon::fill_linear(k);
+  cpu::neon::fill_quantized(k);
   cpu::neon::fill_optim(k);
   cpu::neon::fill_sparse(k);
 }
