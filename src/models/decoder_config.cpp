@@ -163,6 +163,7 @@ void read_softmax_moe(DecoderConfig& d, DecoderKind kind, const Json& c) {
   m.num_experts = read_int(c, {"num_local_experts", "num_experts", "n_routed_experts"}, kind == DecoderKind::Mixtral ? 8 : 64);
   m.router.top_k = read_size(c, {"num_experts_per_tok"}, kind == DecoderKind::Mixtral ? 2 : 8);
   m.router.normalize = kind == DecoderKind::Mixtral || c.value("norm_topk_prob", false);
+  m.jitter = kind == DecoderKind::Mixtral ? read_float(c, "router_jitter_noise", 0) : 0;
   const bool qwen = kind == DecoderKind::Qwen2Moe || kind == DecoderKind::Qwen3Moe;
   m.intermediate_size = qwen ? read_size(c, {"moe_intermediate_size"}, 768) : d.intermediate_size;
   if (kind == DecoderKind::Qwen2Moe) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tenon/models/decoder_config.h"
+#include "tenon/models/decoder_routing.h"
 #include "tenon/models/decoding_step.h"
 #include "tenon/models/heads.h"
 #include "tenon/models/past.h"
@@ -40,6 +41,9 @@ class DecoderLayer {
   }
 
   bool sparse() const { return moe_.has_value(); }
+  void set_routing(const ops::RouterOptions& options, const RoutingSettings& s) {
+    if (moe_) moe_->router.options = options, moe_->router.jitter = s.jitter, moe_->router.noise = s.noise;
+  }
   /// Shapes: x (N,C) -> (N,C). routing, if not null, gets what the router of a mixture decided.
   Tensor forward(Context& ctx, const Tensor& x, const nn::DecoderRows& rows, ops::Routing* routing) const {
     const Tensor normed = norm1_.forward(ctx, x);
@@ -77,6 +81,7 @@ class Decoder final : public Model {
       : Model(json), class_name_(class_name), names_(family.names), config_(family.kind, json), head_(head), rope_(make_rope(config_)),
         norm_(config_.hidden_size, config_.norm_eps, config_.layer_norm) {
     config().set("tie_word_embeddings", config_.tie_word_embeddings);
+    routing_.jitter = config_.moe.jitter;
     for (int64_t i = 0; i < config_.num_layers; ++i) layers_.emplace_back(config_, i);
     if (head == Head::CausalLm) {
       top_ = nn::Linear(config_.hidden_size, config_.vocab_size, false);
@@ -94,8 +99,20 @@ class Decoder final : public Model {
     return config().value("num_nextn_predict_layers", 0) > 0 && at != std::string::npos && std::atoll(name.c_str() + at + 7) >= config_.num_layers;
   }
 
+  void set_routing(const RoutingSettings& s) override {
+    check(config_.has_experts(), ErrorCode::Type, class_name_, "it has no experts to route to");
+    const ops::RouterOptions options = router_options(config_.moe, s);
+    for (DecoderLayer& layer : layers_) layer.set_routing(options, s);
+    routing_ = s;
+  }
+  const RoutingSettings& routing() const override {
+    check(config_.has_experts(), ErrorCode::Type, class_name_, "it has no experts to route to");
+    return routing_;
+  }
+
   /// Outputs: last_hidden_state (B,T,C), logits (B,T,V) or logits (B,L); hidden_states, attentions; router_logits and aux_loss of
-  /// mixtures; past_key_values with use_cache. With a past, attention_mask is (B, past + T), and positions go on behind it.
+  /// mixtures, and what RoutingSettings ask for; past_key_values with use_cache. With a past, attention_mask is (B, past + T), and
+  /// positions go on behind it.
   /// Errors: Error(Type) for a past of another model.
   Outputs forward(Context& ctx, const Inputs& in) const override;
 
@@ -245,12 +262,15 @@ class Decoder final : public Model {
   }
 
   void add_routing(Context& ctx, const Inputs& in, const nn::PackedRows& packed, const Pass& pass, Outputs& out) const {
-    for (const ops::Routing& r : pass.routing)
-      out.router_logits.push_back(ops::reshape(ctx, nn::restore(ctx, r.logits, packed), {packed.B * packed.T, r.E}));
-    if (!config_.balanced || pass.routing.empty() || head_ != Head::CausalLm) return;
     std::vector<uint8_t> real;
     if (!packed.key_bias.empty())
       for (const float bias : packed.key_bias) real.push_back(bias == 0);
+    if (wants_router_losses(ctx, routing_, in) && !pass.routing.empty())
+      add_router_losses(ctx, routing_, config_.moe.router.score, in, packed, pass.routing, real, out);
+    if (!wants_routing(in)) return;
+    for (const ops::Routing& r : pass.routing)
+      out.router_logits.push_back(ops::reshape(ctx, nn::restore(ctx, r.logits, packed), {packed.B * packed.T, r.E}));
+    if (!config_.balanced || pass.routing.empty() || head_ != Head::CausalLm) return;
     out.aux_loss = ops::load_balancing_loss(ctx, pass.routing, real);
     if (out.loss.defined() && in.labels.defined()) out.loss = ops::add(ctx, out.loss, ops::scale(ctx, out.aux_loss, config_.aux_loss_coef));
   }
@@ -260,6 +280,7 @@ class Decoder final : public Model {
   DecoderConfig config_;
   Head head_;
   nn::Rope rope_;
+  RoutingSettings routing_;
   Tensor embedding_, positions_;  // (V,C), (P,C)
   std::vector<DecoderLayer> layers_;
   nn::AnyNorm norm_;
@@ -368,6 +389,7 @@ inline std::shared_ptr<PastKeyValues> Decoder::past_of(const Inputs& in, int64_t
 }
 
 inline Outputs Decoder::forward(Context& ctx, const Inputs& in) const {
+  check(!in.router_targets.defined() || config_.has_experts(), ErrorCode::Type, class_name_, "router_targets: it has no experts to route to");
   const std::shared_ptr<PastKeyValues> past = past_of(in, batch_of(in, config_.hidden_size, class_name_).first);
   const int64_t columns = past ? past->columns() : 0;
   const nn::PackedRows packed = pack(in, past.get());
@@ -390,7 +412,8 @@ inline Outputs Decoder::forward(Context& ctx, const Inputs& in) const {
     trace = attention_trace(packed, past.get());
     rows.trace = &trace;
   }
-  Pass pass{.hidden_states = in.output_hidden_states, .routings = wants_routing(in), .states = {}, .routing = {}};
+  const bool routings = wants_routing(in) || (config_.has_experts() && wants_router_losses(ctx, routing_, in));
+  Pass pass{.hidden_states = in.output_hidden_states, .routings = routings, .states = {}, .routing = {}};
   const Tensor h = run(ctx, embed(ctx, in, packed), positions, rows, pass, &packed);
   Outputs out;
   out.hidden_states = std::move(pass.states);

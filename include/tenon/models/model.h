@@ -9,6 +9,7 @@
 #include "tenon/core/json.h"
 #include "tenon/models/decoding.h"
 #include "tenon/nn/module.h"
+#include "tenon/ops/router_losses.h"
 
 namespace tenon::models {
 
@@ -22,6 +23,7 @@ struct Inputs {
   Tensor encoder_outputs;                            // (B,S,C) float32, what the encoder gave before, instead of input_ids
   Tensor prefix_key_values;  // decoders: (n, layers * 2 * key width) float32, keys and values before those of every sequence
   Tensor prompt_embeds;      // decoders, start(): (n,C) float32, embeddings before every sequence
+  Tensor router_targets;     // mixtures of experts: (B,T) the expert that each token should go to, negative for none
   Tensor labels;         // (B) classes, (B) or (B,L) float targets, or (B,T) token ids with -100 for "do not count"
   bool output_hidden_states = false;
   bool output_attentions = false;
@@ -39,7 +41,7 @@ struct Inputs {
     f("position_ids", position_ids), f("inputs_embeds", inputs_embeds), f("pixel_values", pixel_values), f("labels", labels);
     f("decoder_input_ids", decoder_input_ids), f("decoder_attention_mask", decoder_attention_mask);
     f("decoder_inputs_embeds", decoder_inputs_embeds), f("encoder_outputs", encoder_outputs);
-    f("prefix_key_values", prefix_key_values), f("prompt_embeds", prompt_embeds);
+    f("prefix_key_values", prefix_key_values), f("prompt_embeds", prompt_embeds), f("router_targets", router_targets);
   }
 };
 
@@ -64,6 +66,8 @@ struct Outputs {
   std::vector<Tensor> encoder_attentions;     // encoder layers of (B,H,S,S) float32
   Tensor aux_loss;                    // scalar: load balance of a mixture of experts
   std::vector<Tensor> router_logits;  // layers with experts of (B*T,E) float32
+  ops::RouterLosses router_losses;    // scalars, where the model's RoutingSettings ask for them
+  Tensor expert_loads;                // with them: int64 (layers with experts, E), tokens that each expert got
   std::shared_ptr<PastKeyValues> past_key_values;  // with use_cache; the model must outlive it
 
   /// Calls f(name, tensor or vector of tensors) for each member in Transformers' order.
@@ -76,6 +80,31 @@ struct Outputs {
     f("encoder_last_hidden_state", encoder_last_hidden_state), f("encoder_hidden_states", encoder_hidden_states);
     f("encoder_attentions", encoder_attentions);
     f("aux_loss", aux_loss), f("router_logits", router_logits);
+    router_losses.visit(f);
+    f("expert_loads", expert_loads);
+  }
+};
+
+/// How a mixture of experts routes and what its routers are taught, beyond its configuration; the same for all its layers. Weights of
+/// losses are added to the loss of passes with ctx.training().dropout, that is while training.
+struct RoutingSettings {
+  int64_t active_experts = 0;  // experts per token; 0 = as configured
+  int64_t newcomers = 0;       // of them, places whose scores are multiplied by newcomer_weight, see ops::RouterOptions
+  float newcomer_weight = 1;
+  float noise = 0, jitter = 0;  // of the logits and of the router's input while training, see nn::Router
+  bool report = false;          // router_losses and expert_loads are computed though no loss has a weight
+  ops::RouterLossOptions losses;  // their score is the model's own
+  float balance = 0, sequence_balance = 0, device = 0, communication = 0, z = 0, load_entropy = 0, token_entropy = 0, router_target = 0;
+
+  /// f(name, weight) for each loss, in the order of ops::RouterLosses.
+  template <class F>
+  void visit_weights(F&& f) {
+    f("balance", balance), f("sequence_balance", sequence_balance), f("device", device), f("communication", communication), f("z", z);
+    f("load_entropy", load_entropy), f("token_entropy", token_entropy), f("router_target", router_target);
+  }
+  bool watches() const {
+    return report || balance != 0 || sequence_balance != 0 || device != 0 || communication != 0 || z != 0 || load_entropy != 0 ||
+           token_entropy != 0 || router_target != 0;
   }
 };
 
@@ -112,6 +141,12 @@ class Model {
   /// Starts sequences without a token, one per row of in.input_ids, to generate with; an encoder-decoder encodes input_ids here. The
   /// model must outlive them. Errors: Error(Type) for models that do not generate; as forward().
   virtual std::unique_ptr<DecodingSession> start(Context&, const Inputs&) const;
+
+  /// Mixtures of experts: routes like this from now on, also in sessions that were started before; not while a pass runs.
+  /// Errors: Error(Type) for models without experts; Error(Limit) for settings that do not fit them, which change nothing.
+  virtual void set_routing(const RoutingSettings&);
+  /// Their settings of now. Errors: Error(Type) for models without experts.
+  virtual const RoutingSettings& routing() const;
 
   const Json& config() const { return config_; }
   Json& config() { return config_; }

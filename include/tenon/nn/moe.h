@@ -24,8 +24,10 @@ class Router {
   /// Shapes: x (N,C) f32|bf16 -> Routing of N tokens.
   ops::Routing forward(Context& ctx, const Tensor& x) const {
     Tensor seen = ops::cast(ctx, x, DType::F32);
-    if (jitter > 0 && ctx.training().dropout) seen = ops::mul(ctx, seen, noise(ctx, seen.shape()));
-    return ops::route(ctx, gate.forward(ctx, seen), has_correction_bias_ ? correction_bias : Tensor(), options);
+    if (jitter > 0 && ctx.training().dropout) seen = ops::mul(ctx, seen, uniform(ctx, seen.shape()));
+    Tensor logits = gate.forward(ctx, seen);
+    if (noise > 0 && ctx.training().dropout) logits = ops::add(ctx, logits, normal(ctx, logits.shape()));
+    return ops::route(ctx, logits, has_correction_bias_ ? correction_bias : Tensor(), options);
   }
   void visit(const std::string& prefix, Visitor& v) {
     v.linear(prefix, gate);
@@ -37,11 +39,17 @@ class Router {
   ops::RouterOptions options;
   Tensor correction_bias;  // (E) float32: takes part in the choice, not in the weights (DeepSeek-V3)
   float jitter = 0;        // with ctx.training().dropout, each element it sees is multiplied by a number in [1 - jitter, 1 + jitter]
+  float noise = 0;         // with ctx.training().dropout, normal noise of this deviation is added to the logits (Shazeer et al. 2017)
 
  private:
-  Tensor noise(Context& ctx, const Shape& shape) const {
+  Tensor uniform(Context& ctx, const Shape& shape) const {
     Tensor t = ctx.empty(shape, DType::F32);
     for (float& v : std::span(t.data<float>(), static_cast<size_t>(t.numel()))) v = 1 + jitter * (2 * ctx.random().uniform() - 1);
+    return t;
+  }
+  Tensor normal(Context& ctx, const Shape& shape) const {
+    Tensor t = ctx.empty(shape, DType::F32);
+    for (float& v : std::span(t.data<float>(), static_cast<size_t>(t.numel()))) v = noise * ctx.random().normal();
     return t;
   }
 

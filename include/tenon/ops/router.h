@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "tenon/ops/checks.h"
@@ -22,6 +23,8 @@ struct RouterOptions {
   float scale = 1;                     // weights are multiplied by it, last
   float capacity_factor = 0;           // an expert takes at most ceil(N K / E * factor) tokens; the others are dropped. 0 = all
   bool expert_choice = false;          // each expert takes its best N K / E * max(factor, 1) tokens instead; not causal
+  int64_t newcomers = 0;               // the scores of a token's last places are multiplied by newcomer_weight before they are weighed:
+  float newcomer_weight = 1;           // at 0, normalised, the layer computes what it did with fewer places (soft start)
 };
 
 /// Which experts each of N tokens goes to.
@@ -69,6 +72,15 @@ inline void check_router(const RouterOptions& o, int64_t E) {
   check(o.top_groups * (E / o.groups) >= o.top_k, ErrorCode::Limit, "router", "top_k: ", o.top_groups, " groups of ", E / o.groups,
         " experts have fewer than ", o.top_k);
   check(o.capacity_factor >= 0, ErrorCode::Limit, "router", "capacity_factor: expected 0 or more, got ", o.capacity_factor);
+  check(o.newcomers >= 0 && o.newcomers < o.top_k, ErrorCode::Limit, "router", "newcomers: expected 0 to fewer than ", o.top_k,
+        " places, got ", o.newcomers);
+  check(o.newcomer_weight >= 0 && o.newcomer_weight <= 1, ErrorCode::Limit, "router", "newcomer_weight: expected 0 to 1, got ",
+        o.newcomer_weight);
+}
+
+/// What the score in place k of a token is multiplied by.
+inline float place_weight(const RouterOptions& o, int64_t k) {
+  return !o.expert_choice && k >= o.top_k - o.newcomers ? o.newcomer_weight : 1.0f;
 }
 
 /// The index of the largest value that is not yet taken (NaN of them counts as the smallest); the lower index of equal ones.
@@ -86,8 +98,10 @@ inline void limit_groups(const float* choice, uint8_t* taken, int64_t E, const R
   for (int64_t g = 0; g < o.groups; ++g) {
     float first = -std::numeric_limits<float>::infinity(), second = first;
     for (int64_t i = g * size; i < (g + 1) * size; ++i) {
-      if (choice[i] > first) second = first, first = choice[i];
-      else if (choice[i] > second) second = choice[i];
+      if (choice[i] > first)
+        second = first, first = choice[i];
+      else if (choice[i] > second)
+        second = choice[i];
     }
     score[static_cast<size_t>(g)] = o.group_by_top2 && size > 1 ? first + second : first;
   }
@@ -135,9 +149,8 @@ inline void choose_tokens(const Tensor& scores, const RouterOptions& o, Routing&
   std::vector<int64_t> order(static_cast<size_t>(r.N));
   for (int64_t e = 0; e < r.E; ++e) {
     std::iota(order.begin(), order.end(), int64_t{0});
-    std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int64_t a, int64_t b) {
-      return s[a * r.E + e] != s[b * r.E + e] ? s[a * r.E + e] > s[b * r.E + e] : a < b;
-    });
+    std::partial_sort(order.begin(), order.begin() + count, order.end(),
+                      [&](int64_t a, int64_t b) { return s[a * r.E + e] != s[b * r.E + e] ? s[a * r.E + e] > s[b * r.E + e] : a < b; });
     for (int64_t i = 0; i < count; ++i) r.expert[static_cast<size_t>(order[static_cast<size_t>(i)] * r.E + e)] = e;
   }
 }
@@ -151,7 +164,7 @@ inline Tensor routing_weights(Context& ctx, const Tensor& scores, const RouterOp
     float sum = 0;
     for (int64_t k = 0; k < r.K; ++k) {
       const int64_t e = r.expert[static_cast<size_t>(n * r.K + k)];
-      w[n * r.K + k] = e < 0 ? 0 : s[n * r.E + e];
+      w[n * r.K + k] = e < 0 ? 0 : s[n * r.E + e] * place_weight(o, k);
       sum += w[n * r.K + k];
     }
     const float factor = o.normalize ? o.scale / (sum + 1e-20f) : o.scale;
@@ -168,11 +181,14 @@ inline Tensor routing_backward(Context& ctx, const Tensor& dw, const Tensor& sco
   for (int64_t n = 0; n < r.N; ++n) {
     float sum = 0, dot = 0;
     for (int64_t k = 0; k < r.K; ++k)
-      if (const int64_t e = r.expert[static_cast<size_t>(n * r.K + k)]; e >= 0) sum += s[n * r.E + e], dot += s[n * r.E + e] * g[n * r.K + k];
+      if (const int64_t e = r.expert[static_cast<size_t>(n * r.K + k)]; e >= 0) {
+        const float a = s[n * r.E + e] * place_weight(o, k);
+        sum += a, dot += a * g[n * r.K + k];
+      }
     sum += 1e-20f;
     for (int64_t k = 0; k < r.K; ++k)
       if (const int64_t e = r.expert[static_cast<size_t>(n * r.K + k)]; e >= 0)
-        d[n * r.E + e] = o.scale * (o.normalize ? g[n * r.K + k] / sum - dot / (sum * sum) : g[n * r.K + k]);
+        d[n * r.E + e] = place_weight(o, k) * o.scale * (o.normalize ? g[n * r.K + k] / sum - dot / (sum * sum) : g[n * r.K + k]);
     if (o.score == RouterScore::Softmax)
       ctx.kernels().softmax_backward(d + n * r.E, d + n * r.E, s + n * r.E, 1, r.E);
     else
@@ -191,7 +207,12 @@ inline Tensor routing_backward(Context& ctx, const Tensor& dw, const Tensor& sco
 inline Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RouterOptions& o) {
   detail::check_f32(logits, "router", "logits");
   check(logits.rank() == 2, ErrorCode::Shape, "router", "logits: expected (N, E), got ", logits.shape());
-  Routing r{.N = logits.size(0), .E = logits.size(1), .K = o.expert_choice ? logits.size(1) : o.top_k, .expert = {}, .weight = {}, .logits = logits};
+  Routing r{.N = logits.size(0),
+            .E = logits.size(1),
+            .K = o.expert_choice ? logits.size(1) : o.top_k,
+            .expert = {},
+            .weight = {},
+            .logits = logits};
   detail::check_router(o, r.E);
   if (bias.defined()) detail::check_vector(bias, r.E, "router", "bias");
   r.expert.assign(static_cast<size_t>(r.N * r.K), -1);
@@ -220,6 +241,21 @@ inline Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, con
                            });
   }
   return r;
+}
+
+/// The loss-free balance of DeepSeek-V3, after a step of the optimiser: bias_i += gamma * sign(mean load - load_i).
+/// Shapes: bias (E) f32, changed in place; loads: tokens that each of the E experts got in the step.
+/// Errors: Error(Shape), Error(Type), Error(Limit) for a gamma that is negative or no number.
+/// Source: Wang et al. 2024, "Auxiliary-loss-free load balancing strategy for mixture-of-experts", algorithm 1.
+inline void update_correction_bias(Tensor& bias, std::span<const int64_t> loads, float gamma) {
+  detail::check_vector(bias, static_cast<int64_t>(loads.size()), "correction bias", "bias");
+  check(gamma >= 0 && std::isfinite(gamma), ErrorCode::Limit, "correction bias", "gamma: expected 0 or more, got ", gamma);
+  const int64_t total = std::accumulate(loads.begin(), loads.end(), int64_t{0}), E = static_cast<int64_t>(loads.size());
+  for (int64_t e = 0; e < E; ++e) {
+    const int64_t missing = total - loads[static_cast<size_t>(e)] * E;  // of the mean, E times; whole numbers have no rounding
+    bias.data<float>()[e] += gamma * static_cast<float>((missing > 0) - (missing < 0));
+  }
+  ++bias.storage()->version;
 }
 
 }  // namespace tenon::ops
