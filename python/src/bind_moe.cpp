@@ -1,7 +1,10 @@
-// Binds a mixture of experts as a layer of its own.
+// Binds a mixture of experts as a layer of its own, and how a model's mixtures route and are balanced.
 #include <pybind11/stl.h>
 
+#include <memory>
+
 #include "bindings.h"
+#include "tenon/models/model.h"
 #include "tenon/nn/mixture_of_experts.h"
 #include "tenon/quant/format.h"
 
@@ -29,9 +32,46 @@ MixtureOfExperts make(const nn::MoeConfig& config, uint64_t seed, float std, con
   return layer;
 }
 
+void bind_routing(py::module_& m) {
+  using models::RoutingSettings;
+  py::enum_<ops::BalanceKind>(m, "BalanceKind", "How the balance loss counts.")
+      .value("megablocks", ops::BalanceKind::Megablocks)
+      .value("switch", ops::BalanceKind::Switch)
+      .value("hf", ops::BalanceKind::Hf)
+      .value("deepseek", ops::BalanceKind::Deepseek);
+  py::class_<RoutingSettings>(m, "RoutingSettings", "How a model's mixtures route, and the weights of what their routers are taught.")
+      .def(py::init<>())
+      .def_readwrite("active_experts", &RoutingSettings::active_experts)
+      .def_readwrite("newcomers", &RoutingSettings::newcomers)
+      .def_readwrite("newcomer_weight", &RoutingSettings::newcomer_weight)
+      .def_readwrite("noise", &RoutingSettings::noise)
+      .def_readwrite("jitter", &RoutingSettings::jitter)
+      .def_readwrite("report", &RoutingSettings::report)
+      .def_readwrite("balance", &RoutingSettings::balance)
+      .def_readwrite("sequence_balance", &RoutingSettings::sequence_balance)
+      .def_readwrite("device", &RoutingSettings::device)
+      .def_readwrite("communication", &RoutingSettings::communication)
+      .def_readwrite("z", &RoutingSettings::z)
+      .def_readwrite("load_entropy", &RoutingSettings::load_entropy)
+      .def_readwrite("token_entropy", &RoutingSettings::token_entropy)
+      .def_readwrite("router_target", &RoutingSettings::router_target)
+      .def_property("balance_kind", [](const RoutingSettings& s) { return s.losses.balance; },
+                    [](RoutingSettings& s, ops::BalanceKind v) { s.losses.balance = v; })
+      .def_property("devices", [](const RoutingSettings& s) { return s.losses.devices; },
+                    [](RoutingSettings& s, int64_t v) { s.losses.devices = v; })
+      .def_property("devices_per_token", [](const RoutingSettings& s) { return s.losses.devices_per_token; },
+                    [](RoutingSettings& s, int64_t v) { s.losses.devices_per_token = v; });
+  auto model = static_cast<py::class_<models::Model, std::shared_ptr<models::Model>>>(m.attr("Model"));
+  model.def("set_routing", &models::Model::set_routing, py::arg("settings"), "Routes like this from now on.");
+  model.def_property_readonly("routing", [](const models::Model& self) { return self.routing(); }, "The settings of now, a copy.");
+  m.def("update_correction_bias", [](Tensor bias, const std::vector<int64_t>& loads, float gamma) { ops::update_correction_bias(bias, loads, gamma); },
+        py::arg("bias"), py::arg("loads"), py::arg("gamma"), "bias_i += gamma * sign(mean load - load_i), in place.");
+}
+
 }  // namespace
 
 void bind_moe(py::module_& m) {
+  bind_routing(m);
   py::class_<nn::MoeConfig>(m, "MoeConfig")
       .def(py::init<>())
       .def_readwrite("hidden_size", &nn::MoeConfig::hidden_size)

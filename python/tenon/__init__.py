@@ -16,7 +16,7 @@ for _name, _value in dtype.__members__.items():  # tenon.float32, tenon.int64, .
     globals()[_name] = _value
 float, half, double, int, long = (dtype.__members__[_name] for _name in ("float32", "float16", "float64", "int32", "int64"))
 
-_MODULES = ("amp", "autograd", "cuda", "functions", "logging", "metrics", "modeling", "nn", "optim", "peft", "pipelines", "random", "safetensors", "sparsity", "trainer", "utils")
+_MODULES = ("amp", "autograd", "cuda", "experts", "functions", "logging", "metrics", "modeling", "nn", "optim", "peft", "pipelines", "random", "safetensors", "sparsity", "trainer", "utils")
 # module -> the public names that it defines
 _NAMES = {
     "conversion": "Size as_tensor device from_dlpack from_numpy",
@@ -39,6 +39,14 @@ _NAMES = {
                   "GenerateDecoderOnlyOutput GenerateEncoderDecoderOutput GenerateBeamDecoderOnlyOutput GenerateBeamEncoderDecoderOutput",
     "cache_utils": "Cache DynamicCache EncoderDecoderCache",
     "moe": "MixtureOfExperts MoeOutput",
+    "experts.accuracy": "DomainCounts RouterAccuracy assign_experts count_domains router_accuracy",
+    "experts.balance": "LossFreeBalancing correction_biases update_correction_bias",
+    "experts.convert": "merge_experts upcycle",
+    "experts.distill": "ExpertDistillationTrainer",
+    "experts.log": "RouterLog router_statistics",
+    "experts.monitor": "RouterMonitor heat_map loads_as_text",
+    "experts.progressive": "ProgressiveExperts",
+    "experts.size": "active_parameters training_flops_per_token",
     "distillation": "DistillationTrainer distillation_loss hidden_loss student_from_teacher trim_vocabulary",
     "quantization": "Int8Config",
     "outputs": "ModelOutput",

@@ -516,6 +516,9 @@ class Model:
     def num_parameters(self) -> int: ...
     def pack(self, precision: Precision) -> None: ...
     def unpack(self) -> None: ...
+    def set_routing(self, settings: RoutingSettings) -> None: ...
+    @property
+    def routing(self) -> RoutingSettings: ...
     def record(self, inputs: Mapping[str, Any], watched: Sequence[Tensor], dropout: bool = False, bf16: bool = False, checkpoint: bool = False,
                seed: int = 0, check_finite: bool = False) -> tuple[dict[str, Any], Recording]: ...
 
@@ -568,6 +571,34 @@ class Engine:
     def step(self) -> tuple[bool, list[tuple[int, int]], list[dict[str, Any]]]: ...
     def has_work(self) -> bool: ...
     def stats(self) -> dict[str, Any]: ...
+
+class BalanceKind(_Enum):
+    megablocks: BalanceKind
+    switch: BalanceKind
+    hf: BalanceKind
+    deepseek: BalanceKind
+
+class RoutingSettings:
+    active_experts: int
+    newcomers: int
+    newcomer_weight: float
+    noise: float
+    jitter: float
+    report: Any
+    balance: float
+    sequence_balance: float
+    device: float
+    communication: float
+    z: float
+    load_entropy: float
+    token_entropy: float
+    router_target: float
+    balance_kind: Any
+    devices: int
+    devices_per_token: int
+    def __init__(self) -> None: ...
+
+def update_correction_bias(bias: Tensor, loads: Sequence[int], gamma: float) -> None: ...
 
 class MoeConfig:
     hidden_size: int

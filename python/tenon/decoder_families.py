@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_INPUTS = ("input_ids", "attention_mask", "position_ids", "inputs_embeds", "labels", "prefix_key_values", "output_router_logits")
+_INPUTS = ("input_ids", "attention_mask", "position_ids", "inputs_embeds", "labels", "prefix_key_values", "output_router_logits", "router_targets")
+_DENSE = _INPUTS[:-2]
 _SEARCH = {"use_sliding_window": False, "sliding_window": 4096}
 
 
@@ -27,13 +28,13 @@ _GPT2 = {
 
 # model_type -> configuration class, defaults, inputs, Transformers' common names
 ROWS: dict[str, tuple[str, dict[str, Any], tuple[str, ...], dict[str, str]]] = {
-    "gpt2": ("GPT2Config", _GPT2, _INPUTS[:-1], {"hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head",
+    "gpt2": ("GPT2Config", _GPT2, _DENSE, {"hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head",
                                                  "num_hidden_layers": "n_layer"}),
-    "llama": ("LlamaConfig", _LLAMA, _INPUTS[:-1], {}),
-    "mistral": ("MistralConfig", _decoder(32000, 4096, 14336, 32, 32, 8, 131072, **_BOS_EOS, sliding_window=4096, head_dim=None), _INPUTS[:-1], {}),
-    "qwen2": ("Qwen2Config", _decoder(151936, 4096, 22016, 32, 32, 32, 32768, **_SEARCH, max_window_layers=28), _INPUTS[:-1], {}),
+    "llama": ("LlamaConfig", _LLAMA, _DENSE, {}),
+    "mistral": ("MistralConfig", _decoder(32000, 4096, 14336, 32, 32, 8, 131072, **_BOS_EOS, sliding_window=4096, head_dim=None), _DENSE, {}),
+    "qwen2": ("Qwen2Config", _decoder(151936, 4096, 22016, 32, 32, 32, 32768, **_SEARCH, max_window_layers=28), _DENSE, {}),
     "qwen3": ("Qwen3Config", _decoder(151936, 4096, 22016, 32, 32, 32, 32768, **_SEARCH, max_window_layers=28, head_dim=128, attention_bias=False),
-              _INPUTS[:-1], {}),
+              _DENSE, {}),
     "mixtral": ("MixtralConfig",
                 {**_decoder(32000, 4096, 14336, 32, 32, 8, 131072, **_BOS_EOS, **_ROUTED, sliding_window=None, head_dim=None, num_experts_per_tok=2,
                             num_local_experts=8, router_aux_loss_coef=0.001, router_jitter_noise=0.0), "rms_norm_eps": 1e-5},

@@ -12,6 +12,7 @@ from ._core import Precision, Tensor
 from .autograd import without_gradient
 from .configuration import PretrainedConfig, config_class
 from .conversion import as_tensor, check_device, device, dtype, to_dtype
+from .experts.mixin import RoutingMixin, has_experts
 from .generation import GenerationConfig, GenerationMixin
 from .model_parts import Part, load_composed, save_composed
 from .nn.module import LoadResult, Module
@@ -22,6 +23,7 @@ from .random import next_seed
 
 _FLAGS = ("output_attentions", "output_hidden_states", "return_dict")
 _FLAG_INPUTS = frozenset({"interpolate_pos_encoding", "return_loss", "output_router_logits"})
+_NOT_TRAINED = "e_score_correction_bias"  # a router's bias, which the optimiser leaves alone (experts.LossFreeBalancing moves it)
 # Arguments of Transformers that a family does without: None and False are accepted, and _IGNORED with any value.
 _ABSENT = frozenset({"token_type_ids", "head_mask", "past_key_values", "use_cache", "encoder_hidden_states", "encoder_attention_mask", "bool_masked_pos",
                      "cache_position", "num_items_in_batch"})
@@ -39,7 +41,7 @@ class Embeddings:
         return self.weight[as_tensor(ids)]
 
 
-class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
+class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
     """A model with its configuration. Several threads may call one model at once.
 
     The concrete classes (BertModel, ViTForImageClassification, ...) exist for every row of the registry.
@@ -145,6 +147,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
             model_node.refuse_gradients(self, outputs)
         else:
             outputs = model_node.forward(self, inputs)
+            if self.training and "expert_loads" in outputs:
+                self.router_log.add(outputs, self.num_active_experts)
             if caches and use_cache is None and "labels" not in inputs and getattr(self.config, "use_cache", True):
                 outputs["past_key_values"] = cache_utils.Cache._later(self, inputs)
         result = ordered(output_class(self.core_name), outputs)
@@ -213,8 +217,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
                     model._make_trainable()
 
             weights = dict(self._core.parameters())
-            for t in weights.values():
-                t.__dict__.update(_requires_grad=True, _parameter=True, _prepare=prepare)
+            for name, t in weights.items():
+                t.__dict__.update(_requires_grad=not name.endswith(_NOT_TRAINED), _parameter=True, _prepare=prepare)
             self.__dict__["_weights"] = weights
         return self._weights  # type: ignore[return-value]
 
@@ -274,6 +278,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin):
         copied = type(self).__new__(type(self))
         copied._take(_core.from_config(self._core.config, options), copy.deepcopy(self.config))
         copied.load_state_dict({name: t for name, t in self._tensors().items()})
+        if has_experts(self):
+            copied.set_routing(**self.routing)
         for name, value in self.__dict__.items():
             if name in ("_modules", "_parameters", "_buffers") or name not in copied.__dict__:
                 copied.__dict__[name] = copy.deepcopy(value, memo)

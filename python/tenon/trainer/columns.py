@@ -22,6 +22,29 @@ def is_library_model(model: Any) -> bool:
     return isinstance(base, PreTrainedModel) and type(base).forward is PreTrainedModel.forward
 
 
+def router_logs(model: Any) -> dict[str, float]:
+    """What the routers of a mixture of experts did since the last call; {} for models without, or whose routing reports nothing."""
+    base = unwrap(model)
+    return base.router_log.take() if is_library_model(model) and base._router_log is not None else {}
+
+
+def router_progress(model: Any) -> dict[str, Any]:
+    """The routers' log as a checkpoint keeps it."""
+    base = unwrap(model)
+    return {"router": base.router_log.state()} if is_library_model(model) and base._router_log is not None else {}
+
+
+def restore_router_log(model: Any, state: "dict[str, Any] | None") -> None:
+    """Starts the routers' log of a run, or goes on with that of a checkpoint. Errors: KeyError, TypeError for a damaged one."""
+    if not is_library_model(model):
+        return
+    log = unwrap(model).router_log
+    log.reset()
+    log.take_step()
+    if state is not None:
+        log.load(state)
+
+
 def input_names(model: Any) -> "list[str] | None":
     """The names that a model's forward() takes; None if it takes any."""
     base = unwrap(model)

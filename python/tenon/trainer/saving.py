@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import hub
 from . import checkpointing as files
+from .columns import restore_router_log, router_progress
 from .names import SaveStrategy
 from .results import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, metrics_format, sorted_checkpoints
 from .state import ExportableState, TrainerState, states_of
@@ -59,7 +60,7 @@ class Saving:
                     files.save_optimizer(self.optimizer, draft)
                     files.save_schedule(self.lr_scheduler, draft)
                     files.write_json(files.rng_state(), os.path.join(draft, files.RNG))
-                    files.write_json(self._progress, os.path.join(draft, files.PROGRESS))
+                    files.write_json({**self._progress, **router_progress(self.model)}, os.path.join(draft, files.PROGRESS))
                 self.state.stateful_callbacks = states_of(self._stateful())
                 self.state.save_to_json(os.path.join(draft, files.STATE))
         except BaseException:
@@ -104,6 +105,7 @@ class Saving:
         with files.reading(path, files.PROGRESS):
             saved = files.read_json(path, files.PROGRESS)
             self._progress = {"loss": float(saved["loss"]), "last_logged": int(saved["last_logged"])}
+            restore_router_log(self.model, saved.get("router"))
 
     def _load_rng_state(self, path: str) -> None:
         files.set_rng_state(files.read_json(path, files.RNG))

@@ -12,7 +12,7 @@ from .. import hub
 from .arguments import TrainingArguments
 from .callbacks import CallbackHandler, DefaultFlowCallback, PrinterCallback, ProgressCallback
 from .collators import DataCollatorWithPadding, default_data_collator
-from .columns import is_library_model, label_names_of, main_input, takes_any_keyword, unwrap
+from .columns import is_library_model, label_names_of, main_input, restore_router_log, router_logs, takes_any_keyword, unwrap
 from .evaluating import Evaluating
 from .interrupts import Interrupts
 from .loading import Loading
@@ -267,6 +267,7 @@ class Trainer(Loading, Evaluating, Saving):
         self.state = TrainerState(stateful_callbacks=self._stateful())
         self.state.compute_steps(args, plan["max_steps"])
         self._progress = {"loss": 0.0, "last_logged": 0}
+        restore_router_log(self.model, None)
         first_epoch = skipped = 0
         if self._made_schedule:
             self.lr_scheduler, self._made_schedule = None, False
@@ -475,6 +476,7 @@ class Trainer(Loading, Evaluating, Saving):
             if norm is not None:
                 logs["grad_norm"] = norm
             logs["learning_rate"] = self._learning_rate() if rate is None else rate
+            logs.update(router_logs(self.model))
             self._progress.update(loss=0.0, last_logged=self.state.global_step)
             self.store_flos()
             self.log(logs, self._start)
