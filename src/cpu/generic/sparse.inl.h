@@ -12,6 +12,9 @@
 //     block 0: chunk 0 of outputs 0 .. kBlock | chunk 1 of outputs 0 .. kBlock | ...
 //     block 1: ...
 //
+// Within a chunk the outputs of a block come in the order of their numbers of weights, so that the processor foresees where each cell's
+// loop ends: with some 16 weights to a cell, each surprise would cost as much as several of them.
+//
 // A sum over k is always made in the same order, so results depend neither on the other rows nor on the number of threads.
 
 constexpr int64_t kDepth = 128, kBlock = 64;
@@ -36,9 +39,10 @@ inline void store_as(void* y, DType type, int64_t i, int64_t left, vf v) {
   to(static_cast<bfloat16*>(y));
 }
 
-/// Cell c holds the elements [start[c], start[c + 1]): value[i] in column place[i] of its chunk.
+/// Cell c holds the elements [start[c], start[c + 1]) of output[c] of its block: value[i] in column place[i] of its chunk.
 struct SparseView {
   uint32_t* start;
+  uint8_t* output;
   uint16_t* place;
   float* value;
   int64_t chunks;
@@ -51,6 +55,8 @@ inline SparseView sparse_view(void* packed, int64_t N, int64_t K, int64_t count)
   SparseView v{};
   v.start = reinterpret_cast<uint32_t*>(p);
   p += round_up((cells(N, K) + 1) * 4, 64);
+  v.output = reinterpret_cast<uint8_t*>(p);
+  p += cells(N, K);
   v.value = reinterpret_cast<float*>(p);
   v.place = reinterpret_cast<uint16_t*>(p + round_up(count * 4, 64));
   v.chunks = div_up(K, kDepth);
@@ -62,7 +68,18 @@ inline SparseView sparse_view(const void* packed, int64_t N, int64_t K) {
 }
 
 size_t sparse_packed_bytes(int64_t N, int64_t K, int64_t count) {
-  return static_cast<size_t>(round_up((cells(N, K) + 1) * 4, 64) + round_up(count * 4, 64) + round_up(count * 2, 64));
+  return static_cast<size_t>(round_up((cells(N, K) + 1) * 4, 64) + cells(N, K) + round_up(count * 4, 64) + round_up(count * 2, 64));
+}
+
+/// body(column of the chunk, value) for the elements of row n of w in columns [begin, end).
+template <class Body>
+inline void for_nonzeros(const void* w, DType type, int64_t n, int64_t K, int64_t begin, int64_t end, Body&& body) {
+  for (int64_t k = begin; k < end; k += kLanes) {
+    alignas(64) float lanes[kLanes];
+    store(lanes, load_as(w, type, n * K + k, end - k), Full{});
+    for (int64_t i = 0; i < kLanes; ++i)
+      if (lanes[i] != 0) body(k + i - begin, lanes[i]);
+  }
 }
 
 void sparse_pack(void* packed, const void* w, DType w_type, int64_t N, int64_t K, int64_t count) {
@@ -70,45 +87,48 @@ void sparse_pack(void* packed, const void* w, DType w_type, int64_t N, int64_t K
   uint32_t at = 0;
   int64_t cell = 0;
   for (int64_t block = 0; block < N; block += kBlock)
-    for (int64_t begin = 0; begin < K; begin += kDepth)
-      for (int64_t n = block; n < block + kBlock; ++n) {
-        v.start[cell++] = at;
-        const int64_t end = n < N ? least(begin + kDepth, K) : begin;
-        for (int64_t k = begin; k < end; k += kLanes) {
-          alignas(64) float lanes[kLanes];
-          store(lanes, load_as(w, w_type, n * K + k, end - k), Full{});
-          for (int64_t i = 0; i < kLanes; ++i) {
-            if (lanes[i] == 0) continue;
-            v.place[at] = static_cast<uint16_t>(k + i - begin);
-            v.value[at++] = lanes[i];
-          }
-        }
+    for (int64_t begin = 0; begin < K; begin += kDepth) {
+      const int64_t end = least(begin + kDepth, K);
+      int64_t counts[kBlock] = {}, first[kDepth + 2] = {};  // first[c]: where the outputs with c elements begin
+      for (int64_t o = 0; o < least(kBlock, N - block); ++o)
+        for_nonzeros(w, w_type, block + o, K, begin, end, [&](int64_t, float) { ++counts[o]; });
+      for (const int64_t c : counts) ++first[c + 1];
+      for (int64_t c = 0; c <= kDepth; ++c) first[c + 1] += first[c];
+      for (int64_t o = 0; o < kBlock; ++o) v.output[cell + first[counts[o]]++] = static_cast<uint8_t>(o);
+      for (int64_t i = 0; i < kBlock; ++i, ++cell) {
+        v.start[cell] = at;
+        const int64_t n = block + v.output[cell];
+        if (n >= N) continue;
+        for_nonzeros(w, w_type, n, K, begin, end, [&](int64_t k, float value) {
+          v.place[at] = static_cast<uint16_t>(k);
+          v.value[at++] = value;
+        });
       }
+    }
   v.start[cell] = at;
 }
 
 void sparse_unpack(float* w, const void* packed, int64_t N, int64_t K) {
   const SparseView v = sparse_view(packed, N, K);
   for (int64_t i = 0; i < N * K; ++i) w[i] = 0;
-  for (int64_t n = 0; n < N; ++n)
-    for (int64_t c = 0; c < v.chunks; ++c) {
-      const uint32_t* start = v.start + (n / kBlock * v.chunks + c) * kBlock + n % kBlock;
-      for (uint32_t i = start[0]; i < start[1]; ++i) w[n * K + c * kDepth + v.place[i]] = v.value[i];
-    }
+  for (int64_t cell = 0; cell < cells(N, K); ++cell) {
+    const int64_t group = cell / kBlock, n = group / v.chunks * kBlock + v.output[cell], k = group % v.chunks * kDepth;
+    for (uint32_t i = v.start[cell]; i < v.start[cell + 1]; ++i) w[n * K + k + v.place[i]] = v.value[i];
+  }
 }
 
-/// sums (O, V registers) of O outputs += their cells' weights times x. Few registers of rows leave each addition waiting for the one
-/// before it, so several outputs go on together as long as all have weights.
+/// Adds the weights of O cells times x to the sums of their outputs, V registers each. Few registers of rows leave each addition waiting
+/// for the one before it, so several outputs go on together as long as all have weights: as many as the first.
 template <int V, int O>
-inline void add_cells(float* sums, const float* x, const SparseView& w, const uint32_t* start) {
+inline void add_cells(float* sums, const float* x, const SparseView& w, int64_t cell) {
   vf sum[O][V];
-  uint32_t together = O > 1 ? ~uint32_t{0} : 0;
+  const uint32_t* start = w.start + cell;
+  const uint8_t* output = w.output + cell;
+  const uint32_t together = O > 1 ? start[1] - start[0] : 0;
 #pragma GCC unroll 4
-  for (int o = 0; o < O; ++o) {
-    if (O > 1 && start[o + 1] - start[o] < together) together = start[o + 1] - start[o];
+  for (int o = 0; o < O; ++o)
 #pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) sum[o][j] = load(sums + (o * V + j) * kLanes, Full{});
-  }
+    for (int j = 0; j < V; ++j) sum[o][j] = load(sums + (output[o] * V + j) * kLanes, Full{});
   const auto add = [&](int o, uint32_t i) __attribute__((always_inline)) {
     const vf value = set1(w.value[i]);
     const float* column = x + static_cast<int64_t>(w.place[i]) * (V * kLanes);
@@ -122,7 +142,7 @@ inline void add_cells(float* sums, const float* x, const SparseView& w, const ui
   for (int o = 0; o < O; ++o) {
     for (uint32_t i = start[o] + together; i < start[o + 1]; ++i) add(o, i);
 #pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) store(sums + (o * V + j) * kLanes, sum[o][j], Full{});
+    for (int j = 0; j < V; ++j) store(sums + (output[o] * V + j) * kLanes, sum[o][j], Full{});
   }
 }
 
@@ -130,10 +150,8 @@ template <int V>
 void add_block(float* sums, const float* x, const SparseView& w, int64_t block) {
   constexpr int O = V >= 5 ? 1 : V >= 3 ? 2 : 4;
   for (int64_t i = 0; i < kBlock * V; ++i) store(sums + i * kLanes, zero(), Full{});
-  for (int64_t c = 0; c < w.chunks; ++c) {
-    const uint32_t* start = w.start + (block * w.chunks + c) * kBlock;
-    for (int64_t o = 0; o < kBlock; o += O) add_cells<V, O>(sums + o * V * kLanes, x + c * kDepth * V * kLanes, w, start + o);
-  }
+  for (int64_t c = 0; c < w.chunks; ++c)
+    for (int64_t o = 0; o < kBlock; o += O) add_cells<V, O>(sums, x + c * kDepth * V * kLanes, w, (block * w.chunks + c) * kBlock + o);
 }
 
 using AddBlock = void (*)(float*, const float*, const SparseView&, int64_t);
