@@ -41,6 +41,7 @@ def held_loads(model, rows):
 def main() -> None:
     parser = common.arguments(__doc__.splitlines()[0], "router_accuracy")
     parser.add_argument("--monitor", action="store_true", help="shows loads and entropies while training")
+    parser.add_argument("--variants", type=int, nargs="*", help="which of them, by number from 0; all without")
     args = parser.parse_args()
     small = args.small
     length, batch, per_domain = (16, 8, 8) if small else (64, 32, 60)
@@ -56,7 +57,9 @@ def main() -> None:
     shape = dict(width=32, layers=2, heads=2, length=length) if small else dict(width=96, layers=3, heads=4, length=length)
     teachers = {}
     results, accuracies = [], {}
-    for name, settings in VARIANTS.items():
+    for number, (name, settings) in enumerate(VARIANTS.items()):
+        if args.variants and number not in args.variants:
+            continue
         model = common.mixture(len(tokenizer), inner=16 if small else 96, seed=args.seed, **shape)
         model.set_routing(**settings)
         options = {}
