@@ -23,6 +23,7 @@ Command classify_command();
 Command embed_command();
 Command generate_command();
 Command train_command();
+Command quantize_command();
 Command bench_command();
 
 /// The folder that a command's first word names. Errors: UsageError without one.

@@ -13,7 +13,7 @@ namespace {
 constexpr int kFailed = 1, kMisused = 2;
 
 std::vector<Command> commands() {
-  return {info_command(), classify_command(), embed_command(), generate_command(), train_command(), bench_command()};
+  return {info_command(), classify_command(), embed_command(), generate_command(), train_command(), quantize_command(), bench_command()};
 }
 
 void print_options(const std::vector<Option>& options) {
@@ -34,6 +34,7 @@ void print_help() {
       "  tenon classify FOLDER \"Shares rose 5 %%\"      a label and its score\n"
       "  tenon generate FOLDER --prompt \"Once upon\"    a text, continued as you watch\n"
       "  tenon train FOLDER FILE --output TUNED       a classifier of your own, from lines of label, tab, text\n"
+      "  tenon quantize FOLDER --text FILE --output SMALL   a quarter of the size, in AWQ's four bits\n"
       "  tenon bench FOLDER --precision all           how fast it runs here\n"
       "  tenon COMMAND --help                         options and examples of a command\n\n"
       "FOLDER is a checkpoint as Hugging Face publishes it: config.json, model.safetensors, and the files of its tokenizer\n"

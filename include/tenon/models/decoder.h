@@ -19,6 +19,8 @@
 
 namespace tenon::models {
 
+class DecoderWalk;
+
 class DecoderLayer {
  public:
   DecoderLayer(const DecoderConfig& c, int64_t index)
@@ -64,6 +66,7 @@ class DecoderLayer {
   }
 
  private:
+  friend class DecoderWalk;
   nn::AnyNorm norm1_, norm2_;
   std::optional<nn::GroupedQueryAttention> grouped_;
   std::optional<nn::LatentAttention> latent_;
@@ -132,6 +135,7 @@ class Decoder final : public Model {
 
  private:
   friend class DecoderSession;
+  friend class DecoderWalk;
 
   /// What to keep on the way through the layers.
   struct Pass {
