@@ -24,6 +24,7 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--small", action="store_true", help="a setting of seconds, to see that it runs; its figures mean nothing")
     parser.add_argument("--scale", type=float, default=1.0, help="shortens (below 1) or lengthens the training")
+    parser.add_argument("--check", type=int, default=200, help="how many held-out sequences, and of completions twice as many, are looked at")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("examples/out/experiments") / name, help="folder of the table and the picture")
     return parser

@@ -77,7 +77,7 @@ def main() -> None:
     rows = [{"input_ids": ids, "labels": ids} for ids in domains.sequences(tokenizer, training, length)]
     check = [{"input_ids": ids, "labels": ids} for ids in domains.sequences(tokenizer, held, length)]
     random.Random(args.seed).shuffle(check)
-    check = check[: 16 if small else 400]
+    check = check[: 16 if small else args.check]
     print(f"{len(rows):,} sequences of {length} to learn from, {len(check)} to check with, vocabulary {len(tokenizer):,}")
     width, layers, heads, inner, expert = (32, 2, 2, 64, 16) if small else (128, 4, 4, 1024, 256)
     shape = dict(width=width, layers=layers, heads=heads, length=length, seed=args.seed)
@@ -85,10 +85,10 @@ def main() -> None:
     models["16 experts"].set_routing(balance=0.01, z=0.001)
     curves, results = {}, []
     for name, model in models.items():
-        curve = common.Curve(check, max(1, steps // 24), batch * length, length)
+        curve = common.Curve(check, max(1, steps // 15), batch * length, length)
         trainer = common.train(model, rows, steps, batch, 1e-3 if small else 2e-3, args.seed, [curve])
         curves[name] = curve.points
-        exact, score = completions(model, tokenizer, held, 20 if small else 400, args.seed)
+        exact, score = completions(model, tokenizer, held, 20 if small else 2 * args.check, args.seed)
         logs = [e for e in trainer.state.log_history if "max_violation" in e]
         results.append({"model": name, "parameters": model.num_parameters(), "active": tenon.experts.active_parameters(model), "steps": steps,
                         "TFLOP": curve.flops / 1e12, "seconds": curve.seconds, "loss": curve.points[-1]["loss"], "exact match %": 100 * exact,

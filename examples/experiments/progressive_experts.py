@@ -26,7 +26,7 @@ def main() -> None:
     rows = [{"input_ids": ids, "labels": ids} for ids in domains.sequences(tokenizer, training, length)]
     check = [{"input_ids": ids, "labels": ids} for ids in domains.sequences(tokenizer, held, length)]
     random.Random(args.seed).shuffle(check)
-    check = check[: 16 if small else 400]
+    check = check[: 16 if small else args.check]
     width, layers, heads, expert = (32, 2, 2, 16) if small else (128, 3, 4, 128)
     steps = 12 if small else max(20, int(400 * args.scale))  # of the run with 8
     results, curves = [], {}
@@ -47,7 +47,7 @@ def main() -> None:
             model = fresh()
             if not callbacks:
                 model.set_active_experts(final)
-            curve = common.Curve(check, max(1, count // 20), batch * length, length)
+            curve = common.Curve(check, max(1, count // 10), batch * length, length)
             trainer = common.train(model, rows, count, batch, 1e-3 if small else 2e-3, seed, [curve, *callbacks], warmup=max(1, steps // 20))
             row = {"schedule": name, "seed": seed, "steps": count, "TFLOP": curve.flops / 1e12, "seconds": curve.seconds, "loss": curve.points[-1]["loss"]}
             for k in (2, 4, 8):

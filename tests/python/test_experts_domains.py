@@ -64,6 +64,18 @@ def test_named_experts_learn_their_domains(tmp_path):
     assert found.experts == [6, 1, 3, 0] and found.sequences > 0.9
 
 
+def test_a_domain_may_own_several_experts(tmp_path):
+    model = mixtral(seed=3)
+    trainer = ExpertDistillationTrainer(model, arguments(tmp_path, max_steps=60, learning_rate=1e-2), train_dataset=rows(64, domains=4),
+                                        experts_of_domains={d: (d, 7 - d) for d in range(3)}, kl_weight=0.0, router_weight=1.0)
+    targets = np.asarray(trainer._targets({"input_ids": tenon.as_tensor(np.ones((3, 5), np.int64))}, np.array([1, 3, 0])))
+    assert targets.tolist() == [[1, 1, 6, 1, 1], [-100] * 5, [0, 0, 7, 0, 0]]
+    trainer.train()
+    model.set_routing(report=True)
+    loads = np.asarray(model.eval()(input_ids=[r["input_ids"] for r in rows(64, seed=9, domains=4) if r["domain"] == 1]).expert_loads)
+    assert all(set(np.argsort(-row)[:2]) == {1, 6} for row in loads)
+
+
 def test_a_model_is_its_own_dense_teacher(tmp_path):
     model = mixtral(seed=3)
     trainer = ExpertDistillationTrainer(model, arguments(tmp_path, max_steps=2), train_dataset=rows(8), kl_weight=1.0, hidden_weight=1.0)
@@ -93,7 +105,7 @@ def test_teachers_by_domain(tmp_path):
     with pytest.raises(ValueError, match="vocabulary"):
         ExpertDistillationTrainer(model, arguments(tmp_path), train_dataset=rows(8), teacher=llama(vocab_size=65))
     with pytest.raises(ValueError, match="experts_of_domains"):
-        ExpertDistillationTrainer(model, arguments(tmp_path), train_dataset=rows(8, domains=2), experts_of_domains={0: 8}, kl_weight=0.0)
+        ExpertDistillationTrainer(model, arguments(tmp_path), train_dataset=rows(8, domains=2), experts_of_domains={0: (1, 8)}, kl_weight=0.0)
     with pytest.raises(TypeError, match="no experts"):
         ExpertDistillationTrainer(llama(), arguments(tmp_path), train_dataset=rows(8))
 

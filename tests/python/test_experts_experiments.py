@@ -24,7 +24,7 @@ def module(name):
         sys.path.remove(str(FOLDER))
 
 
-@pytest.mark.parametrize("name, options, rows", [("moe_against_dense", (), 2), ("progressive_experts", (), 3), ("router_accuracy", ("--variants", "2", "5"), 2)])
+@pytest.mark.parametrize("name, options, rows", [("moe_against_dense", (), 2), ("progressive_experts", (), 3), ("router_accuracy", ("--variants", "2", "6"), 2)])
 def test_small_settings(name, options, rows, tmp_path):
     package = os.path.dirname(os.path.dirname(tenon.__file__))
     done = subprocess.run([sys.executable, str(FOLDER / f"{name}.py"), "--small", "--out", str(tmp_path), *options], capture_output=True, text=True,

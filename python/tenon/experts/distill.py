@@ -1,7 +1,7 @@
 """Teachers for mixtures: the same weights routed densely, one teacher for each domain, and experts named for domains."""
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from .._core import Tensor
 from .._lazy import np
@@ -18,7 +18,9 @@ class ExpertDistillationTrainer(Trainer):
 
     teacher: None: the model itself with the same weights, each token going to teacher_active_experts (None: to all), without gradients;
     a model with the same vocabulary; or a dict of them by domain, each of which teaches the rows of its domain alone.
-    experts_of_domains: {domain: expert}: the routers are taught, with weight router_weight, to send a domain's tokens to its expert first.
+    experts_of_domains: {domain: expert}, or {domain: (first, second, ...)}: the routers are taught, with weight router_weight, to send a domain's
+    tokens to its experts, the first of them first: of two the first is the target of two tokens in three. Domains that own as many experts as
+    are active load all experts alike.
     temperature: T. Rows have a column "domain", a whole number, where domains matter; a padded position teaches nothing.
     hidden_weight needs a teacher as wide and as deep as the model, or the model itself.
     Errors: ValueError for weights, a domain without a teacher and an expert that the model lacks; TypeError for a model without experts where
@@ -28,7 +30,7 @@ class ExpertDistillationTrainer(Trainer):
     loss_is_scaled_for_ga = False
 
     def __init__(self, *args: Any, teacher: "Any | Mapping[int, Any] | None" = None, teacher_active_experts: "int | None" = None,
-                 experts_of_domains: "Mapping[int, int] | None" = None, temperature: float = 2.0, kl_weight: float = 1.0, hidden_weight: float = 0.0,
+                 experts_of_domains: "Mapping[int, int | Sequence[int]] | None" = None, temperature: float = 2.0, kl_weight: float = 1.0, hidden_weight: float = 0.0,
                  router_weight: float = 0.1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, value in (("kl_weight", kl_weight), ("hidden_weight", hidden_weight), ("router_weight", router_weight)):
@@ -46,11 +48,11 @@ class ExpertDistillationTrainer(Trainer):
             if not has_experts(self.model):
                 raise TypeError(f"[{type(self.model).__name__}] it has no experts to route to")
         self.teacher_active_experts = teacher_active_experts
-        self.experts_of_domains = {int(d): int(e) for d, e in (experts_of_domains or {}).items()}
+        self.experts_of_domains = {int(d): [int(i) for i in ([e] if isinstance(e, int) else e)] for d, e in (experts_of_domains or {}).items()}
         if self.experts_of_domains:
             config = self.model.config
             experts = int(getattr(config, "num_experts", None) or config.n_routed_experts)
-            wrong = [e for e in self.experts_of_domains.values() if not 0 <= e < experts]
+            wrong = [e for own in self.experts_of_domains.values() for e in own or [-1] if not 0 <= e < experts]
             if wrong:
                 raise ValueError(f"[ExpertDistillationTrainer] experts_of_domains: expected 0 to {experts - 1}, got {wrong[0]}")
             self.model.set_routing(router_target=router_weight)
@@ -93,8 +95,13 @@ class ExpertDistillationTrainer(Trainer):
         if domain is None:
             raise ValueError('[ExpertDistillationTrainer] experts_of_domains: expected a column "domain" in the training set')
         shape = tuple(inputs["input_ids"].shape)
-        rows = np.array([self.experts_of_domains.get(int(d), -100) for d in np.asarray(domain).reshape(-1)], np.int64)
-        return as_tensor(np.ascontiguousarray(np.broadcast_to(rows[:, None], shape)))
+        table = np.full(shape, -100, np.int64)
+        for row, d in zip(table, np.asarray(domain).reshape(-1)):
+            own = self.experts_of_domains.get(int(d))
+            if own is not None:  # of n experts the first is the target n times, the second n - 1 times, ... one position after another
+                turns = [e for i, e in enumerate(own) for _ in range(len(own) - i)]
+                row[:] = np.resize(turns, shape[1])
+        return as_tensor(table)
 
     def _ask(self, model: Any, inputs: dict[str, Any], domain: Any) -> tuple[Any, Any, Any]:
         """The teachers' logits and hidden states, and which rows they answered (None: all)."""
