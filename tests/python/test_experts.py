@@ -8,7 +8,7 @@ import pytest
 
 import tenon
 from expert_models import batch, deepseek, llama, mixtral, rows
-from tenon.experts import LossFreeBalancing, ProgressiveExperts, RouterMonitor, router_statistics, update_correction_bias
+from tenon.experts import LossFreeBalancing, ProgressiveExperts, RouterLog, RouterMonitor, router_statistics, update_correction_bias
 from training_data import arguments, same, weights
 
 
@@ -205,6 +205,9 @@ def test_a_collapsed_router_is_reported(tmp_path, caplog, capsys):
     entry = trainer.state.log_history[0]
     assert entry["collapsed_layers"] == 2 and entry["dead_experts"] == 14 and entry["max_violation"] == pytest.approx(7)
     assert entry["load_entropy"] == pytest.approx(0)
+    log = RouterLog()
+    log.add({"expert_loads": [[4, 4, 0, 0], [4, 3, 1, 0], [2, 2, 2, 2]]}, places=2)
+    assert log.collapsed_layers() == [0]  # an expert that all tokens share with others is none
 
 
 def test_the_schedule_counts_up_and_starts_softly():

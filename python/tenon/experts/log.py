@@ -59,26 +59,25 @@ class RouterLog:
         return step
 
     def take(self) -> dict[str, float]:
-        """Means of the losses since the last call, and router_statistics(); {} if no pass reported. A layer that sends every token to one
-        expert is counted in collapsed_layers and warned of."""
+        """Means of the losses since the last call, and router_statistics(); {} if no pass reported. A layer that sends every token to the
+        same experts is counted in collapsed_layers and warned of."""
         if self.loads is None:
             return {}
         logs: dict[str, float] = {name: total / self.passes for name, total in self.sums.items()}
         logs.update(router_statistics(self.loads))
-        collapsed = self.collapsed_layers()
+        collapsed, experts = self.collapsed_layers(), self.loads.shape[1]
         logs.update(active_experts=self.places, collapsed_layers=len(collapsed))
         if collapsed:
-            hub.warn(f"router: every token of layer {', '.join(map(str, collapsed[:8]))} (of those with experts) goes to one and the same expert; "
-                     "raise the weight of a balance loss or of load_entropy", once=True)
+            hub.warn(f"router: every token of layer {', '.join(map(str, collapsed[:8]))} (of those with experts) goes to the same {self.places} of "
+                     f"{experts} experts; raise the weight of a balance loss or of load_entropy", once=True)
         self.reset()
         return logs
 
     def collapsed_layers(self) -> list[int]:
-        """The layers in which one expert got every token, though there are more experts than places."""
+        """The layers in which every token went to the same experts: no more than a token has places."""
         if self.loads is None or self.places >= self.loads.shape[1] or not self.places:
             return []
-        tokens = self.loads.sum(1) / self.places
-        return [i for i in range(len(tokens)) if tokens[i] > 0 and self.loads[i].max() >= tokens[i]]
+        return [i for i, row in enumerate(self.loads) if 0 < int((row > 0).sum()) <= self.places]
 
     def state(self) -> dict[str, Any]:
         """JSON values from which load() goes on."""
