@@ -70,9 +70,10 @@ def train(name, model, rows, tokenizer, args, seed):
         train_dataset=rows, processing_class=tokenizer, callbacks=[callback] if callback else [])
     for printer in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"]:
         trainer.remove_callback(printer)
-    start = time.perf_counter()
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    start = clock()
     trainer.train()
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     return seconds, (callback.sparse.dropped if callback else 0)
 
 
