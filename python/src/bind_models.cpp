@@ -120,7 +120,9 @@ void bind_models(py::module_& m) {
   py::enum_<Precision>(m, "Precision", "Of the weights and of the activations between them.")
       .value("float32", Precision::Float32)
       .value("bfloat16", Precision::BFloat16)
-      .value("int8", Precision::Int8);
+      .value("int8", Precision::Int8)
+      .value("int4", Precision::Int4)
+      .value("fp8", Precision::Fp8);
   py::class_<LoadReport>(m, "LoadReport", "What did not fit between a checkpoint and a model, by the checkpoint's names.")
       .def_readwrite("missing", &LoadReport::missing)
       .def_readwrite("unexpected", &LoadReport::unexpected)
@@ -130,6 +132,7 @@ void bind_models(py::module_& m) {
       .def_readwrite("class_name", &LoadOptions::class_name)
       .def_readwrite("precision", &LoadOptions::precision)
       .def_readwrite("automatic_precision", &LoadOptions::automatic_precision)
+      .def_readwrite("exact_products", &LoadOptions::exact_products)
       .def_readwrite("pack", &LoadOptions::pack)
       .def_readwrite("allow_missing", &LoadOptions::allow_missing)
       .def_readwrite("ignore_mismatched_sizes", &LoadOptions::ignore_mismatched_sizes)
@@ -144,11 +147,16 @@ void bind_models(py::module_& m) {
       .def("features", &features)
       .def("encode", &encode)
       .def("parameters", &Model::parameters)
+      .def("quantized_parts", &Model::quantized_parts)
       .def("num_parameters", &Model::num_parameters)
       .def("pack", &pack, py::call_guard<py::gil_scoped_release>())
       .def("unpack", &Model::unpack, py::call_guard<py::gil_scoped_release>());
   m.def("load", &load, py::arg("folder"), py::arg("options"), py::arg("overrides") = py::none());
   m.def("from_config", &from_config, py::arg("config"), py::arg("options"));
+  m.def("copy", [](const Model& model, const LoadOptions& options) {
+    BorrowedContext context;
+    return std::shared_ptr<Model>(models::copy(*context, model, options));
+  }, py::arg("model"), py::arg("options"), py::call_guard<py::gil_scoped_release>());
   m.def("save", &models::save, py::arg("model"), py::arg("folder"), py::arg("max_shard_bytes"), py::call_guard<py::gil_scoped_release>());
   m.def("registry", [] {
     py::list rows;

@@ -12,7 +12,7 @@ from ._lazy import np
 __all__ = ["Size", "Tensor", "array_of", "as_tensor", "check_device", "device", "dtype", "from_dlpack", "from_numpy", "to_dtype", "wrap"]
 
 NUMPY_NAMES = {d: name for name, d in dtype.__members__.items()}
-NO_BUFFER = frozenset({dtype.bfloat16, dtype.float8_e4m3fn, dtype.float8_e5m2})  # types that NumPy lacks
+NO_BUFFER = frozenset({dtype.bfloat16, dtype.float8_e4m3fn, dtype.float8_e5m2, dtype.float8_e8m0fnu})  # types that NumPy lacks
 _MOST_DIMENSIONS = 8
 
 

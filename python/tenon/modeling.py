@@ -7,6 +7,8 @@ import threading
 import weakref
 from typing import Any, Iterator
 
+import numpy as np
+
 from . import _core, cache_utils, hub, model_node
 from ._core import Precision, Tensor
 from .autograd import without_gradient
@@ -18,7 +20,7 @@ from .model_parts import Part, load_composed, save_composed
 from .nn.module import LoadResult, Module
 from .outputs import BaseModelOutput, ModelOutput, first_tensor, ordered, output_class
 from .peft.mixin import AdapterMixin, load_with_adapter
-from .quantization import precision_of
+from .quantization import loading_of, precision_of
 from .random import next_seed
 
 _FLAGS = ("output_attentions", "output_hidden_states", "return_dict")
@@ -90,9 +92,11 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: "str | os.PathLike[str]", *model_args: Any, **kwargs: Any) -> Any:
         """Opens a checkpoint folder or a cached hub name.
 
-        dtype: float32 (default), bfloat16 or "auto" (the checkpoint's); quantization_config: Int8Config(); config: a configuration in
-        place of the checkpoint's; ignore_mismatched_sizes: initialises weights of another shape anew; output_loading_info: returns a
-        pair. Other arguments override settings (num_labels=3, output_hidden_states=True).
+        dtype: float32 (default), bfloat16 or "auto" (the checkpoint's), of quantised checkpoints that of all else and of the activations;
+        quantization_config: Int8Config(), Int4Config() or Fp8Config(); AwqConfig(exact=True) and its kin say how a checkpoint that is quantised
+        so is computed, opening it needs none; config: a configuration in place of the checkpoint's; ignore_mismatched_sizes: initialises
+        weights of another shape anew; output_loading_info: returns a pair. Other arguments override settings (num_labels=3,
+        output_hidden_states=True).
         Errors: FileNotFoundError; ValueError for an unknown architecture and damaged files; TypeError for unknown arguments.
         """
         if cls.__dict__.get("core_name") is None and cls is not PreTrainedModel:
@@ -123,8 +127,10 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
             self.generation_config.save_pretrained(save_directory)
 
     def _sync_config(self) -> None:
-        stored = max((t for _, t in self._core.parameters()), key=lambda t: t.numel()).dtype
-        self._core.config = {**self.config.to_diff_dict(), "architectures": [type(self).__name__], "dtype": str(stored).rpartition(".")[2]}
+        parts = {name for name, _ in self._core.quantized_parts()}
+        stored = max((t for name, t in self._core.parameters() if name not in parts), key=lambda t: t.numel()).dtype
+        kept = {"quantization_config": self._core.config.get("quantization_config")} if parts else {}
+        self._core.config = {**self.config.to_diff_dict(), **kept, "architectures": [type(self).__name__], "dtype": str(stored).rpartition(".")[2]}
 
     # Running
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -217,8 +223,11 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
                     model._make_trainable()
 
             weights = dict(self._core.parameters())
+            stored = {name for name, _ in self._core.quantized_parts()}
             for name, t in weights.items():
-                t.__dict__.update(_requires_grad=not name.endswith(_NOT_TRAINED), _parameter=True, _prepare=prepare)
+                t.__dict__.update(_requires_grad=name not in stored and not name.endswith(_NOT_TRAINED), _parameter=True, _prepare=prepare)
+                if name in stored:
+                    t.__dict__["_quantized"] = name
             self.__dict__["_weights"] = weights
         return self._weights  # type: ignore[return-value]
 
@@ -276,8 +285,13 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
         options.class_name, options.precision = self.core_name, self._core.precision
         self._sync_config()
         copied = type(self).__new__(type(self))
-        copied._take(_core.from_config(self._core.config, options), copy.deepcopy(self.config))
-        copied.load_state_dict({name: t for name, t in self._tensors().items()})
+        if self._core.quantized_parts():
+            options.pack = not self._trainable
+            copied._take(_core.copy(self._core, options), copy.deepcopy(self.config))
+            copied._trainable = self._trainable
+        else:
+            copied._take(_core.from_config(self._core.config, options), copy.deepcopy(self.config))
+            copied.load_state_dict({name: t for name, t in self._tensors().items()})
         if has_experts(self):
             copied.set_routing(**self.routing)
         for name, value in self.__dict__.items():
@@ -285,7 +299,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
                 copied.__dict__[name] = copy.deepcopy(value, memo)
         copied.__dict__.update(training=self.training, is_gradient_checkpointing=self.is_gradient_checkpointing)
         for (_, t), mine in zip(self._tensors().items(), copied._tensors().values()):
-            mine.requires_grad = t.requires_grad
+            if mine.requires_grad != t.requires_grad:
+                mine.requires_grad = t.requires_grad
         return copied
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> LoadResult:
@@ -297,9 +312,17 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
             self._repack(packed)
         return result
 
+    def _assign(self, name: str, t: Tensor, value: Any) -> None:
+        if "_quantized" not in t.__dict__:
+            return super()._assign(name, t, value)
+        if t.dtype != value.dtype or not np.array_equal(t.numpy(), value.numpy(), equal_nan=t.dtype.is_floating_point):
+            raise RuntimeError(f"[load_state_dict] {name} is part of a quantised weight, which stays as the checkpoint holds it; open the other "
+                               "checkpoint instead")
+
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """The number of weights; tied ones count once."""
-        return sum(t.numel() for name, t in self.named_parameters()
+        stands_for = dict(self._core.quantized_parts()) if self._core is not None else {}
+        return sum(stands_for.get(name, t.numel()) for name, t in self.named_parameters()
                    if not (only_trainable and not t.requires_grad) and not (exclude_embeddings and "embedding" in name))
 
     def get_input_embeddings(self) -> Embeddings:
@@ -324,7 +347,7 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
     def _cast(self, kind: Any) -> None:
         """Packs the weights in another precision; what a subclass added is converted."""
         super()._cast(kind)
-        if self._core is not None and self._core.precision != Precision.int8:
+        if self._core is not None and self._core.precision in (Precision.float32, Precision.bfloat16):
             precision = precision_of(kind, None) or Precision.float32
             if precision != self._core.precision:
                 self._repack(precision)
@@ -413,9 +436,7 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     options = _core.LoadOptions()
     options.class_name = class_name
     torch_dtype = kwargs.pop("torch_dtype", None)
-    precision = precision_of(kwargs.pop("dtype", torch_dtype), kwargs.pop("quantization_config", None))
-    options.automatic_precision = precision is None
-    options.precision = precision or Precision.float32
+    kind, quantization = kwargs.pop("dtype", torch_dtype), kwargs.pop("quantization_config", None)
     options.allow_missing = True
     options.ignore_mismatched_sizes = bool(kwargs.pop("ignore_mismatched_sizes", False))
     wants_info = kwargs.pop("output_loading_info", False)
@@ -426,6 +447,10 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     if config is not None:
         overrides = {**config.to_diff_dict(), "id2label": config.id2label, "label2id": config.label2id}
     known = PretrainedConfig.from_pretrained(folder) if config is None else config
+    loading = loading_of(kind, quantization, folder, known)
+    options.automatic_precision = loading.precision is None
+    options.precision = loading.precision or Precision.float32
+    options.exact_products = loading.exact
     unknown = [name for name in kwargs if name not in known and name not in ("num_labels", "add_pooling_layer")]
     if unknown:
         raise TypeError(f"[from_pretrained] unknown arguments: {', '.join(sorted(unknown))}")
@@ -436,6 +461,7 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     model._take(core, config if config is not None else _config_of(core, cls, os.fspath(path)))
     if config is not None and kwargs:
         model.config.override(kwargs)
+    model.__dict__["_exact_products"] = loading.exact
     if model.can_generate():
         model.generation_config = GenerationConfig.of_checkpoint(folder, core.config)
     if core.config.get("model_type") not in (None, cls.model_type):  # a tower of a larger model: the rest is not superfluous

@@ -199,6 +199,9 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
         d = self.__dict__
         if "_node" in d and not value:
             raise RuntimeError("[requires_grad] only leaves of the graph of gradients can be changed; use detach()")
+        if value and "_quantized" in d:
+            raise RuntimeError(f"[requires_grad] {d['_quantized']} is part of a quantised weight, which has no gradient; train adapters beside it "
+                               "(get_peft_model)")
         if value and not self.dtype.is_floating_point:  # type: ignore[attr-defined]
             raise RuntimeError(f"[requires_grad] only floating point tensors can require gradients, got {self.dtype}")  # type: ignore[attr-defined]
         d["_requires_grad"] = bool(value)

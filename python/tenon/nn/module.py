@@ -196,8 +196,11 @@ class Module:
         with no_grad():
             for name, value in state_dict.items():
                 if name in own:
-                    own[name].copy_(value)
+                    self._assign(name, own[name], value)
         return LoadResult(missing, unexpected)
+
+    def _assign(self, name: str, t: Tensor, value: Any) -> None:
+        t.copy_(value)
 
     # Modes and types
     def train(self, mode: bool = True) -> Any:
