@@ -26,6 +26,7 @@ void bind_moe(py::module_& m);
 void bind_ops(py::module_& m);
 void bind_training(py::module_& m);
 void bind_optim(py::module_& m);
+void bind_quantize(py::module_& m);
 void bind_sparse(py::module_& m);
 
 /// JSON as dict, list, str, int, float, bool and None, and back. Keys that are no strings are written as str() of them.

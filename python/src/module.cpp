@@ -44,5 +44,6 @@ PYBIND11_MODULE(_core, m) {
   tenon::python::bind_ops(m);
   tenon::python::bind_training(m);
   tenon::python::bind_optim(m);
+  tenon::python::bind_quantize(m);
   tenon::python::bind_sparse(m);
 }

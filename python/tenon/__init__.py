@@ -49,6 +49,7 @@ _NAMES = {
     "experts.size": "active_parameters training_flops_per_token",
     "distillation": "DistillationTrainer distillation_loss hidden_loss student_from_teacher trim_vocabulary",
     "quantization": "AwqConfig CompressedTensorsConfig FineGrainedFP8Config Fp8Config GPTQConfig Int4Config Int8Config",
+    "quantizing": "QuantizationReport quantize",
     "outputs": "ModelOutput",
     "batch": "BatchEncoding BatchFeature",
     "tokenization": "AutoTokenizer PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast TokenizersBackend",

@@ -29,7 +29,7 @@ def answer(*words, **kwargs):
 
 def test_help_teaches():
     text = answer("--help")
-    for command in ("info", "classify", "embed", "generate", "train", "bench"):
+    for command in ("info", "classify", "embed", "generate", "train", "quantize", "bench"):
         assert command in text
         assert "Examples\n" in answer(command, "--help")
         assert f"tenon {command}" in answer(command, "-h")
