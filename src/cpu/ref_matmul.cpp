@@ -150,7 +150,7 @@ void linear_rows(const LinearCall& c, int64_t begin, int64_t end) {
       linear_row<E>(c, m, [&](int64_t n) { return dot(x, static_cast<const bfloat16*>(c.w) + n * c.K, c.K); });
     } else if (c.format == WeightFormat::Int4 || c.format == WeightFormat::Fp8) {
       const RefGroups groups = groups_of(c.format, c.N, c.K, c.group);
-      linear_row<E>(c, m, [&](int64_t n) { return dot_groups(groups, c.w, x, n, c.int8_rows); });
+      linear_row<E>(c, m, [&](int64_t n) { return dot_groups(groups, c.w, x, n, c.int8_rows && groups.int4); });
     } else {
       int8_t* q = static_cast<int8_t*>(c.scratch) + m * c.K;
       float* scale = reinterpret_cast<float*>(static_cast<char*>(c.scratch) + quantised_bytes(c.M, c.K)) + m;

@@ -143,6 +143,8 @@ inline void unpack_quantized(float* w, const void* packed, WeightFormat format, 
   }
 }
 
+constexpr int64_t kStreamPanels = 8;
+
 // --- multiplying ---------------------------------------------------------------------------------------------------------------------
 
 /// The rows of a call as they are multiplied: with K padded to whole groups.
@@ -180,16 +182,13 @@ void finish_groups(const GroupedJob<Way>& job, const char* packed, float* sums, 
                static_cast<int>(min_of(kRowBlock, end - m)), p * kPanel, static_cast<int>(job.layout.width(p)));
 }
 
-/// A strip of panels times the rows [begin, end) of a block, group after group: what a group needs of rows and of weights stays in the
-/// first cache.
+/// Panels [first, last), at most Way::kWide, times the rows [begin, end) of a block, group after group: what a group needs of rows and of
+/// weights stays in the first cache.
 template <class Way>
-void multiply_groups(const GroupedJob<Way>& job, const LinearBlock& block, int64_t strip, int64_t begin, int64_t end) {
+void multiply_strip(const GroupedJob<Way>& job, const char* packed, int64_t first, int64_t last, int64_t begin, int64_t end) {
   alignas(64) float sums[Way::kWide * kDeepRows * kPanel];
-  const GroupLayout& l = job.layout;
-  const char* packed = static_cast<const char*>(block.w);
-  const int64_t first = strip * job.wide, last = min_of(first + job.wide, job.panels);
-  if (Way::few(job, packed, first, begin, end, sums)) return finish_groups(job, packed, sums, first, begin, end);
   alignas(64) char room[Way::kWide * Way::kRoomBytes];
+  const GroupLayout& l = job.layout;
   for (int64_t g = 0; g < l.groups; ++g) {
     for (int64_t p = first; p < last; ++p)
       Way::expand(room + (p - first) * Way::kRoomBytes, packed + l.codes(p, g), packed + l.scales(p, g), static_cast<int>(l.width(p)),
@@ -200,6 +199,21 @@ void multiply_groups(const GroupedJob<Way>& job, const LinearBlock& block, int64
                       room + (p - first) * Way::kRoomBytes, packed + l.scales(p, g), static_cast<int>(l.width(p)));
   }
   for (int64_t p = first; p < last; ++p) finish_groups(job, packed, sums + (p - first) * kDeepRows * kPanel, p, begin, end);
+}
+
+template <class Way>
+void multiply_groups(const GroupedJob<Way>& job, const LinearBlock& block, int64_t strip, int64_t begin, int64_t end) {
+  const char* packed = static_cast<const char*>(block.w);
+  const int64_t first = strip * job.wide, last = min_of(first + job.wide, job.panels);
+  if (end - begin <= Way::kFew) {
+    alignas(64) float sums[(Way::kFew ? Way::kFew : 1) * kPanel];
+    for (int64_t p = first; p < last; ++p) {
+      Way::few(job, packed, p, begin, end, sums);
+      finish_groups(job, packed, sums, p, begin, end);
+    }
+    return;
+  }
+  for (int64_t p = first; p < last; p += Way::kWide) multiply_strip(job, packed, p, min_of(p + Way::kWide, last), begin, end);
 }
 
 template <class Way>
@@ -253,7 +267,10 @@ void grouped_linear(const LinearCall& call) {
   GroupedJob<Way> job{call, layout, grouped_rows<Way>(call, layout, &bytes)};
   job.finish = finish_of<typename Way::Base>(call.act);
   job.panels = div_up(call.N, kPanel);
-  if (call.M > 2 * (call.blocks ? call.num_blocks : 1) && job.panels >= 4 * threads * Way::kWide) job.wide = Way::kWide;
+  // Few rows stream through long strips; more rows through strips that fit the cache, if that leaves enough of them.
+  const bool few = call.M <= Way::kFew * (call.blocks ? call.num_blocks : 1);
+  const int64_t widest = few ? kStreamPanels : Way::kWide, pieces = 4 * threads;
+  job.wide = min_of(widest, few ? div_up(job.panels, pieces) : job.panels >= pieces * widest ? widest : 1);
   job.strips = div_up(job.panels, job.wide);
   const int64_t rows = call.blocks ? kDeepRows : min_of(kDeepRows, div_up(call.M, div_up(4 * threads, job.strips)));
   job.chunk = round_up(rows, Way::kRows) <= kDeepRows ? round_up(rows, Way::kRows) : kDeepRows / Way::kRows * Way::kRows;
@@ -270,6 +287,7 @@ struct Dequantised {
   static constexpr int64_t kWide = 32 / kPanel > 0 ? 32 / kPanel : 1;
   static constexpr int64_t kValueBytes = 4 / Base::kPerUnit;
   static constexpr bool kScaledRows = false;
+  static constexpr int64_t kFew = 0;
 
   static bool reads(DType type) { return Base::reads(type); }
   static void prepare(const GroupedJob<Dequantised>& job, int64_t m) {
@@ -277,7 +295,7 @@ struct Dequantised {
     rows.data = job.x.data, rows.stride = job.x.stride;
     Base::prepare_row(rows, m, job.call.x, job.call.type, job.call.K);
   }
-  static bool few(const GroupedJob<Dequantised>&, const char*, int64_t, int64_t, int64_t, float*) { return false; }
+  static void few(const GroupedJob<Dequantised>&, const char*, int64_t, int64_t, int64_t, float*) {}
   static void expand(char* room, const char* codes, const char* scales, int width, int64_t group) {
     Source::template expand<Base>(room, codes, scales, width, group);
   }

@@ -141,13 +141,11 @@ struct Int8Rows {
       if (registers < NR) return stream_for<MR, NR - 1>(registers);
     return stream<MR, NR>;
   }
-  static bool few(const GroupedJob<Int8Rows>& job, const char* packed, int64_t p, int64_t begin, int64_t end, float* sums) {
-    if (end - begin > kFew || job.wide > 1) return false;
+  static void few(const GroupedJob<Int8Rows>& job, const char* packed, int64_t p, int64_t begin, int64_t end, float* sums) {
     const GroupLayout& l = job.layout;
     const int64_t registers = l.width(p) / kLanes;
     const Stream run = end - begin == 1 ? stream_for<1>(registers) : stream_for<2>(registers);
     run(sums, job.x.data + begin * job.x.stride, job.x.stride, packed + l.codes(p, 0), packed + l.scales(p, 0), l,
         job.x.scale + begin * l.groups, job.x.sum + begin * l.groups);
-    return true;
   }
 };
