@@ -93,12 +93,22 @@ std::unique_ptr<DecodingSession> Model::start(Context&, const Inputs&) const {
   fail(ErrorCode::Type, class_name(), "does not generate text; decoders (AutoModelForCausalLM) and encoder-decoders do");
 }
 
+WeightFormat format_of(Precision precision, bool head) {
+  switch (precision) {
+    case Precision::Float32: return WeightFormat::F32;
+    case Precision::BFloat16: return WeightFormat::BF16;
+    case Precision::Int8: return WeightFormat::Int8;
+    case Precision::Int4: return head ? WeightFormat::Int8 : WeightFormat::Int4;
+    case Precision::Fp8: return head ? WeightFormat::BF16 : WeightFormat::Fp8;
+  }
+  return WeightFormat::F32;
+}
+
 void Model::pack(Context& ctx, Precision precision) {
-  const WeightFormat formats[] = {WeightFormat::F32, WeightFormat::BF16, WeightFormat::Int8};
-  Packer packer(ctx, formats[static_cast<int>(precision)]);
+  Packer packer(ctx, precision);
   visit(packer);
   precision_ = precision;
-  const bool bf16 = precision == Precision::BFloat16 || (precision == Precision::Int8 && ctx.kernels().fast_bf16);
+  const bool bf16 = precision == Precision::BFloat16 || (precision != Precision::Float32 && ctx.kernels().fast_bf16);
   activations_ = bf16 ? DType::BF16 : DType::F32;
 }
 
