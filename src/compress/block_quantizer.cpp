@@ -276,7 +276,8 @@ void BlockQuantizer::finish_expert(size_t e) {
   for (nn::Linear* l : {&gate, &up, &down}) fate(*l)->report.tokens = tokens;
   if (tokens < options_.few) {
     x = common->sample;
-    for (nn::Linear* l : {&gate, &up, &down}) add_note(fate(*l)->report, "few tokens came to this expert: calibrated on those of all");
+    for (nn::Linear* l : {&gate, &up, &down})
+      if (scales() || options_.method == Method::Gptq) add_note(fate(*l)->report, "few tokens came to this expert: calibrated on those of all");
   }
   LayerInputs inner;
   const auto look = [&] {
