@@ -6,6 +6,7 @@ a drift of the machine hits all alike. Nothing else should run meanwhile.
     python bench/compare.py cold    [--rounds 7]
     python bench/compare.py decoder --models DIR
     python bench/compare.py engine  --models DIR
+    python bench/compare.py quantized --models DIR
     python bench/compare.py moe
     python bench/compare.py train
     python bench/compare.py tokenize [--models DIR] [--text FILE]
@@ -13,6 +14,7 @@ a drift of the machine hits all alike. Nothing else should run meanwhile.
 encoder   bert:1x16 bert:1x128 bert:8x128 bert:mixed vit:1 vit:8, each with :f32 :bf16 :int8
           (mixed: the token lengths of 32 real news sentences, 8 to 55; a peer pads them to the longest)
 decoder   dense1b moe16, each :prefill (512 tokens) :decode (a token after 64), in :bf16 :int8
+quantized dense1b moe16 deepseek-v2-lite in 4 bits, each :prefill :decode as above, :lookup (a token after repetitive text, with prompt lookup)
 engine    dense1b: 8 users with 64 tokens each get answers of 32, :together or :apart (one after another), in :bf16 :int8; torch's users are a batch
 moe       one layer, 512 tokens, experts x active: wide (2048, experts of 4096) and narrow (1024, experts of 1024), in :f32 :bf16 :int8
 train     distilbert (8 x 128 tokens) and mixtral (4 layers, 16 experts, 2 active, 8 x 256), each :f32 :bf16: forward, backward and AdamW
@@ -20,8 +22,8 @@ tokenize  wordpiece bpe deepseek unigram, each :en :zh, with :1 or :2 threads: a
           milliseconds for a megabyte; DIR holds folders of tokenizers (bench/texts.py names them), FILE replaces the English text
 cold      minilm: a fresh process that imports, loads all-MiniLM-L6-v2, tokenizes and runs its first forward pass
 
-Runners: torch (with transformers), ort (ONNX Runtime), openvino, hf (tokenizers), sentencepiece, tiktoken, tenon. One that is not installed or cannot do a case is skipped
-with a word. bench/make_models.py and make_decoders.py write DIR. Figures are milliseconds, median over the rounds [min..max], and the peak resident
+Runners: torch (with transformers), ort (ONNX Runtime), openvino, llamacpp (llama-cpp-python), tenon-bf16 (the same model in bfloat16), hf (tokenizers), sentencepiece, tiktoken, tenon. One that is not installed or cannot do a case is skipped
+with a word. bench/make_models.py, make_decoders.py and make_quantized.py write DIR. Figures are milliseconds, median over the rounds [min..max], and the peak resident
 memory of the process; the last table is each peer's median over Tenon's: above 1, Tenon is faster.
 """
 import argparse
@@ -37,14 +39,15 @@ import tempfile
 import time
 
 import decoders
+import quantized
 import texts
 import training
 
 MIXED = [9, 22, 14, 11, 16, 13, 8, 20, 10, 10, 11, 44, 52, 40, 34, 55, 30, 45, 55, 36, 46, 41, 24, 35, 29, 10, 11, 30, 11, 42, 42, 13]
 CASES = {"encoder": [f"{m}:{p}" for m in ("bert:1x16", "bert:1x128", "bert:8x128", "bert:mixed", "vit:1", "vit:8") for p in ("f32", "bf16", "int8")],
-         "cold": ["minilm"], **decoders.CASES, **texts.CASES, **training.CASES}
+         "cold": ["minilm"], **decoders.CASES, **quantized.CASES, **texts.CASES, **training.CASES}
 RUNNERS = {"encoder": ["torch", "ort", "openvino", "tenon"], "cold": ["torch", "tenon"], "decoder": ["torch", "tenon"], "engine": ["torch", "tenon"],
-           "moe": ["torch", "tenon"], "train": ["torch", "tenon"], "tokenize": ["hf", "sentencepiece", "tiktoken", "tenon"]}
+           "moe": ["torch", "tenon"], "quantized": ["llamacpp", "tenon-bf16", "tenon"], "train": ["torch", "tenon"], "tokenize": ["hf", "sentencepiece", "tiktoken", "tenon"]}
 SHORTEST = 0.3  # seconds that a round lasts at least: short cases are repeated within it
 
 
@@ -140,6 +143,8 @@ def prepare(task, runner, case, models, threads):
     """A function that does the work of one case once; what it returns, if anything, is its time in seconds."""
     if task in decoders.CASES:
         return decoders.prepare(task, runner, case, models, threads, Unable)
+    if task in quantized.CASES:
+        return quantized.prepare(runner, case, models, threads, Unable)
     if task in training.CASES:
         return training.prepare(runner, case, threads)
     if task in texts.CASES:

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "cli/bench_decoder.h"
 #include "cli/command.h"
 #include "tenon/models/registry.h"
 #include "tenon/nn/linear.h"
@@ -15,6 +16,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double milliseconds(Clock::time_point since) { return std::chrono::duration<double, std::milli>(Clock::now() - since).count(); }
+
+double seconds() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
 double peak_megabytes() {
   rusage usage{};
@@ -105,6 +108,21 @@ int run(const Args& args) {
              repeat = args.number("repeat", 0, 1, 1 << 20);
   const long threads = args.number("threads", 0, 0, 4096);
   std::vector<models::Precision> precisions = {options.precision};
+  if (args.has("generate")) {
+    for (const models::Precision precision : precisions) {
+      Context ctx(static_cast<int>(threads));
+      models::LoadOptions load;
+      load.precision = precision;
+      const Clock::time_point start = Clock::now();
+      const std::unique_ptr<models::Model> model = models::load(ctx, folder, load);
+      std::printf("%-20s %8.0f ms to open, %d threads, kernels %s\n", name_of(precision), milliseconds(start), ctx.threads(),
+                  cpu_kernels().name);
+      std::fflush(stdout);
+      bench_decoder(*model, ctx, length, seconds);
+      std::printf("peak memory            %8.0f MB of the process\n", peak_megabytes());
+    }
+    return 0;
+  }
   if (args.text("precision") == "all") precisions = {models::Precision::Float32, models::Precision::BFloat16, models::Precision::Int8};
   std::printf("%-9s %8s %9s %9s %9s %10s %12s %9s %9s\n", "precision", "load ms", "median ms", "least ms", "most ms", "inputs/s",
               "positions/s", "GFLOP/s", "peak MB");
@@ -148,8 +166,10 @@ Command bench_command() {
       "  tenon bench bert-base                                  latency of one text of 128 tokens\n"
       "  tenon bench bert-base --batch 8 --precision all        float32, bfloat16 and int8\n"
       "  tenon bench vit-base --batch 8 --precision bfloat16    images\n"
-      "  tenon bench bert-base --threads 1 --length 512",
-      {{"batch", "N", "texts or images per forward pass (default 1)"},
+      "  tenon bench bert-base --threads 1 --length 512\n"
+      "  tenon bench llama-awq --generate --length 512          a prompt, and the tokens after it",
+      {{"generate", "", "instead: time a prompt of --length tokens and the tokens after it"},
+       {"batch", "N", "texts or images per forward pass (default 1)"},
        {"length", "N", "tokens per text (default 128)"},
        {"precision", "P", "float32, bfloat16, int8, int4, fp8 or all (the first three; default float32)"},
        {"threads", "N", "threads to use (default: all that this process may)"},

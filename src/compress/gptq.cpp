@@ -30,10 +30,10 @@ struct Grid {
 
 /// The scale and zero of a group, as quant::round_to_nearest has them.
 Grid grid_of(const float* x, int64_t n, bool symmetric) {
-  float least = x[0], most = x[0];
-  for (int64_t i = 1; i < n; ++i) least = std::min(least, x[i]), most = std::max(most, x[i]);
+  float least = 0, most = 0;  // 0 is among the codes even if no weight is
+  for (int64_t i = 0; i < n; ++i) least = std::min(least, x[i]), most = std::max(most, x[i]);
   float scale = symmetric ? std::max(std::max(-least, most) / 7.5f, 1e-6f) : std::max(most - least, 1e-5f) / 15;
-  scale = std::max(static_cast<float>(float16::from(scale)), 0x1p-24f);
+  if (scale < 65504) scale = std::max(static_cast<float>(float16::from(scale)), 0x1p-24f);
   return {scale, symmetric ? 8 : std::clamp(-std::nearbyint(least / scale), 0.0f, 15.0f)};
 }
 

@@ -21,8 +21,8 @@ struct Range {
 };
 
 Range range_of(const float* x, int64_t n) {
-  float least = x[0], most = x[0];
-  for (int64_t i = 1; i < n; ++i) {
+  float least = 0, most = 0;  // 0 is among the codes even if no weight is
+  for (int64_t i = 0; i < n; ++i) {
     least = x[i] < least ? x[i] : least;
     most = x[i] > most ? x[i] : most;
   }
@@ -33,7 +33,7 @@ Range range_of(const float* x, int64_t n) {
 void round_int4(float* x, int64_t n, bool symmetric) {
   const auto [least, most] = range_of(x, n);
   float scale = symmetric ? std::max(std::max(-least, most) / 7.5f, 1e-6f) : std::max(most - least, 1e-5f) / 15;
-  scale = std::max(static_cast<float>(float16::from(scale)), 0x1p-24f);
+  if (scale < 65504) scale = std::max(static_cast<float>(float16::from(scale)), 0x1p-24f);
   const float zero = symmetric ? 8 : std::clamp(-std::nearbyint(least / scale), 0.0f, 15.0f);
   for (int64_t i = 0; i < n; ++i) {
     float code = x[i] / scale;

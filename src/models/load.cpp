@@ -92,6 +92,8 @@ class Loader final : public nn::Visitor {
           " weights are missing: ", list(report.missing),
           report.unexpected.empty() ? "" : "; the checkpoint holds instead: ", list(report.unexpected));
   }
+  /// Whether quantised weights were found whose products round activations to int8 (all but FP8).
+  bool rounds_rows() const { return rounds_rows_; }
   LoadReport report;
 
  private:
@@ -109,6 +111,7 @@ class Loader final : public nn::Visitor {
       stored.tensors.emplace_back(suffix, t);
     }
     if (!quantized) return;
+    rounds_rows_ = rounds_rows_ || !scheme_->format->method.ends_with("fp8");
     layer.quantized = std::make_shared<nn::QuantizedWeight>(*scheme_, std::move(stored), options_.exact_products);
     // AutoGPTQ writes biases of zeros beside layers that have none.
     const Tensor bias = layer.has_bias() ? Tensor() : checkpoint_->find(name + ".bias");
@@ -191,6 +194,7 @@ class Loader final : public nn::Visitor {
 
   const io::Checkpoint* checkpoint_;
   std::optional<quant::Scheme> scheme_;
+  bool rounds_rows_ = false;
   const Model& model_;
   std::string prefix_;
   const LoadOptions& options_;
@@ -319,6 +323,7 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
   model->visit(loader);
   loader.finish();
   if (report) *report = std::move(loader.report);
+  model->set_int8_beside(!options.exact_products && loader.rounds_rows());
   if (options.pack && !options.mapped) model->pack(ctx, precision_of(config, options));
   return model;
 }

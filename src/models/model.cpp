@@ -35,7 +35,7 @@ class Counter final : public nn::Visitor {
 
 class Packer final : public nn::Visitor {
  public:
-  Packer(Context& ctx, Precision precision) : ctx_(ctx), format_(format_of(precision)), head_(format_of(precision, true)) {}
+  Packer(Context& ctx, WeightFormat format, WeightFormat head) : ctx_(ctx), format_(format), head_(head) {}
   void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
   void linear(const std::string&, nn::Linear& layer) override {
     layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : layer.tied_weight.empty() ? format_ : head_);
@@ -105,7 +105,7 @@ WeightFormat format_of(Precision precision, bool head) {
 }
 
 void Model::pack(Context& ctx, Precision precision) {
-  Packer packer(ctx, precision);
+  Packer packer(ctx, int8_beside_ ? WeightFormat::Int8 : format_of(precision), int8_beside_ ? WeightFormat::Int8 : format_of(precision, true));
   visit(packer);
   precision_ = precision;
   const bool bf16 = precision == Precision::BFloat16 || (precision != Precision::Float32 && ctx.kernels().fast_bf16);

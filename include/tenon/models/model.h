@@ -153,6 +153,8 @@ class Model {
   Precision precision() const { return precision_; }
   /// Packs every Linear for inference in this precision. Plain weights stay readable.
   void pack(Context& ctx, Precision precision);
+  /// Whether pack() keeps in int8 what a checkpoint of few bits holds plain (the head): a load without exact products asks for it.
+  void set_int8_beside(bool on) { int8_beside_ = on; }
   /// Back to the plain weights, as training needs them; weights stored in 16 bits become float32.
   void unpack();
   /// All parameters by name, in visiting order.
@@ -171,6 +173,7 @@ class Model {
   Json config_;
   Precision precision_ = Precision::Float32;
   DType activations_ = DType::F32;
+  bool int8_beside_ = false;
 };
 
 }  // namespace tenon::models

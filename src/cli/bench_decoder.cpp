@@ -1,0 +1,102 @@
+// tenon bench of a model that writes text: how fast it reads a prompt and how fast it goes on, beside what memory allows.
+#include "cli/bench_decoder.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include "tenon/core/parallel.h"
+#include "tenon/nn/linear.h"
+
+namespace tenon::cli {
+namespace {
+
+/// The bytes of weights that one token reads: of every Linear, and of the experts those of the active ones.
+class TokenBytes final : public nn::Visitor {
+ public:
+  TokenBytes(models::Precision precision, double active) : precision_(precision), active_(active) {}
+  void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
+  void linear(const std::string&, nn::Linear& layer) override { total += bytes(layer); }
+  void packed_elsewhere(const std::string&, nn::Linear& layer) override { total += bytes(layer) * active_; }
+  void fused(std::span<const std::string>, std::span<nn::Linear* const> layers, nn::FusedLinear&) override {
+    for (const nn::Linear* l : layers) total += bytes(*l);
+  }
+  double total = 0;
+
+ private:
+  double bytes(const nn::Linear& l) const {
+    const double n = static_cast<double>(l.in_features()) * static_cast<double>(l.out_features());
+    if (!l.quantized)
+      return n * (l.packed.defined() ? static_cast<double>(l.packed.nbytes()) / n
+                                     : quant::info(models::format_of(precision_)).bytes_per_weight);
+    double stored = 0;
+    for (const auto& [name, t] : l.quantized->tensors()) stored += static_cast<double>(t.nbytes());
+    return stored;
+  }
+  models::Precision precision_;
+  double active_;
+};
+
+/// GB/s that all threads together read from memory.
+double memory_speed(Context& ctx, double (*seconds)()) {
+  const Tensor block = Tensor::zeros({32 << 20}, DType::U64);  // 256 MB, larger than any cache
+  const auto* p = block.data<uint64_t>();
+  double best = 1e30;
+  for (int round = 0; round < 4; ++round) {
+    const double start = seconds();
+    parallel_for(ctx.threads(), block.numel() >> 16, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        uint64_t sums[16] = {};  // side by side, for vectors
+        for (const uint64_t *q = p + (i << 16), *last = q + (1 << 16); q < last; q += 16)
+          for (int j = 0; j < 16; ++j) sums[j] += q[j];
+        volatile uint64_t sink = 0;  // or the loop would be left out
+        for (const uint64_t s : sums) sink = sink + s;
+      }
+    });
+    best = std::min(best, seconds() - start);
+  }
+  return static_cast<double>(block.nbytes()) / best / 1e9;
+}
+
+double share_of_active_experts(const Json& c) {
+  const double experts = c.value("n_routed_experts", c.value("num_local_experts", c.value("num_experts", 0.0)));
+  return experts > 0 ? c.value("num_experts_per_tok", 0.0) / experts : 1;
+}
+
+}  // namespace
+
+void bench_decoder(const models::Model& model, Context& ctx, int64_t prompt, double (*seconds)()) {
+  constexpr int kSteps = 32;
+  const int64_t vocabulary = model.config().value("vocab_size", int64_t{2});
+  Random random(0);
+  const auto tokens = [&](int64_t n) {
+    std::vector<int64_t> ids;
+    for (int64_t i = 0; i < n; ++i) ids.push_back(static_cast<int64_t>(random.next() % static_cast<uint64_t>(vocabulary)));
+    return std::vector<std::vector<int64_t>>{ids};
+  };
+  const models::Inputs one{.input_ids = Tensor::zeros({1, 0}, DType::I64)};
+  const double memory = memory_speed(ctx, seconds);
+  double prefill = 1e30, decode = 1e30, slowest = 0;
+  for (int round = 0; round < 3; ++round) {
+    const auto session = model.start(ctx, one);
+    double start = seconds();
+    session->feed(ctx, tokens(prompt));
+    prefill = std::min(prefill, seconds() - start);
+    for (int i = 0; i < kSteps; ++i) {
+      start = seconds();
+      session->feed(ctx, tokens(1));
+      const double step = seconds() - start;
+      decode = std::min(decode, step), slowest = std::max(slowest, round > 0 ? step : 0);
+    }
+  }
+  TokenBytes bytes(model.precision(), share_of_active_experts(model.config()));
+  const_cast<models::Model&>(model).visit(bytes);  // it changes nothing
+  const double read = bytes.total / decode / 1e9;
+  std::printf("prompt of %lld tokens   %8.1f ms   %7.1f tokens/s\n", static_cast<long long>(prompt), prefill * 1e3,
+              static_cast<double>(prompt) / prefill);
+  std::printf("a token after it       %8.2f ms   %7.1f tokens/s   (slowest %.2f ms)\n", decode * 1e3, 1 / decode, slowest * 1e3);
+  std::printf("weights read           %8.1f MB   %7.1f GB/s, %.0f %% of the %.1f GB/s that memory gives\n", bytes.total / 1e6, read,
+              100 * read / memory, memory);
+}
+
+}  // namespace tenon::cli
