@@ -7,8 +7,6 @@ import threading
 import weakref
 from typing import Any, Iterator
 
-import numpy as np
-
 from . import _core, cache_utils, hub, model_node
 from ._core import Precision, Tensor
 from .autograd import without_gradient
@@ -315,6 +313,7 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
     def _assign(self, name: str, t: Tensor, value: Any) -> None:
         if "_quantized" not in t.__dict__:
             return super()._assign(name, t, value)
+        import numpy as np  # here, for a process that only computes needs no NumPy
         if t.dtype != value.dtype or not np.array_equal(t.numpy(), value.numpy(), equal_nan=t.dtype.is_floating_point):
             raise RuntimeError(f"[load_state_dict] {name} is part of a quantised weight, which stays as the checkpoint holds it; open the other "
                                "checkpoint instead")

@@ -344,6 +344,7 @@ std::unique_ptr<Model> copy(Context& ctx, const Model& model, const LoadOptions&
   const_cast<Model&>(model).visit(giver);  // it changes nothing
   Taker taker(giver);
   made->visit(taker);
+  made->set_int8_beside(model.int8_beside());
   if (options.pack) made->pack(ctx, options.precision);
   return made;
 }

@@ -155,6 +155,7 @@ class Model {
   void pack(Context& ctx, Precision precision);
   /// Whether pack() keeps in int8 what a checkpoint of few bits holds plain (the head): a load without exact products asks for it.
   void set_int8_beside(bool on) { int8_beside_ = on; }
+  bool int8_beside() const { return int8_beside_; }
   /// Back to the plain weights, as training needs them; weights stored in 16 bits become float32.
   void unpack();
   /// All parameters by name, in visiting order.
