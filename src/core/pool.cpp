@@ -1,14 +1,14 @@
 // The free lists behind Context::empty.
 #include "tenon/core/pool.h"
 
-#include "core/memory.h"
-
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <iterator>
 #include <map>
 #include <vector>
+
+#include "core/memory.h"
 
 namespace tenon {
 namespace {
@@ -28,15 +28,19 @@ void free_block(void* p, size_t size) { size < kLargeBlock ? std::free(p) : deta
 
 using FreeList = std::map<size_t, std::vector<void*>>;
 
-/// Gives large unused blocks back to the system, the largest first, until these were `bytes`. Returns how many bytes they were.
+/// Gives large unused blocks back to the system until these were `bytes`: the smallest that is enough, or else the largest first. The
+/// largest of a training step (the gradient of its word vectors) is wanted again in the next and costs most to be had again. Returns how
+/// many bytes they were.
 size_t release(FreeList& free, size_t bytes) {
   size_t released = 0;
-  while (released < bytes && !free.empty() && free.rbegin()->first >= kLargeBlock) {
-    const auto last = std::prev(free.end());
-    free_block(last->second.back(), last->first);
-    released += last->first;
-    last->second.pop_back();
-    if (last->second.empty()) free.erase(last);
+  while (released < bytes && !free.empty()) {
+    auto it = free.lower_bound(std::max(bytes - released, kLargeBlock));
+    if (it == free.end()) it = std::prev(free.end());
+    if (it->first < kLargeBlock) break;
+    free_block(it->second.back(), it->first);
+    released += it->first;
+    it->second.pop_back();
+    if (it->second.empty()) free.erase(it);
   }
   return released;
 }

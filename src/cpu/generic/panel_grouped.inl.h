@@ -182,23 +182,20 @@ void finish_groups(const GroupedJob<Way>& job, const char* packed, float* sums, 
                static_cast<int>(min_of(kRowBlock, end - m)), p * kPanel, static_cast<int>(job.layout.width(p)));
 }
 
-/// Panels [first, last), at most Way::kWide, times the rows [begin, end) of a block, group after group: what a group needs of rows and of
-/// weights stays in the first cache.
+/// A panel times the rows [begin, end) of a block, group after group: what a group needs of rows and of weights stays in the first cache.
 template <class Way>
-void multiply_strip(const GroupedJob<Way>& job, const char* packed, int64_t first, int64_t last, int64_t begin, int64_t end) {
-  alignas(64) float sums[Way::kWide * kDeepRows * kPanel];
-  alignas(64) char room[Way::kWide * Way::kRoomBytes];
+void multiply_panel(const GroupedJob<Way>& job, const char* packed, int64_t p, int64_t begin, int64_t end) {
+  alignas(64) float sums[kDeepRows * kPanel];
+  alignas(64) char room[Way::kRoomBytes];
   const GroupLayout& l = job.layout;
+  const int width = static_cast<int>(l.width(p));
   for (int64_t g = 0; g < l.groups; ++g) {
-    for (int64_t p = first; p < last; ++p)
-      Way::expand(room + (p - first) * Way::kRoomBytes, packed + l.codes(p, g), packed + l.scales(p, g), static_cast<int>(l.width(p)),
-                  l.group);
+    const char* scales = packed + l.scales(p, g);
+    Way::expand(room, packed + l.codes(p, g), scales, width, l.group);
     for (int64_t m = begin; m < end; m += Way::kRows)
-      for (int64_t p = first; p < last; ++p)
-        Way::multiply(job, sums + ((p - first) * kDeepRows + m - begin) * kPanel, m, min_of(Way::kRows, end - m), g,
-                      room + (p - first) * Way::kRoomBytes, packed + l.scales(p, g), static_cast<int>(l.width(p)));
+      Way::multiply(job, sums + (m - begin) * kPanel, m, min_of(Way::kRows, end - m), g, room, scales, width);
   }
-  for (int64_t p = first; p < last; ++p) finish_groups(job, packed, sums + (p - first) * kDeepRows * kPanel, p, begin, end);
+  finish_groups(job, packed, sums, p, begin, end);
 }
 
 template <class Way>
@@ -213,7 +210,7 @@ void multiply_groups(const GroupedJob<Way>& job, const LinearBlock& block, int64
     }
     return;
   }
-  for (int64_t p = first; p < last; p += Way::kWide) multiply_strip(job, packed, p, min_of(p + Way::kWide, last), begin, end);
+  for (int64_t p = first; p < last; ++p) multiply_panel(job, packed, p, begin, end);
 }
 
 template <class Way>
@@ -267,10 +264,8 @@ void grouped_linear(const LinearCall& call) {
   GroupedJob<Way> job{call, layout, grouped_rows<Way>(call, layout, &bytes)};
   job.finish = finish_of<typename Way::Base>(call.act);
   job.panels = div_up(call.N, kPanel);
-  // Few rows stream through long strips; more rows through strips that fit the cache, if that leaves enough of them.
-  const bool few = call.M <= Way::kFew * (call.blocks ? call.num_blocks : 1);
-  const int64_t widest = few ? kStreamPanels : Way::kWide, pieces = 4 * threads;
-  job.wide = min_of(widest, few ? div_up(job.panels, pieces) : job.panels >= pieces * widest ? widest : 1);
+  // Few rows stream through long strips.
+  if (call.M <= Way::kFew * (call.blocks ? call.num_blocks : 1)) job.wide = min_of(kStreamPanels, div_up(job.panels, 4 * threads));
   job.strips = div_up(job.panels, job.wide);
   const int64_t rows = call.blocks ? kDeepRows : min_of(kDeepRows, div_up(call.M, div_up(4 * threads, job.strips)));
   job.chunk = round_up(rows, Way::kRows) <= kDeepRows ? round_up(rows, Way::kRows) : kDeepRows / Way::kRows * Way::kRows;
@@ -284,7 +279,6 @@ template <class BaseFormat, class Source>
 struct Dequantised {
   using Base = BaseFormat;
   static constexpr int64_t kRows = kRowBlock, kRoomBytes = kMostGroup / Base::kPerUnit * kPanel * Base::kWeightBytes;
-  static constexpr int64_t kWide = 32 / kPanel > 0 ? 32 / kPanel : 1;
   static constexpr int64_t kValueBytes = 4 / Base::kPerUnit;
   static constexpr bool kScaledRows = false;
   static constexpr int64_t kFew = 0;
@@ -308,6 +302,11 @@ struct Dequantised {
   }
 };
 
+/// Asks for the codes of the panel's next group, which follow those that are expanded now.
+inline void prefetch_next(const char* codes, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(codes + bytes + i, 0, 2);
+}
+
 /// Where a unit of Base is put, of one value or of two.
 template <class Base>
 void put(char* room, int64_t unit, int64_t width, int64_t column, vf even, vf odd) {
@@ -325,6 +324,7 @@ template <class Ops>
 struct Int4Codes {
   template <class Base>
   static void expand(char* room, const char* codes, const char* scales, int width, int64_t group) {
+    prefetch_next(codes, group / 2 * width);
     for (int i = 0; i < width; i += kLanes) {
       const vf scale = load(reinterpret_cast<const float16*>(scales) + i, Full{});
       const vf zeros = load(reinterpret_cast<const int8_t*>(scales) + 2 * width + i, Full{});
@@ -345,6 +345,7 @@ template <class Ops>
 struct Fp8Codes {
   template <class Base>
   static void expand(char* room, const char* codes, const char* scales, int width, int64_t group) {
+    prefetch_next(codes, group * width);
     for (int i = 0; i < width; i += kLanes) {
       const vf scale = load(reinterpret_cast<const float*>(scales) + i, Full{}) * set1(256);
       for (int64_t k = 0; k < group; k += 2) {

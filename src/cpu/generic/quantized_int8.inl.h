@@ -10,7 +10,6 @@ struct Int8Rows {
   using Base = Float32;
   using Register = typename Integers::Register;
   static constexpr int64_t kRows = Integers::kRows, kRoomBytes = kMostGroup * kPanel, kValueBytes = 1, kFew = 2;
-  static constexpr int64_t kWide = 64 / kPanel > 0 ? 64 / kPanel : 1;
   static constexpr bool kScaledRows = true;
   static constexpr int kRegisterBytes = kLanes * 4;
   static constexpr int64_t kAhead = 4096;     // bytes
@@ -97,6 +96,7 @@ struct Int8Rows {
 
   static void expand(char* room, const char* codes, const char*, int width, int64_t group) {
     const int64_t pair = width * 4;
+    prefetch_next(codes, group / 8 * pair);
     for (int64_t k = 0; k < group; k += 8, codes += pair, room += 2 * pair)
       for (int64_t i = 0; i < pair; i += kRegisterBytes) {
         const Register r = Integers::load(codes + i);
