@@ -27,5 +27,8 @@ if(TENON_WITH_ONEDNN AND dnnl_FOUND)
 else()
   target_sources(tenon PRIVATE src/cpu/onednn_absent.cpp)
 endif()
+# The sanitizers' build is not optimised; the scalar kernels, which every agree test runs, would take minutes there.
+file(GLOB scalar CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cpu/ref*.cpp)
+set_property(SOURCE ${scalar} APPEND PROPERTY COMPILE_OPTIONS "$<$<CONFIG:Sanitize>:-O2>")
 # Eigen's own threads would come on top of ours.
 target_compile_definitions(tenon PRIVATE EIGEN_DONT_PARALLELIZE)
