@@ -35,10 +35,13 @@ class Counter final : public nn::Visitor {
 
 class Packer final : public nn::Visitor {
  public:
-  Packer(Context& ctx, WeightFormat format, WeightFormat head) : ctx_(ctx), format_(format), head_(head) {}
+  /// small: of layers with less than kLarge weights, which cost no time however they are kept.
+  Packer(Context& ctx, WeightFormat format, WeightFormat head, WeightFormat small) : ctx_(ctx), format_(format), head_(head), small_(small) {}
   void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
   void linear(const std::string&, nn::Linear& layer) override {
-    layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : layer.tied_weight.empty() ? format_ : head_);
+    const bool small = layer.in_features() * layer.out_features() < kLarge;
+    const WeightFormat format = layer.tied_weight.empty() ? format_ : head_;
+    layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : small && format == WeightFormat::Int8 ? small_ : format);
   }
   void fused(std::span<const std::string>, std::span<nn::Linear* const> layers, nn::FusedLinear& fused) override {
     fused.pack(ctx_, layers, format_);
@@ -47,7 +50,8 @@ class Packer final : public nn::Visitor {
 
  private:
   Context& ctx_;
-  WeightFormat format_, head_;
+  static constexpr int64_t kLarge = 1 << 20;
+  WeightFormat format_, head_, small_;
 };
 
 /// Drops packed weights and makes every parameter a float32 tensor of its own memory.
@@ -105,7 +109,8 @@ WeightFormat format_of(Precision precision, bool head) {
 }
 
 void Model::pack(Context& ctx, Precision precision) {
-  Packer packer(ctx, int8_beside_ ? WeightFormat::Int8 : format_of(precision), int8_beside_ ? WeightFormat::Int8 : format_of(precision, true));
+  const WeightFormat format = format_of(precision), head = format_of(precision, true), int8 = WeightFormat::Int8;
+  Packer packer(ctx, int8_beside_ ? int8 : format, int8_beside_ ? int8 : head, int8_beside_ ? format : int8);
   visit(packer);
   precision_ = precision;
   const bool bf16 = precision == Precision::BFloat16 || (precision != Precision::Float32 && ctx.kernels().fast_bf16);
