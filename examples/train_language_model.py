@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--resume", action="store_true", help="goes on from the last checkpoint in --out (Ctrl-C leaves one)")
+    parser.add_argument("--float32", action="store_true", help="no bf16, also where the processor multiplies it")
     parser.add_argument("--threads", type=int, default=0, help="0: all that this process may use")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "out" / "language-model")
     args = parser.parse_args()
@@ -87,7 +88,7 @@ def main():
     trainer = Trainer(
         model=model, train_dataset=rows, data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False), processing_class=tokenizer,
         args=TrainingArguments(output_dir=str(args.out / "checkpoints"), max_steps=args.steps, per_device_train_batch_size=args.batch, learning_rate=args.lr,
-                               lr_scheduler_type="cosine", warmup_steps=max(1, args.steps // 20), weight_decay=0.1, adam_beta2=0.95, logging_steps=20,
+                               lr_scheduler_type="cosine", warmup_steps=max(1, args.steps // 20), weight_decay=0.1, adam_beta2=0.95, fp16=not args.float32, logging_steps=20,
                                save_steps=100, save_total_limit=1, report_to="none", disable_tqdm=not sys.stderr.isatty()))
     trainer.train(resume_from_checkpoint=args.resume or None)
     model.config.output_router_logits = False

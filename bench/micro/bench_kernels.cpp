@@ -180,7 +180,7 @@ void bench_elements(const Kernels& k) {
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
   const Kernels& k = cpu_kernels();
-  peak = measure_peak(std::strcmp(k.name, "avx512") == 0);
+  peak = measure_peak(std::strcmp(k.name, "avx512") == 0 || std::strcmp(k.name, "amx") == 0);
   std::printf("table %s; one thread's peak: f32 %.1f GFLOP/s, bf16 %.1f GFLOP/s, memory %.1f GB/s, copy in cache %.1f GB/s\n", k.name,
               peak.f32, peak.bf16, peak.read, peak.cache);
   const bool all = what == "all";

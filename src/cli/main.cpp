@@ -40,7 +40,7 @@ void print_help() {
       "FOLDER is a checkpoint as Hugging Face publishes it: config.json, model.safetensors, and the files of its tokenizer\n"
       "or image processor. Nothing is converted and nothing is downloaded.\n\n"
       "Environment\n"
-      "  TENON_ISA          ref, portable, avx2, avx512 or neon: forces an instruction set (see tenon info)\n"
+      "  TENON_ISA          ref, portable, avx2, avx512, amx or neon: forces an instruction set (see tenon info)\n"
       "  OMP_NUM_THREADS    the most threads to use\n\n"
       "Exit codes: 0 done; 1 it could not be done, the message says why; 2 the command line is wrong.\n");
 }

@@ -8,6 +8,10 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace tenon {
 namespace {
@@ -19,9 +23,20 @@ uint64_t read_xcr0() {
   return (uint64_t{high} << 32) | low;
 }
 
+/// Asks Linux (5.16 or later) for the use of tile registers by this process, once and for all of its threads.
+bool ask_for_tiles() {
+#if defined(__linux__) && defined(__x86_64__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 CpuFeatures detect() {
   const auto bit = [](uint32_t word, int i) { return ((word >> i) & 1) != 0; };
   CpuFeatures f;
+  bool saves_tiles = false;
   uint32_t a, b, c, d;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return f;
   f.fma = bit(c, 12);
@@ -30,6 +45,7 @@ CpuFeatures detect() {
     const uint64_t xcr0 = read_xcr0();
     f.os_saves_ymm = (xcr0 & 0x6) == 0x6;
     f.os_saves_zmm = (xcr0 & 0xe6) == 0xe6;
+    saves_tiles = (xcr0 & 0x60000) == 0x60000;
   }
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
     const uint32_t subleaves = a;
@@ -39,6 +55,10 @@ CpuFeatures detect() {
     f.avx512bw = bit(b, 30);
     f.avx512vl = bit(b, 31);
     f.avx512_vnni = bit(c, 11);
+    f.amx_bf16 = bit(d, 22);
+    f.amx_tile = bit(d, 24);
+    f.amx_int8 = bit(d, 25);
+    f.os_grants_tiles = f.amx_tile && saves_tiles && ask_for_tiles();
     if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) f.avx512_bf16 = bit(a, 5);
   }
   return f;
@@ -53,11 +73,12 @@ CpuFeatures detect() {
 }
 #endif
 
-std::string lacks(std::initializer_list<std::pair<const char*, bool>> features, bool os_saves) {
+std::string lacks(std::initializer_list<std::pair<const char*, bool>> features, bool os_saves,
+                  const char* otherwise = "the operating system does not save its registers") {
   std::string missing;
   for (const auto& [name, present] : features)
     if (!present) missing += (missing.empty() ? "the processor lacks " : ", ") + std::string(name);
-  if (missing.empty() && !os_saves) missing = "the operating system does not save its registers";
+  if (missing.empty() && !os_saves) missing = otherwise;
   return missing;
 }
 
@@ -73,6 +94,16 @@ std::string lacks_avx2(const CpuFeatures& f) { return lacks({{"avx2", f.avx2}, {
 std::string lacks_avx512(const CpuFeatures& f) {
   return lacks({{"avx512f", f.avx512f}, {"avx512bw", f.avx512bw}, {"avx512dq", f.avx512dq}, {"avx512vl", f.avx512vl}, {"fma", f.fma}},
                f.os_saves_zmm);
+}
+
+std::string lacks_amx(const CpuFeatures& f) {
+  if (std::string missing = lacks_avx512(f); !missing.empty()) return missing;
+  return lacks({{"avx512_vnni", f.avx512_vnni},
+                {"avx512_bf16", f.avx512_bf16},
+                {"amx_tile", f.amx_tile},
+                {"amx_bf16", f.amx_bf16},
+                {"amx_int8", f.amx_int8}},
+               f.os_grants_tiles, "the operating system does not grant tile registers (Linux does from 5.16 on)");
 }
 
 }  // namespace tenon

@@ -121,6 +121,7 @@ void matmul(const MatmulCall& c) {
 void fill_onednn(Kernels& k, Isa isa) {
   if (isa == Isa::Ref || isa == Isa::Portable) return;  // these exist to compare with
   if (isa == Isa::Avx2) onednn::cap_at_avx2();
+  if (isa == Isa::Avx512) onednn::cap_at_avx512();
   below = k;
   k.matmul = matmul;
 }

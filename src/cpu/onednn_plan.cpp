@@ -193,6 +193,7 @@ bool run(const PlanKey& key, void* c, const void* a, const void* b) {
 }
 
 void cap_at_avx2() { dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2); }
+void cap_at_avx512() { dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16); }
 
 }  // namespace tenon::onednn
 

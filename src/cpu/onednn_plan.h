@@ -22,5 +22,6 @@ bool run(const PlanKey& key, void* c, const void* a, const void* b);
 
 /// Caps what oneDNN may use; without effect after its first use in the process.
 void cap_at_avx2();
+void cap_at_avx512();  // with bf16, without tiles
 
 }  // namespace tenon::onednn

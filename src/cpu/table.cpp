@@ -23,6 +23,12 @@ constexpr bool kHasAvx512 =
 #else
     false;
 #endif
+constexpr bool kHasAmx =
+#ifdef TENON_HAS_AMX
+    true;
+#else
+    false;
+#endif
 constexpr bool kHasAvx2 =
 #ifdef TENON_HAS_AVX2
     true;
@@ -38,7 +44,8 @@ constexpr bool kHasNeon =
 
 std::vector<Candidate> candidates() {
   const CpuFeatures& f = cpu_features();
-  return {{Isa::Avx512, "avx512", kHasAvx512, lacks_avx512(f)},
+  return {{Isa::Amx, "amx", kHasAmx, lacks_amx(f)},
+          {Isa::Avx512, "avx512", kHasAvx512, lacks_avx512(f)},
           {Isa::Avx2, "avx2", kHasAvx2, lacks_avx2(f)},
           {Isa::Neon, "neon", kHasNeon, f.neon ? "" : "the processor is no 64-bit Arm"},
           {Isa::Portable, "portable", true, ""},
@@ -58,13 +65,16 @@ std::string overlay(Kernels& k, Isa isa) {
   if (isa == Isa::Avx2) add("avx2", fill_avx2);
 #endif
 #ifdef TENON_HAS_AVX512
-  if (isa == Isa::Avx512) {
+  if (isa == Isa::Avx512 || isa == Isa::Amx) {
     add("avx512", fill_avx512);
 #ifdef TENON_HAS_AVX512_VNNI
     if (cpu_features().avx512_vnni) add("vnni", fill_avx512_vnni);
 #endif
 #ifdef TENON_HAS_AVX512_BF16
     if (cpu_features().avx512_bf16) add("bf16", fill_avx512_bf16);
+#endif
+#ifdef TENON_HAS_AMX
+    if (isa == Isa::Amx) add("amx", fill_amx);
 #endif
   }
 #endif

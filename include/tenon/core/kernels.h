@@ -250,7 +250,7 @@ struct Kernels {
   void (*unfold_patches)(void* y, DType y_type, const float* x, int64_t B, int64_t channels, int64_t height, int64_t width, int64_t p);
 };
 
-/// The table chosen for this machine, once: the best instruction set that the processor has, or TENON_ISA=ref|avx2|avx512|neon.
+/// The table chosen for this machine, once: the best instruction set that the processor has, or TENON_ISA=ref|avx2|avx512|amx|neon.
 /// Errors: Error(Device) if TENON_ISA names a set that this build or machine lacks.
 const Kernels& cpu_kernels();
 

@@ -98,15 +98,18 @@ struct HeadRows {
   int64_t first(const AttentionCall& c, int64_t t) const { return c.window > 0 ? most(t + S - T + 1 - c.window, 0) : 0; }
 };
 
+template <class Operands>
+constexpr int64_t step_of = Tiling<typename Operands::Multiply>::kStep;
+
 /// The scratch of a call, carved in this order; every part starts at a cache line.
 struct Workspace {
   float *keys = nullptr, *values = nullptr, *bias = nullptr, *queries = nullptr, *scores = nullptr, *sums = nullptr;
   int64_t units, width, ld_scores;  // units of a key row; Dv padded to vectors
   size_t bytes = 0;
 
-  /// per: elements in a unit. A null scratch only adds up the bytes.
-  Workspace(void* scratch, int64_t D, int64_t Dv, int64_t S, int64_t per) {
-    units = (D + per - 1) / per;
+  /// per: elements in a unit; step: units that are multiplied together. A null scratch only adds up the bytes.
+  Workspace(void* scratch, int64_t D, int64_t Dv, int64_t S, int64_t per, int64_t step) {
+    units = round_up((D + per - 1) / per, step);
     width = round_up(Dv, kLanes);
     ld_scores = least(round_up(S, kPanel), kKeyBlock) + kLanes;  // the odd vector keeps rows off the same cache sets
     const auto take = [&](int64_t floats) {
@@ -115,7 +118,7 @@ struct Workspace {
       return p;
     };
     keys = take(round_up(S, kPanel) * units);
-    values = take((S + per - 1) / per * width);
+    values = take(round_up((S + per - 1) / per, step) * width);
     bias = take(round_up(S, kLanes));
     queries = take(kQueryBlock * round_up(units, kLanes));
     scores = take(kQueryBlock * ld_scores);
@@ -167,6 +170,8 @@ inline void pack_values(float* packed, const RowSource<typename Operands::Elemen
     float* to = packed + s / Operands::kPer * width;
     for_lanes(D, [&](int64_t d, auto part) { store(to + d, Operands::load_value_units(row, next, d, part), Full{}); });
   }
+  const int64_t units = (S + Operands::kPer - 1) / Operands::kPer, whole = round_up(units, step_of<Operands>);
+  for_lanes((whole - units) * width, [&](int64_t i, auto part) { store(packed + units * width + i, zero(), part); });
 }
 
 /// The query's factor on scores and the bias, both times log2 e: weights are powers of two.
@@ -276,22 +281,23 @@ template <class Operands, class E>
 inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadRows<E>& head, int64_t h, int64_t t, int64_t rows,
                          int64_t key, int64_t keys, bool is_first, Scaling scaling, RowState* states) {
   using Multiply = typename Operands::Multiply;
-  const int64_t tiles = tile_count(rows), ld_queries = round_up(w.units, kLanes), ld = w.ld_scores;
+  const Tiling<Multiply> tiles(rows);
+  const int64_t ld_queries = round_up(w.units, kLanes), ld = w.ld_scores;
   uint16_t room[kKeyBlock + kRoomBeside];
   // Keys of this block that the last row of a tile sees: its others see no more.
   const auto reach = [&](int64_t last_row) { return least(keys, most(0, head.seen(c, t + last_row) - key)); };
   for (int64_t panel = 0; panel < keys; panel += kPanel)
-    for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t row = part_begin(rows, tiles, i), end = part_begin(rows, tiles, i + 1), columns = reach(end - 1) - panel;
+    for (int64_t i = 0; i < tiles.count; ++i) {
+      const int64_t row = tiles.begin(i), end = tiles.begin(i + 1), columns = reach(end - 1) - panel;
       if (columns <= 0) continue;
       tile_of<Multiply>(end - row, (columns + kLanes - 1) / kLanes)(w.scores + row * ld + panel, ld, w.queries + row * ld_queries,
                                                                     ld_queries, 1, w.keys + (key + panel) * w.units, kPanel, w.units,
                                                                     false);
     }
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t row = part_begin(rows, tiles, i), end = part_begin(rows, tiles, i + 1), seen = reach(end - 1);
+  for (int64_t i = 0; i < tiles.count; ++i) {
+    const int64_t row = tiles.begin(i), end = tiles.begin(i + 1), seen = reach(end - 1);
     if (seen == 0) continue;
-    const int64_t padded = round_up(seen, kLanes);
+    const int64_t padded = round_up(seen, most(kLanes, step_of<Operands> * Operands::kPer));
     for (int64_t r = row; r < end; ++r) {
       float* scores = w.scores + r * ld;
       if (shaped(c)) shape(scores, reach(r), c, head, h, t + r, key);
@@ -311,8 +317,8 @@ inline void attend_block(const Workspace& w, const AttentionCall& c, const HeadR
 
 /// Queries [begin, end) of head h over packed keys and values.
 template <class Operands>
-inline void attend_head(const Workspace& w, const AttentionCall& c, const HeadRows<typename Operands::Element>& head, int64_t h, int64_t begin,
-                        int64_t end, Scaling scaling) {
+inline void attend_head(const Workspace& w, const AttentionCall& c, const HeadRows<typename Operands::Element>& head, int64_t h,
+                        int64_t begin, int64_t end, Scaling scaling) {
   const int64_t ld_queries = round_up(w.units, kLanes);
   for (int64_t t = begin; t < end; t += kQueryBlock) {
     const int64_t rows = least(kQueryBlock, end - t), seen = head.seen(c, t + rows - 1);
@@ -335,7 +341,7 @@ template <class Operands>
 inline void attend_packed(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
   using E = typename Operands::Element;
   HeadRows<E> first(c, b, h);
-  const Workspace w(scratch, c.D, c.Dv, first.S, Operands::kPer);
+  const Workspace w(scratch, c.D, c.Dv, first.S, Operands::kPer, step_of<Operands>);
   const int64_t S = first.seen(c, end - 1), lowest = first.first(c, begin) / kKeyBlock * kKeyBlock;
   if (c.int8_pages) widen_rows(first, c, b, h, lowest, S, static_cast<char*>(scratch) + w.bytes);
   pack_keys<Operands>(w.keys, first.k, lowest, S, c.D, w.units);

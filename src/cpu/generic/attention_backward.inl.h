@@ -12,7 +12,7 @@ struct BackwardWorkspace {
   float *key_rows = nullptr, *dk = nullptr, *dv = nullptr;                     // (S, width)
   float *bias = nullptr, *queries = nullptr, *d_out = nullptr, *dq = nullptr;  // of a query block: (kQueryBlock, width)
   float *weights = nullptr, *d_scores = nullptr;                               // (kQueryBlock, ld_scores)
-  int64_t width, width_v, ld_scores;  // D and Dv padded to vectors
+  int64_t width, width_v, ld_scores;                                           // D and Dv padded to vectors
   size_t bytes = 0;
 
   /// A null scratch only adds up the bytes.
@@ -56,12 +56,12 @@ inline void add_rows(float* to, int64_t ld, const float* from, int64_t rows, int
 
 /// c (rows, n rounded up to vectors) = a (rows, D) times packed columns.
 inline void multiply_packed(float* c, int64_t ldc, int64_t rows, const float* a, int64_t lda, const float* packed, int64_t n, int64_t D) {
-  const int64_t tiles = tile_count(rows);
+  const Tiling<MultiplyF32> tiles(rows);
   for (int64_t panel = 0; panel < n; panel += kPanel)
-    for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t row = part_begin(rows, tiles, i);
-      tile_of<MultiplyF32>(part_begin(rows, tiles, i + 1) - row, (n - panel + kLanes - 1) / kLanes)(
-          c + row * ldc + panel, ldc, a + row * lda, lda, 1, packed + panel * D, kPanel, D, false);
+    for (int64_t i = 0; i < tiles.count; ++i) {
+      const int64_t row = tiles.begin(i);
+      tile_of<MultiplyF32>(tiles.begin(i + 1) - row, (n - panel + kLanes - 1) / kLanes)(c + row * ldc + panel, ldc, a + row * lda, lda, 1,
+                                                                                        packed + panel * D, kPanel, D, false);
     }
 }
 

@@ -164,7 +164,7 @@ inline void attend_few(const AttentionCall& c, int64_t b, int64_t h, int64_t beg
 
 template <class Operands>
 inline size_t scratch_bytes(const AttentionCall& c, int64_t S) {
-  const size_t packed = Workspace(nullptr, c.D, c.Dv, S, Operands::kPer).bytes + widened_bytes(c, S);
+  const size_t packed = Workspace(nullptr, c.D, c.Dv, S, Operands::kPer, step_of<Operands>).bytes + widened_bytes(c, S);
   const size_t few = FewWorkspace(nullptr, c, c.group * kFewQueries).bytes;
   return packed > few ? packed : few;
 }

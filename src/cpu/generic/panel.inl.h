@@ -15,16 +15,36 @@
 // number of threads.
 //
 // A Format says: kFormat; kPerUnit values of k in a unit; kWeightBytes of a packed unit; whether it is kScaled; whether it wants the exact
-// gelu (kFine) or has a fast one; reads(type), whether rows of that type need no preparation; and the functions used below.
+// gelu (kFine) or has a fast one; reads(type), whether rows of that type need no preparation; and the functions used below. A Format that
+// is kTiled is multiplied by tile registers (amx/): kRowBlock is then two tiles, and it says product(), which takes the place of tile()
+// here, and State, what a thread holds meanwhile.
 
 constexpr int kPanel = kRegisters * kLanes;
-constexpr int kStep = 4;                      // units; K is padded to a multiple
-constexpr int64_t kDepth = 1024;              // most units in one go, so that two panels' worth of them stay in the second cache
-constexpr int64_t kDeepRows = 48;            // of a chunk if K takes several goes: their sums wait in a buffer
-constexpr int64_t kStreamRows = 2;            // so few rows read their weights as fast as memory gives them, by the processor's own prefetching
-constexpr int64_t kStreamLines = 32;          // of the next weights, to get that going
+constexpr int64_t kDepth = 1024;                        // most units in one go, so that two panels' worth of them stay in the second cache
+constexpr int64_t kDeepRows = kRowBlock > 8 ? 96 : 48;  // of a chunk if K takes several goes: their sums wait in a buffer
+constexpr int64_t kStreamRows = 2;    // so few rows read their weights as fast as memory gives them, by the processor's own prefetching
+constexpr int64_t kStreamLines = 32;  // of the next weights, to get that going
 constexpr int64_t kSerialPrepare = 24 << 10;  // elements; fewer are converted faster than a second thread wakes
 constexpr int64_t kSerialWork = 1 << 19;      // multiplications that one thread does while a second wakes
+
+template <class Format>
+concept Tiled = requires {
+  Format::kTiled;
+};
+template <class Format>
+constexpr int kStep = Tiled<Format> ? 16 : 4;  // units; K is padded to a multiple
+template <class Format>
+constexpr int64_t kOverread = Tiled<Format> ? 15 : 0;  // rows that a tile may read beyond the last one
+
+struct NoState {};
+template <class Format>
+struct StateOf {
+  using Type = NoState;
+};
+template <Tiled Format>
+struct StateOf<Format> {
+  using Type = typename Format::State;
+};
 
 inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -56,11 +76,17 @@ struct RowsView {
   int64_t stride = 0;
   float* scale = nullptr;     // (M), int8
   int32_t* offset = nullptr;  // (M), int8: 128 * the sum of the row
+  // Rows read in tiles where they lie: a copy of the last ones with room behind it, for a tile that begins at `tail_from` or later.
+  char* tail = nullptr;
+  int64_t tail_from = INT64_MAX, tail_begin = 0;
+
+  /// Row m and, in tiles, 15 more.
+  const char* row(int64_t m) const { return m < tail_from ? data + m * stride : tail + (m - tail_begin) * stride; }
 };
 
 template <class Format>
 int64_t units(int64_t K) {
-  return round_up(div_up(K, Format::kPerUnit), kStep);
+  return round_up(div_up(K, Format::kPerUnit), kStep<Format>);
 }
 /// An odd number of cache lines, or eight rows of K = 4096 would share one set of the first cache.
 template <class Format>
@@ -142,10 +168,10 @@ void tile(char* sums, const char* x, int64_t stride, const char* w, int64_t dept
     for (int j = 0; j < NR; ++j) sum[r][j] = Format::zero_sum();
   const char *line = next.line, *end = next.end, *const w_end = w + depth * NR * kRegisterBytes;
   const int64_t ahead = next.per_step * 64;
-  for (; w != w_end; x += kStep * 4, w += kStep * NR * kRegisterBytes) {
+  for (; w != w_end; x += kStep<Format> * 4, w += kStep<Format> * NR * kRegisterBytes) {
     for (const char* stop = end - line < ahead ? end : line + ahead; line < stop; line += 64) __builtin_prefetch(line, 0, 2);
 #pragma GCC unroll 4
-    for (int u = 0; u < kStep; ++u) {
+    for (int u = 0; u < kStep<Format>; ++u) {
       typename Format::Weights weights[NR];
 #pragma GCC unroll 3
       for (int j = 0; j < NR; ++j) weights[j] = Format::load_weights(w + (u * NR + j) * kRegisterBytes);
@@ -263,7 +289,8 @@ template <class Format>
 void multiply(const Job<Format>& job, const LinearBlock& block, int64_t p, int64_t begin, int64_t end, int64_t next_piece) {
   alignas(64) char sums[kDeepRows * kPanel * 4];
   const int width = static_cast<int>(job.width(p));
-  const Tile whole = tile_of<Format>(kRowBlock, width / kLanes);
+  Tile whole = nullptr;
+  if constexpr (!Tiled<Format>) whole = tile_of<Format>(kRowBlock, width / kLanes);
   for (int64_t u = 0; u < job.depth; u += job.go) {
     const int64_t depth = min_of(job.go, job.depth - u), next_u = u + depth;
     const bool last = next_u == job.depth;
@@ -273,13 +300,17 @@ void multiply(const Job<Format>& job, const LinearBlock& block, int64_t p, int64
       ahead.line = job.weights(last ? job.block(next_piece) : block, q, last ? 0 : next_u);
       ahead.end = ahead.line + min_of(job.go, last ? job.depth : job.depth - next_u) * job.width(q) * Format::kWeightBytes;
       if (end - begin <= kStreamRows) ahead.end = ahead.line + min_of(ahead.end - ahead.line, kStreamLines * 64);
-      ahead.per_step = div_up(div_up(ahead.end - ahead.line, 64), depth / kStep * div_up(end - begin, kRowBlock));
+      ahead.per_step = div_up(div_up(ahead.end - ahead.line, 64), depth / kStep<Format> * div_up(end - begin, kRowBlock));
     }
     for (int64_t m = begin; m < end; m += kRowBlock) {
       const int rows = static_cast<int>(min_of(kRowBlock, end - m));
       char* at = job.go < job.depth ? sums + (m - begin) * kPanel * 4 : sums;
-      const Tile multiply_rows = rows == kRowBlock ? whole : tile_of<Format>(rows, width / kLanes);
-      multiply_rows(at, job.x.data + m * job.x.stride + u * 4, job.x.stride, job.weights(block, p, u), depth, u > 0, ahead);
+      if constexpr (Tiled<Format>) {
+        Format::product(at, job.x, m, rows, u, job.weights(block, p, u), width / kLanes, depth, u > 0, ahead);
+      } else {
+        const Tile multiply_rows = rows == kRowBlock ? whole : tile_of<Format>(rows, width / kLanes);
+        multiply_rows(at, job.x.data + m * job.x.stride + u * 4, job.x.stride, job.weights(block, p, u), depth, u > 0, ahead);
+      }
       if (last) job.finish(job.call, job.x, block.w_scale, at, m, rows, p * kPanel, width);
     }
   }
@@ -289,6 +320,7 @@ template <class Format>
 void work(void* state, int64_t, int64_t) {
   Job<Format>& job = *static_cast<Job<Format>*>(state);
   const int64_t pieces = job.panels * job.chunks;
+  [[maybe_unused]] const typename StateOf<Format>::Type held;
   for (int64_t piece = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED); piece < pieces;) {
     const int64_t next = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED);
     const LinearBlock block = job.block(piece);
@@ -309,13 +341,23 @@ void prepare(void* state, int64_t begin, int64_t end) {
 /// Whether the rows can be multiplied where they are: of the weight's type, and K a whole number of steps.
 template <class Format>
 bool in_place(const LinearCall& call) {
-  return Format::reads(call.type) && call.K % (Format::kPerUnit * kStep) == 0;
+  return Format::reads(call.type) && call.K % (Format::kPerUnit * kStep<Format>) == 0;
 }
 
 template <class Format>
 size_t scratch_bytes(const LinearCall& call) {
-  if (in_place<Format>(call)) return 0;
-  return static_cast<size_t>(call.M * row_stride<Format>(call.K) + (Format::kScaled ? call.M * 8 : 0));
+  if (in_place<Format>(call)) return static_cast<size_t>(2 * kOverread<Format> * (call.K / Format::kPerUnit * 4));
+  return static_cast<size_t>((call.M + kOverread<Format>)*row_stride<Format>(call.K) + (Format::kScaled ? call.M * 8 : 0));
+}
+
+/// Whole tiles end with the rows unless there are groups of any size.
+template <class Format>
+void copy_tail(RowsView& x, const LinearCall& call) {
+  const int64_t most = call.M - (kOverread<Format> + 1);
+  x.tail = static_cast<char*>(call.scratch);
+  x.tail_from = most + 1;
+  x.tail_begin = call.blocks ? (x.tail_from > 0 ? x.tail_from : 0) : call.M / (kOverread<Format> + 1) * (kOverread<Format> + 1);
+  __builtin_memcpy(x.tail, x.data + x.tail_begin * x.stride, static_cast<size_t>((call.M - x.tail_begin) * x.stride));
 }
 
 template <class Format>
@@ -324,11 +366,12 @@ RowsView rows_of(const LinearCall& call) {
   if (in_place<Format>(call)) {
     x.data = static_cast<char*>(const_cast<void*>(call.x));
     x.stride = call.K / Format::kPerUnit * 4;
+    if constexpr (Tiled<Format>) copy_tail<Format>(x, call);
     return x;
   }
   x.data = static_cast<char*>(call.scratch);
   x.stride = row_stride<Format>(call.K);
-  x.scale = reinterpret_cast<float*>(x.data + call.M * x.stride);
+  x.scale = reinterpret_cast<float*>(x.data + (call.M + kOverread<Format>)*x.stride);
   x.offset = reinterpret_cast<int32_t*>(x.scale + call.M);
   return x;
 }
@@ -351,7 +394,7 @@ void linear(const LinearCall& call) {
   job.finish = finish_of<Format>(call.act);
   job.columns = round_up(call.N, kLanes);
   job.depth = units<Format>(call.K);
-  job.go = round_up(div_up(job.depth, div_up(job.depth, kDepth)), kStep);
+  job.go = round_up(div_up(job.depth, div_up(job.depth, kDepth)), kStep<Format>);
   job.panels = div_up(call.N, kPanel);
   job.chunk = chunk_rows(job, threads);
   job.chunks = call.blocks ? call.num_blocks : div_up(call.M, job.chunk);

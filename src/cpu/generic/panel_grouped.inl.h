@@ -144,6 +144,7 @@ inline void unpack_quantized(float* w, const void* packed, WeightFormat format, 
 }
 
 constexpr int64_t kStreamPanels = 8;
+constexpr int64_t kPassBytes = 2 * kChunkBytes;  // of rows that all strips meet, one after the other
 
 // --- multiplying ---------------------------------------------------------------------------------------------------------------------
 
@@ -161,11 +162,19 @@ struct GroupedJob {
   GroupedRows x;
   Finish finish = nullptr;
   int64_t panels = 0, wide = 1, strips = 0;  // a strip is `wide` panels
-  int64_t chunk = 0, chunks = 0;
+  int64_t chunk = 0, chunks = 0;             // chunks, or blocks of the call
+  int64_t pass = 1;                          // chunks that stay in the second cache while the strips of weights go by
   alignas(64) int64_t next = 0;
 
-  LinearBlock block(int64_t piece) const {
-    const int64_t i = piece / strips;
+  struct Piece {
+    int64_t strip, chunk;
+  };
+  /// All chunks of a pass meet a strip before the next strip is read.
+  Piece piece(int64_t i) const {
+    const int64_t first = i / (strips * pass) * pass, rest = i % (strips * pass), width = min_of(pass, chunks - first);
+    return {rest / width, first + rest % width};
+  }
+  LinearBlock block(int64_t i) const {
     return call.blocks ? call.blocks[i] : LinearBlock{i * chunk, min_of((i + 1) * chunk, call.M), call.w, nullptr};
   }
 };
@@ -185,7 +194,7 @@ void finish_groups(const GroupedJob<Way>& job, const char* packed, float* sums, 
 /// A panel times the rows [begin, end) of a block, group after group: what a group needs of rows and of weights stays in the first cache.
 template <class Way>
 void multiply_panel(const GroupedJob<Way>& job, const char* packed, int64_t p, int64_t begin, int64_t end) {
-  alignas(64) float sums[kDeepRows * kPanel];
+  alignas(64) float sums[Way::kChunkRows * kPanel];
   alignas(64) char room[Way::kRoomBytes];
   const GroupLayout& l = job.layout;
   const int width = static_cast<int>(l.width(p));
@@ -217,10 +226,12 @@ template <class Way>
 void work_groups(void* state, int64_t, int64_t) {
   GroupedJob<Way>& job = *static_cast<GroupedJob<Way>*>(state);
   const int64_t pieces = job.strips * job.chunks;
-  for (int64_t piece; (piece = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED)) < pieces;) {
-    const LinearBlock block = job.block(piece);
+  [[maybe_unused]] const typename Way::State held;
+  for (int64_t i; (i = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED)) < pieces;) {
+    const auto [strip, chunk] = job.piece(i);
+    const LinearBlock block = job.block(chunk);
     for (int64_t begin = block.begin; begin < block.end; begin += job.chunk)
-      multiply_groups<Way>(job, block, piece % job.strips, begin, min_of(begin + job.chunk, block.end));
+      multiply_groups<Way>(job, block, strip, begin, min_of(begin + job.chunk, block.end));
   }
 }
 
@@ -234,7 +245,7 @@ template <class Way>
 GroupedRows grouped_rows(const LinearCall& call, const GroupLayout& l, size_t* bytes) {
   GroupedRows x;
   const int64_t padded = l.groups * l.group;
-  if (Way::reads(call.type) && padded == call.K) {
+  if (Way::reads(call.type) && padded == call.K && Way::kBeyond == 0) {
     x.data = static_cast<char*>(const_cast<void*>(call.x));
     x.stride = call.K * Way::kValueBytes;
     *bytes = 0;
@@ -242,9 +253,10 @@ GroupedRows grouped_rows(const LinearCall& call, const GroupLayout& l, size_t* b
   }
   x.data = static_cast<char*>(call.scratch);
   x.stride = (div_up(padded * Way::kValueBytes, 64) | 1) * 64;  // an odd number of cache lines, as row_stride
-  x.scale = reinterpret_cast<float*>(x.data + call.M * x.stride);
+  const int64_t rows = call.M + Way::kBeyond;
+  x.scale = reinterpret_cast<float*>(x.data + rows * x.stride);
   x.sum = x.scale + call.M * l.groups;
-  *bytes = static_cast<size_t>(call.M * x.stride + (Way::kScaledRows ? call.M * l.groups * 8 : 0));
+  *bytes = static_cast<size_t>(rows * x.stride + (Way::kScaledRows ? call.M * l.groups * 8 : 0));
   return x;
 }
 
@@ -267,9 +279,10 @@ void grouped_linear(const LinearCall& call) {
   // Few rows stream through long strips.
   if (call.M <= Way::kFew * (call.blocks ? call.num_blocks : 1)) job.wide = min_of(kStreamPanels, div_up(job.panels, 4 * threads));
   job.strips = div_up(job.panels, job.wide);
-  const int64_t rows = call.blocks ? kDeepRows : min_of(kDeepRows, div_up(call.M, div_up(4 * threads, job.strips)));
-  job.chunk = round_up(rows, Way::kRows) <= kDeepRows ? round_up(rows, Way::kRows) : kDeepRows / Way::kRows * Way::kRows;
+  const int64_t rows = call.blocks ? Way::kChunkRows : min_of(Way::kChunkRows, div_up(call.M, div_up(4 * threads, job.strips)));
+  job.chunk = round_up(rows, Way::kRows);
   job.chunks = call.blocks ? call.num_blocks : div_up(call.M, job.chunk);
+  if (!call.blocks) job.pass = round_up(kPassBytes / job.x.stride, job.chunk) / job.chunk;
   if (bytes) detail::parallel_for(call.M * call.K < kSerialPrepare ? 1 : threads, call.M, 1, prepare_groups<Way>, &job);
   detail::parallel_for(threads, threads, 1, work_groups<Way>, &job);
 }
@@ -278,8 +291,10 @@ void grouped_linear(const LinearCall& call) {
 template <class BaseFormat, class Source>
 struct Dequantised {
   using Base = BaseFormat;
-  static constexpr int64_t kRows = kRowBlock, kRoomBytes = kMostGroup / Base::kPerUnit * kPanel * Base::kWeightBytes;
-  static constexpr int64_t kValueBytes = 4 / Base::kPerUnit;
+  static constexpr int64_t kRows = kRowBlock, kChunkRows = kDeepRows / kRows * kRows;
+  static constexpr int64_t kRoomBytes = kMostGroup / Base::kPerUnit * kPanel * Base::kWeightBytes;
+  static constexpr int64_t kValueBytes = 4 / Base::kPerUnit, kBeyond = kOverread<Base>;
+  using State = typename StateOf<Base>::Type;
   static constexpr bool kScaledRows = false;
   static constexpr int64_t kFew = 0;
 
@@ -297,8 +312,14 @@ struct Dequantised {
                        int width) {
     Ahead none;
     const int64_t depth = job.layout.group / Base::kPerUnit;
-    tile_of<Base>(rows, width / kLanes)(reinterpret_cast<char*>(sums), job.x.data + m * job.x.stride + g * depth * 4, job.x.stride, room,
-                                        depth, g > 0, none);
+    if constexpr (Tiled<Base>) {
+      RowsView x;
+      x.data = job.x.data, x.stride = job.x.stride;
+      Base::product(reinterpret_cast<char*>(sums), x, m, static_cast<int>(rows), g * depth, room, width / kLanes, depth, g > 0, none);
+    } else {
+      tile_of<Base>(rows, width / kLanes)(reinterpret_cast<char*>(sums), job.x.data + m * job.x.stride + g * depth * 4, job.x.stride, room,
+                                          depth, g > 0, none);
+    }
   }
 };
 
@@ -366,10 +387,11 @@ struct QuantizedEntries {
   struct Ways {
     Function run;
     Bytes scratch;
+    int64_t step;  // a group is a multiple of it, or the entries below are asked
   };
   template <class Way>
-  static Ways ways() {
-    return {grouped_linear<Way>, grouped_scratch<Way>};
+  static Ways ways(int64_t step = 1) {
+    return {grouped_linear<Way>, grouped_scratch<Way>, step};
   }
   /// By format (Int4, Fp8), rows of bf16, and int8_rows; empty = as below.
   static inline Ways table[2][2][2];
@@ -377,7 +399,7 @@ struct QuantizedEntries {
   static const Ways* own(const LinearCall& c) {
     if (c.format != WeightFormat::Int4 && c.format != WeightFormat::Fp8) return nullptr;
     const Ways& w = table[c.format == WeightFormat::Fp8][c.type == DType::BF16][c.int8_rows && c.format == WeightFormat::Int4];
-    return w.run ? &w : nullptr;
+    return w.run && c.group % w.step == 0 ? &w : nullptr;
   }
   static void linear(const LinearCall& c) {
     const Ways* w = own(c);

@@ -9,14 +9,17 @@ template <class Integers>
 struct Int8Rows {
   using Base = Float32;
   using Register = typename Integers::Register;
-  static constexpr int64_t kRows = Integers::kRows, kRoomBytes = kMostGroup * kPanel, kValueBytes = 1, kFew = 2;
+  static constexpr int64_t kRows = Integers::kRows, kChunkRows = kDeepRows / kRows * kRows;
+  static constexpr int64_t kRoomBytes = kMostGroup * kPanel, kValueBytes = 1, kFew = 2, kBeyond = 0;
+  using State = NoState;
   static constexpr bool kScaledRows = true;
   static constexpr int kRegisterBytes = kLanes * 4;
   static constexpr int64_t kAhead = 4096;     // bytes
   static constexpr float kSmallest = 1e-36f;  // of max |x|: below it 127 / max would overflow, and the group counts as zero
 
   static bool reads(DType) { return false; }
-  static void prepare(const GroupedJob<Int8Rows>& job, int64_t m) {
+  template <class Job>
+  static void prepare(const Job& job, int64_t m) {
     const LinearCall& c = job.call;
     const GroupLayout& l = job.layout;
     int8_t* to = reinterpret_cast<int8_t*>(job.x.data + m * job.x.stride);
@@ -141,7 +144,8 @@ struct Int8Rows {
       if (registers < NR) return stream_for<MR, NR - 1>(registers);
     return stream<MR, NR>;
   }
-  static void few(const GroupedJob<Int8Rows>& job, const char* packed, int64_t p, int64_t begin, int64_t end, float* sums) {
+  template <class Job>
+  static void few(const Job& job, const char* packed, int64_t p, int64_t begin, int64_t end, float* sums) {
     const GroupLayout& l = job.layout;
     const int64_t registers = l.width(p) / kLanes;
     const Stream run = end - begin == 1 ? stream_for<1>(registers) : stream_for<2>(registers);

@@ -3,6 +3,9 @@
 //
 // Both operands are counted in units of 32 bits: one float, or two bf16 that one instruction multiplies and adds. Each result is
 // summed over k in order, whatever tile it falls into, so the tiling never changes a bit of it.
+//
+// A Multiply with kTiled multiplies by tile registers (amx/): always 16 rows and steps of 16 units, so that a has room for whole tiles of
+// rows, c too, and what lies in the last step beyond k is zero.
 
 struct MultiplyF32 {
   static vf accumulate(vf sum, vf a, vf b) { return fma(a, b, sum); }
@@ -46,21 +49,30 @@ inline TileFunction tile_of(int64_t vectors) {
 }
 
 template <class Multiply>
+concept Tiled = requires {
+  Multiply::kTiled;
+};
+
+template <class Multiply>
 inline TileFunction tile_of(int64_t rows, int64_t vectors) {
   static_assert(kTileRows == 6);
-  switch (rows) {
-    case 1:
-      return tile_of<Multiply, 1>(vectors);
-    case 2:
-      return tile_of<Multiply, 2>(vectors);
-    case 3:
-      return tile_of<Multiply, 3>(vectors);
-    case 4:
-      return tile_of<Multiply, 4>(vectors);
-    case 5:
-      return tile_of<Multiply, 5>(vectors);
-    default:
-      return tile_of<Multiply, 6>(vectors);
+  if constexpr (Tiled<Multiply>) {
+    return Multiply::tile_for(vectors);
+  } else {
+    switch (rows) {
+      case 1:
+        return tile_of<Multiply, 1>(vectors);
+      case 2:
+        return tile_of<Multiply, 2>(vectors);
+      case 3:
+        return tile_of<Multiply, 3>(vectors);
+      case 4:
+        return tile_of<Multiply, 4>(vectors);
+      case 5:
+        return tile_of<Multiply, 5>(vectors);
+      default:
+        return tile_of<Multiply, 6>(vectors);
+    }
   }
 }
 
@@ -72,7 +84,17 @@ constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// Where the i-th of `count` nearly equal parts of n rows begins: 128 rows are better cut into 6 and 5 than into 6 and a last 2.
 constexpr int64_t part_begin(int64_t n, int64_t count, int64_t i) { return n / count * i + least(i, n % count); }
-constexpr int64_t tile_count(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
+
+/// How some rows are cut for a Multiply.
+template <class Multiply>
+struct Tiling {
+  static constexpr int64_t kStep = Tiled<Multiply> ? 16 : 1;  // units of k
+  static constexpr int64_t kMost = Tiled<Multiply> ? 16 : kTileRows;
+  int64_t rows, count;
+
+  explicit Tiling(int64_t rows_) : rows(rows_), count((rows_ + kMost - 1) / kMost) {}
+  int64_t begin(int64_t i) const { return Tiled<Multiply> ? least(i * kMost, rows) : part_begin(rows, count, i); }
+};
 
 /// A whole product in tiles; depth(row) is how many k row needs at most, and may only grow with the row. The k dimension is cut so
 /// that a panel of b stays in the first-level cache while all rows pass it.
@@ -80,11 +102,12 @@ template <class Multiply, class Depth>
 inline void product(float* c, int64_t ldc, int64_t rows, int64_t columns, const float* a, int64_t row_step, int64_t k_step, const float* b,
                     int64_t ldb, Depth&& depth, bool accumulate) {
   constexpr int64_t kDepth = 128;
-  const int64_t tiles = tile_count(rows), deepest = most(1, depth(rows - 1));  // once through even for nothing: c becomes 0
+  const Tiling<Multiply> tiles(rows);
+  const int64_t deepest = most(1, depth(rows - 1));  // once through even for nothing: c becomes 0
   for (int64_t column = 0; column < columns; column += kPanel)
     for (int64_t k = 0; k < deepest; k += kDepth)
-      for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t row = part_begin(rows, tiles, i), end = part_begin(rows, tiles, i + 1), K = least(kDepth, depth(end - 1) - k);
+      for (int64_t i = 0; i < tiles.count; ++i) {
+        const int64_t row = tiles.begin(i), end = tiles.begin(i + 1), K = least(kDepth, depth(end - 1) - k);
         if (K <= 0 && k > 0) continue;
         const TileFunction run = tile_of<Multiply>(end - row, (columns - column) / kLanes);
         run(c + row * ldc + column, ldc, a + row * row_step + k * k_step, row_step, k_step, b + k * ldb + column, ldb, K,
