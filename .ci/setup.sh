@@ -48,7 +48,7 @@ setup_python() {
   printf '%s\n' "${need[@]}" >>"$stamp"
 }
 
-# build NAME [CMake option...]: configures and builds the folder build/NAME; TARGETS may name what to build.
+# build NAME [CMake option...]: configures and builds the folder build/NAME, logged to build/NAME.log; TARGETS may name what to build.
 build() {
   local name=$1
   shift
@@ -58,7 +58,7 @@ build() {
   cmake -S "$root" -B "$root/build/$name" -DTENON_PYTHON="$venv/bin/python" "${launcher[@]}" "$@" >"$root/build/$name.configure.log" 2>&1 ||
     { cat "$root/build/$name.configure.log"; die "cmake could not configure build/$name"; }
   grep -E '^-- oneDNN' "$root/build/$name.configure.log" || true
-  cmake --build "$root/build/$name" -j "$jobs" ${TARGETS:+--target $TARGETS}
+  cmake --build "$root/build/$name" -j "$jobs" ${TARGETS:+--target $TARGETS} 2>&1 | tee "$root/build/$name.log"
 }
 
 # The content of all that goes into the module, as one hash.

@@ -331,14 +331,17 @@ TEST_CASE("a second identical matmul makes no plan, and ragged row counts share 
 
 TEST_CASE("a row's result does not depend on the rows beside it") {
   const Kernels& k = cpu_kernels();
-  const bool exact = std::string(k.name).starts_with("avx");  // sums have one order there; Eigen's depends on the number of rows
+  const bool exact = std::string(k.name).starts_with("avx") || std::string(k.name) == "amx";  // sums have one order there; Eigen's depends on the number of rows
   for (const WeightFormat format : kFormats)
     for (const DType type : kTypes) {
       Values many = forward(k, {300, 70, 640, type, format, Activation::Gelu, true, 0, 2});
-      Values few = forward(k, {5, 70, 640, type, format, Activation::Gelu, true, 0, 1});
-      float difference = 0;
-      for (size_t i = 0; i < few.f.size(); ++i) difference = std::max(difference, std::fabs(many[i] - few[i]));
-      CHECK(difference <= (exact ? 0 : type == DType::F32 ? 1e-5f : 0x1p-6f));
+      for (const int64_t M : {1, 2, 3, 5, 17}) {
+        Values few = forward(k, {M, 70, 640, type, format, Activation::Gelu, true, 0, 1});
+        float difference = 0;
+        for (size_t i = 0; i < few.f.size(); ++i) difference = std::max(difference, std::fabs(many[i] - few[i]));
+        INFO("M ", M, " format ", static_cast<int>(format));
+        CHECK(difference <= (exact ? 0 : type == DType::F32 ? 1e-5f : 0x1p-6f));
+      }
     }
 }
 
