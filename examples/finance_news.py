@@ -113,6 +113,11 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "out" / "finance-news", help="where the model and the picture go")
     parser.add_argument("--small", action="store_true", help="every 40th post: a quick check")
     args = parser.parse_args()
+    if args.model and not (pathlib.Path(args.model) / "config.json").exists():
+        parser.error(f"--model: {args.model} holds no config.json; expected a folder in Hugging Face layout")
+    for name in ("train.csv", "validation.csv"):
+        if not (args.data / name).exists():
+            parser.error(f"--data: {args.data / name} is not there")
 
     set_num_threads(args.threads)
     trainer, validation = train(args)

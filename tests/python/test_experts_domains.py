@@ -106,6 +106,9 @@ def test_teachers_by_domain(tmp_path):
         ExpertDistillationTrainer(model, arguments(tmp_path), train_dataset=rows(8), teacher=llama(vocab_size=65))
     with pytest.raises(ValueError, match="experts_of_domains"):
         ExpertDistillationTrainer(model, arguments(tmp_path), train_dataset=rows(8, domains=2), experts_of_domains={0: (1, 8)}, kl_weight=0.0)
+    for other in (dict(hidden_size=32), dict(num_hidden_layers=3)):
+        with pytest.raises(ValueError, match="as wide and as deep as the model, 24 with 2 layers"):
+            ExpertDistillationTrainer(model, arguments(tmp_path), train_dataset=rows(8), teacher=llama(**other), hidden_weight=1.0)
     with pytest.raises(TypeError, match="no experts"):
         ExpertDistillationTrainer(llama(), arguments(tmp_path), train_dataset=rows(8))
 

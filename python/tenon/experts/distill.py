@@ -43,6 +43,11 @@ class ExpertDistillationTrainer(Trainer):
             if each.config.vocab_size != self.model.config.vocab_size:
                 raise ValueError(f"[ExpertDistillationTrainer] expected a teacher with the model's vocabulary of {self.model.config.vocab_size}, "
                                  f"got {each.config.vocab_size}")
+            if hidden_weight:
+                shapes = [(c.hidden_size, c.num_hidden_layers) for c in (self.model.config, each.config)]
+                if shapes[0] != shapes[1]:
+                    raise ValueError("[ExpertDistillationTrainer] hidden_weight: expected a teacher as wide and as deep as the model, {} with {} layers, "
+                                     "got {} with {}".format(*shapes[0], *shapes[1]))
             each.eval()
         if (teacher is None and (kl_weight or hidden_weight)) or experts_of_domains:
             if not has_experts(self.model):
