@@ -92,7 +92,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
 
         dtype: float32 (default), bfloat16 or "auto" (the checkpoint's), of quantised checkpoints that of all else and of the activations;
         quantization_config: Int8Config(), Int4Config() or Fp8Config(); AwqConfig(exact=True) and its kin say how a checkpoint that is quantised
-        so is computed, opening it needs none; config: a configuration in place of the checkpoint's; ignore_mismatched_sizes: initialises
+        so is computed, opening it needs none; exact: the same for any quantised checkpoint, True multiplies activations as they are, False rounds
+        them to int8 where that is faster (the default, but for FP8); config: a configuration in place of the checkpoint's; ignore_mismatched_sizes: initialises
         weights of another shape anew; output_loading_info: returns a pair. Other arguments override settings (num_labels=3,
         output_hidden_states=True).
         Errors: FileNotFoundError; ValueError for an unknown architecture and damaged files; TypeError for unknown arguments.
@@ -436,6 +437,7 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     options.class_name = class_name
     torch_dtype = kwargs.pop("torch_dtype", None)
     kind, quantization = kwargs.pop("dtype", torch_dtype), kwargs.pop("quantization_config", None)
+    exact = kwargs.pop("exact", None)
     options.allow_missing = True
     options.ignore_mismatched_sizes = bool(kwargs.pop("ignore_mismatched_sizes", False))
     wants_info = kwargs.pop("output_loading_info", False)
@@ -446,7 +448,7 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     if config is not None:
         overrides = {**config.to_diff_dict(), "id2label": config.id2label, "label2id": config.label2id}
     known = PretrainedConfig.from_pretrained(folder) if config is None else config
-    loading = loading_of(kind, quantization, folder, known)
+    loading = loading_of(kind, quantization, folder, known, exact)
     options.automatic_precision = loading.precision is None
     options.precision = loading.precision or Precision.float32
     options.exact_products = loading.exact

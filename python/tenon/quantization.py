@@ -144,11 +144,17 @@ def precision_of(dtype: Any, quantization_config: Any) -> "Precision | None":
     return loading_of(dtype, quantization_config).precision
 
 
-def loading_of(dtype: Any, quantization_config: Any, folder: "str | None" = None, config: Any = None) -> Loading:
-    """What dtype= and quantization_config= ask for, of the checkpoint in a folder with this configuration, or of fresh weights.
+def loading_of(dtype: Any, quantization_config: Any, folder: "str | None" = None, config: Any = None,
+               exact: "bool | None" = None) -> Loading:
+    """What dtype=, quantization_config= and exact= ask for, of the checkpoint in a folder with this configuration, or of fresh weights.
 
     Errors: TypeError; ValueError for what there is not, for a format that the checkpoint does not have, and for one that must be made first.
     """
+    loading = _loading_of(dtype, quantization_config, folder, config)
+    return loading if exact is None else loading._replace(exact=bool(exact))
+
+
+def _loading_of(dtype: Any, quantization_config: Any, folder: "str | None", config: Any) -> Loading:
     if quantization_config is not None:
         method, settings = _method(quantization_config)
         stored = None if folder is None else _of_checkpoint(folder, config)

@@ -85,8 +85,11 @@ const char* name_of(models::Precision precision) {
   return kNames[static_cast<size_t>(precision)];
 }
 
+const Option kExactOption = {
+    "exact", "", "quantised checkpoints: activations as they are, not rounded to int8 (slower, and what their authors measured)"};
 const std::vector<Option> kModelOptions = {
     {"precision", "P", "float32, bfloat16, int8, int4 or fp8; of quantised checkpoints that of all else (default float32)"},
+    kExactOption,
     {"threads", "N", "threads to use (default: all that this process may)"},
     {"batch", "N", "inputs per forward pass (default 32)"},
 };
@@ -94,6 +97,7 @@ const std::vector<Option> kModelOptions = {
 PipelineOptions pipeline_options(const Args& args) {
   PipelineOptions options;
   options.precision = parse_precision(args.text("precision", "float32"));
+  options.exact_products = args.has("exact");
   options.threads = static_cast<int>(args.number("threads", 0, 0, 4096));
   options.batch_size = static_cast<int>(args.number("batch", 32, 1, 65536));
   return options;

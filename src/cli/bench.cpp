@@ -103,7 +103,10 @@ Timing measure(const models::Model& model, Context& ctx, const Work& work, long 
 
 int run(const Args& args) {
   const std::string folder = model_argument(args);
-  const PipelineOptions options = pipeline_options(args.text("precision") == "all" ? Args(0, nullptr, {}) : args);
+  const bool all = args.text("precision") == "all";
+  PipelineOptions options = pipeline_options(all ? Args(0, nullptr, {}) : args);
+  options.exact_products = args.has("exact");
+  if (all && options.exact_products) throw UsageError("--exact: not with --precision all, since int8 rounds activations");
   const long batch = args.number("batch", 1, 1, 65536), length = args.number("length", 128, 1, 1 << 20),
              repeat = args.number("repeat", 0, 1, 1 << 20);
   const long threads = args.number("threads", 0, 0, 4096);
@@ -113,6 +116,7 @@ int run(const Args& args) {
       Context ctx(static_cast<int>(threads));
       models::LoadOptions load;
       load.precision = precision;
+      load.exact_products = options.exact_products;
       const Clock::time_point start = Clock::now();
       const std::unique_ptr<models::Model> model = models::load(ctx, folder, load);
       std::printf("%-20s %8.0f ms to open, %d threads, kernels %s\n", name_of(precision), milliseconds(start), ctx.threads(),
@@ -123,7 +127,7 @@ int run(const Args& args) {
     }
     return 0;
   }
-  if (args.text("precision") == "all") precisions = {models::Precision::Float32, models::Precision::BFloat16, models::Precision::Int8};
+  if (all) precisions = {models::Precision::Float32, models::Precision::BFloat16, models::Precision::Int8};
   std::printf("%-9s %8s %9s %9s %9s %10s %12s %9s %9s\n", "precision", "load ms", "median ms", "least ms", "most ms", "inputs/s",
               "positions/s", "GFLOP/s", "peak MB");
   Work work;
@@ -132,6 +136,7 @@ int run(const Args& args) {
     Context ctx(static_cast<int>(threads));
     models::LoadOptions load;
     load.precision = precision;
+    load.exact_products = options.exact_products;
     const Clock::time_point start = Clock::now();
     const std::unique_ptr<models::Model> model = models::load(ctx, folder, load);
     const double load_ms = milliseconds(start);
@@ -172,6 +177,7 @@ Command bench_command() {
        {"batch", "N", "texts or images per forward pass (default 1)"},
        {"length", "N", "tokens per text (default 128)"},
        {"precision", "P", "float32, bfloat16, int8, int4, fp8 or all (the first three; default float32)"},
+       kExactOption,
        {"threads", "N", "threads to use (default: all that this process may)"},
        {"repeat", "N", "forward passes to time (default: 3 seconds of them)"}},
       run};

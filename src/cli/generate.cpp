@@ -120,6 +120,7 @@ Command generate_command() {
       {"answer-only", "", "do not print the prompt"},
       {"stats", "", "tokens per second, on standard error"},
       {"precision", "P", "float32, bfloat16, int8, int4 or fp8; of quantised checkpoints that of all else (default float32)"},
+      kExactOption,
       {"threads", "N", "threads to use (default: all that this process may)"},
   };
   return {"generate",

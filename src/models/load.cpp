@@ -323,8 +323,11 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
   model->visit(loader);
   loader.finish();
   if (report) *report = std::move(loader.report);
+  const Precision precision = precision_of(config, options);
+  check(!options.exact_products || (precision != Precision::Int8 && precision != Precision::Int4), ErrorCode::Type, "load",
+        "exact products: expected float32, bfloat16 or fp8, since int8 and int4 of plain weights round activations to int8");
   model->set_int8_beside(!options.exact_products && loader.rounds_rows());
-  if (options.pack && !options.mapped) model->pack(ctx, precision_of(config, options));
+  if (options.pack && !options.mapped) model->pack(ctx, precision);
   return model;
 }
 

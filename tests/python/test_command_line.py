@@ -126,6 +126,9 @@ def test_generate():
     assert drawn[0] == drawn[1] != drawn[2]
     assert answer("generate", model, "Once", "--stop", "girl").endswith("little girl\n")
     assert answer("generate", model, "Lily and Tom. Lily", "--lookup", "4") == answer("generate", model, "Lily and Tom. Lily")
+    assert answer("generate", model, "Once upon a time", "--exact", "--max-new-tokens", "20") == text  # plain weights have exact products
+    refused = run("generate", model, "x", "--exact", "--precision", "int8")
+    assert refused.returncode == 1 and "exact products: expected float32, bfloat16 or fp8" in refused.stderr
     assert run("generate", model, "x", "--top-p", "much").returncode == 2
     failed = run("generate", model, "x", "--top-p", "7")
     assert failed.returncode == 1 and "top_p" in failed.stderr

@@ -114,6 +114,12 @@ def test_golden_checkpoints_exact_and_with_int8_activations(kind):
     assert error(model(ids).logits.numpy(), want) < 2 * max(plain, 5e-5)
     half = tenon.AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16")
     assert half.dtype == tenon.bfloat16 and error(half(ids).logits.numpy(), want) < 0.03
+    short = tenon.AutoModelForCausalLM.from_pretrained(folder, exact=True)
+    assert np.array_equal(short(ids).logits.numpy(), exact(ids).logits.numpy())
+    other = tenon.AutoModelForCausalLM.from_pretrained(folder, quantization_config=method(exact=True), exact=False)  # what is said plainly counts
+    assert np.array_equal(other(ids).logits.numpy(), model(ids).logits.numpy())
+    with pytest.raises(TypeError, match="exact products: expected float32, bfloat16 or fp8"):
+        tenon.AutoModelForCausalLM.from_pretrained(folder, quantization_config=tenon.Int8Config(), exact=True)
     for how, bound in ((tenon.Int8Config(), 0.05), ({"quant_method": kind, "exact": True}, 1e-3)):
         assert error(tenon.AutoModelForCausalLM.from_pretrained(folder, quantization_config=how)(ids).logits.numpy(), want) < bound
 

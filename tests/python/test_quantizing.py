@@ -56,6 +56,25 @@ def test_quantize_and_open(folders, name, method, tmp_path):
     assert 0 < np.linalg.norm(after - before) < 0.5 * np.linalg.norm(before)
 
 
+def test_exact_products_reach_pipelines_and_the_command_line(folders, tmp_path):
+    tenon.quantize(folders / "llama", tmp_path / "out", text(20), method="rtn", group_size=32, disable_tqdm=True)
+    few, exact = logits(tmp_path / "out"), logits(tmp_path / "out", exact=True)
+    assert 0 < np.abs(few - exact).max() < 0.1 * np.abs(exact).max()
+    ask = dict(max_new_tokens=4, do_sample=False)
+    ids = tenon.AutoTokenizer.from_pretrained(tmp_path / "out")("the market rose", return_tensors="np")["input_ids"]
+    for how in (True, False):
+        generator = tenon.pipeline("text-generation", tmp_path / "out", exact=how)
+        inside = generator.model(input_ids=ids).logits.numpy()
+        assert np.array_equal(inside, AutoModelForCausalLM.from_pretrained(tmp_path / "out", exact=how)(input_ids=ids).logits.numpy())
+        written = generator("the market rose", **ask)[0]["generated_text"]
+        command = [sys.executable, "-m", "tenon", "generate", str(tmp_path / "out"), "the market rose", "--max-new-tokens", "4", "--greedy"]
+        done = subprocess.run(command + ["--exact"] * how, capture_output=True, text=True)
+        if (pathlib.Path(tenon.__file__).parent / "bin" / "tenon").is_file():
+            assert done.returncode == 0 and done.stdout.rstrip("\n") == written.rstrip("\n"), done.stderr
+    with pytest.raises(ValueError, match="exact: expected with a folder"):
+        tenon.pipeline("text-generation", generator.model, tokenizer=generator.tokenizer, exact=True)
+
+
 def test_files_formats_and_layers_left(folders, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(text(100), encoding="utf-8")

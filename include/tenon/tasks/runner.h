@@ -16,8 +16,9 @@ namespace tenon {
 /// How a task's model is opened and run.
 struct PipelineOptions {
   models::Precision precision = models::Precision::Float32;
-  int threads = 0;      // 0: get_num_threads() at the time of the call
-  int batch_size = 32;  // the most inputs per forward pass: more of them take more memory, and less time each
+  bool exact_products = false;  // quantised checkpoints: activations are not rounded to int8 (LoadOptions::exact_products)
+  int threads = 0;              // 0: get_num_threads() at the time of the call
+  int batch_size = 32;          // the most inputs per forward pass: more of them take more memory, and less time each
 };
 
 }  // namespace tenon
@@ -75,6 +76,7 @@ class Runner {
       : batch_size_(options.batch_size), threads_(options.threads), contexts_(std::make_shared<Contexts>(options.threads)) {
     check(batch_size_ >= 1, ErrorCode::Limit, "pipeline", "batch_size: expected at least 1, got ", batch_size_);
     load.precision = options.precision;
+    load.exact_products = options.exact_products;
     model_ = contexts_->with([&](Context& ctx) { return models::load(ctx, folder, load); });
   }
 

@@ -61,12 +61,12 @@ def _holder(folder: "str | None", base: "str | None") -> "str | None":
 def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, tokenizer: Any = None, feature_extractor: Any = None,
              image_processor: Any = None, processor: Any = None, revision: "str | None" = None, use_fast: bool = True, token: Any = None,
              device: Any = None, device_map: Any = None, dtype: Any = None, trust_remote_code: "bool | None" = None,
-             model_kwargs: "dict[str, Any] | None" = None, pipeline_class: Any = None, **kwargs: Any) -> Any:
+             model_kwargs: "dict[str, Any] | None" = None, pipeline_class: Any = None, exact: "bool | None" = None, **kwargs: Any) -> Any:
     """A Pipeline for a task from a checkpoint folder, a cached hub name, or a model object with its tokenizer or image processor.
 
     Tasks: text-classification (sentiment-analysis), feature-extraction, fill-mask, image-classification, image-feature-extraction,
     zero-shot-image-classification, text-generation, translation (translation_en_to_de), summarization, text2text-generation.
-    device: -1 or "cpu". Other arguments (top_k, batch_size, ...) are defaults of each call.
+    device: -1 or "cpu". exact: of quantised checkpoints, as from_pretrained() has it. Other arguments (top_k, batch_size, ...) are defaults of each call.
     Errors: KeyError for an unknown task; FileNotFoundError; TypeError for unknown arguments.
     """
     from .. import auto
@@ -90,6 +90,10 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
     name = name or _task_of(model, base)
     module, class_name, auto_class, _ = _TASKS[name]
     cls = pipeline_class or getattr(importlib.import_module(f".{module}", __name__), class_name)
+    if exact is not None:
+        if folder is None:
+            raise ValueError("[pipeline] exact: expected with a folder or name; from_pretrained(exact=...) says it of a model object")
+        model_kwargs["exact"] = exact
     if folder is not None:
         dtype = kwargs.pop("torch_dtype", None) if dtype is None else dtype
         source = getattr(auto, auto_class).from_pretrained(folder, dtype=dtype, config=config, **model_kwargs)
