@@ -83,6 +83,13 @@ class Loader final : public nn::Visitor {
     loaded_[name] = t;
   }
 
+  /// Looks at what can be damaged in quantised layers without that headers show it.
+  void check_quantized(Context& ctx) const {
+    ctx.over_rows(static_cast<int64_t>(quantized_.size()), 1 << 14, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) quantized_[static_cast<size_t>(i)]->check_contents();
+    });
+  }
+
   /// Names that no parameter asked for, buffers that old versions stored apart: positions, masks, frequencies.
   void finish() {
     if (!checkpoint_) return;
@@ -113,6 +120,7 @@ class Loader final : public nn::Visitor {
     if (!quantized) return;
     rounds_rows_ = rounds_rows_ || !scheme_->format->method.ends_with("fp8");
     layer.quantized = std::make_shared<nn::QuantizedWeight>(*scheme_, std::move(stored), options_.exact_products);
+    quantized_.push_back(layer.quantized);
     // AutoGPTQ writes biases of zeros beside layers that have none.
     const Tensor bias = layer.has_bias() ? Tensor() : checkpoint_->find(name + ".bias");
     if (bias.defined() && is_float(bias.dtype())) {
@@ -195,6 +203,7 @@ class Loader final : public nn::Visitor {
   const io::Checkpoint* checkpoint_;
   std::optional<quant::Scheme> scheme_;
   bool rounds_rows_ = false;
+  std::vector<std::shared_ptr<const nn::QuantizedWeight>> quantized_;
   const Model& model_;
   std::string prefix_;
   const LoadOptions& options_;
@@ -322,6 +331,7 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
   Loader loader(&checkpoint, *model, options);
   model->visit(loader);
   loader.finish();
+  loader.check_quantized(ctx);
   if (report) *report = std::move(loader.report);
   const Precision precision = precision_of(config, options);
   check(!options.exact_products || (precision != Precision::Int8 && precision != Precision::Int4), ErrorCode::Type, "load",

@@ -208,7 +208,7 @@ TEST_CASE("a plain checkpoint in 4 bits and in FP8, rounded when it is opened") 
   }
 }
 
-TEST_CASE("damaged checkpoints name the layer when they are opened, or when it is first used; settings may lie beside config.json") {
+TEST_CASE("damaged checkpoints name the layer when they are opened; settings may lie beside config.json") {
   Context ctx(1);
   const TempFolder folder;
   Recipe awq;
@@ -229,10 +229,18 @@ TEST_CASE("damaged checkpoints name the layer when they are opened, or when it i
   CHECK(contains(opening(with(".qzeros", {})), "Format: [quantized weights] model.layers.1.mlp.up_proj: qzeros is missing"));
   CHECK(
       contains(opening(with(".scales", Tensor::zeros({1, 96}, DType::F16))), "model.layers.1.mlp.up_proj: scales: expected shape (2, 96)"));
-  const auto damaged = models::load(ctx, with(".scales", Tensor::zeros({2, 96}, DType::F16)), {});
-  for (int i = 0; i < 2; ++i)  // again, too
-    CHECK(contains(error_of([&] { logits(*damaged); }),
-                   "model.layers.1.mlp.up_proj: the scale of output 0, group 0: expected a number other than 0, got 0"));
+  CHECK(contains(opening(with(".scales", Tensor::zeros({2, 96}, DType::F16))),
+                 "model.layers.1.mlp.up_proj.scales: element (0, 0): expected a number other than 0, got 0"));
+  for (const auto& [bad, text] : {std::pair{INFINITY, "got inf"}, {-INFINITY, "got -inf"}, {NAN, "nan"}, {-0.0f, "got -0"}}) {
+    Tensor scales = good.get(layer + ".scales").clone();
+    scales.data<float16>()[96 + 90] = float16::from(bad);
+    const std::string path = with(".scales", scales), found = opening(path);
+    CHECK(
+        contains(found, "Format: [quantized weights] model.layers.1.mlp.up_proj.scales: element (1, 90): expected a number other than 0"));
+    CHECK(contains(found, text));
+    CHECK(opening(path) == found);  // again
+    CHECK(error_of([&] { models::load(ctx, path, {.mapped = true}); }) == found);
+  }
 
   Json bare = good.config();
   bare.set("quantization_config", Json());

@@ -46,6 +46,13 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
       return pack(ctx, std::span(&one, 1));
     });
   }
+  /// Looks at the scales and orders of columns, so that damage shows before the layer is used, and gives their pages back.
+  /// Errors: Error(Format) naming the tensor.
+  void check_contents() const {
+    scheme_.format->check_contents(layer_, scheme_.settings);
+    for (const auto& [suffix, t] : layer_.tensors)
+      if (suffix.find("scale") != suffix.npos || suffix.ends_with("g_idx")) io::release_pages(t);
+  }
   /// Errors: Error(Format) naming the layer for damaged contents.
   quant::StoredWeight read(Context& ctx) const { return scheme_.format->read(ctx, layer_, scheme_.settings); }
   /// Shapes: -> (N,K) f32.

@@ -56,6 +56,11 @@ inline AwqTensors awq_tensors(const StoredLayer& l, const StoredSettings& s) {
 /// Headers alone. Errors: Error(Format) naming the layer.
 inline void check_awq(const StoredLayer& l, const StoredSettings& s) { detail::awq_tensors(l, s); }
 
+/// Scales: those of "gemv" are filled up to whole words. Errors: Error(Format) naming the tensor.
+inline void check_awq_contents(const StoredLayer& l, const StoredSettings& s) {
+  check_scales(l, s.version == "gemv" ? detail::awq_tensors(l, s).G : l.N);
+}
+
 /// Errors: Error(Format) naming the layer, also for scales that are zero or not finite.
 /// Source: AutoAWQ, awq/modules/linear/{gemm,gemv}.py and awq/utils/packing_utils.py.
 inline StoredWeight read_awq(Context& ctx, const StoredLayer& l, const StoredSettings& s) {

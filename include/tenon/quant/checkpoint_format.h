@@ -19,10 +19,11 @@ struct CheckpointFormat {
   std::span<const std::string_view> suffixes;  // the tensors that a layer may have, those that tell it is quantised first
   size_t telling;                              // how many those are
   StoredSettings (*settings)(const Json&);
-  void (*check)(const StoredLayer&, const StoredSettings&);
+  void (*check)(const StoredLayer&, const StoredSettings&);  // headers
   StoredWeight (*read)(Context&, const StoredLayer&, const StoredSettings&);
   StoredTensors (*write)(Context&, const QuantizedMatrix&, const StoredSettings&);
   Json (*config)(const StoredSettings&);
+  void (*check_contents)(const StoredLayer&, const StoredSettings&);  // scales and orders of columns: little to read
 };
 
 namespace detail {
@@ -35,12 +36,12 @@ inline constexpr std::array<std::string_view, 8> kCompressedNames = {
 }  // namespace detail
 
 inline constexpr std::array<CheckpointFormat, 5> kCheckpointFormats = {{
-    {"awq", detail::kAwqNames, 1, awq_settings, check_awq, read_awq, write_awq, awq_config},
-    {"gptq", detail::kGptqNames, 1, gptq_settings, check_gptq, read_gptq, write_gptq, gptq_config},
+    {"awq", detail::kAwqNames, 1, awq_settings, check_awq, read_awq, write_awq, awq_config, check_awq_contents},
+    {"gptq", detail::kGptqNames, 1, gptq_settings, check_gptq, read_gptq, write_gptq, gptq_config, check_gptq_contents},
     {"compressed-tensors", detail::kCompressedNames, 2, compressed_tensors_settings, check_compressed_tensors, read_compressed_tensors,
-     write_compressed_tensors, compressed_tensors_config},
-    {"fp8", detail::kFp8Names, 2, fp8_settings, check_fp8, read_fp8, write_fp8, fp8_config},
-    {"fbgemm_fp8", detail::kFp8Names, 2, fp8_settings, check_fp8, read_fp8, write_fp8, fp8_config},
+     write_compressed_tensors, compressed_tensors_config, check_compressed_contents},
+    {"fp8", detail::kFp8Names, 2, fp8_settings, check_fp8, read_fp8, write_fp8, fp8_config, check_scales},
+    {"fbgemm_fp8", detail::kFp8Names, 2, fp8_settings, check_fp8, read_fp8, write_fp8, fp8_config, check_scales},
 }};
 
 /// A format with the settings of one checkpoint.

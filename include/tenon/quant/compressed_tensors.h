@@ -114,6 +114,19 @@ inline Int8Tensors int8_tensors(const StoredLayer& l) {
 
 }  // namespace detail
 
+namespace detail {
+
+/// The order of columns, empty if they are in place.
+inline std::vector<int64_t> packed_order(const StoredLayer& l, const PackedTensors& t) {
+  if (!t.group_of.defined()) return {};
+  const Tensor group_of = t.group_of.to(DType::I32);
+  bool unused = true;  // observers leave -1 behind where columns are in order
+  for (int64_t k = 0; k < l.K; ++k) unused &= group_of.data<int32_t>()[k] == -1;
+  return unused ? std::vector<int64_t>() : stored_order(l, group_of, t.group);
+}
+
+}  // namespace detail
+
 /// Headers alone. Errors: Error(Format) naming the layer.
 inline void check_compressed_tensors(const StoredLayer& l, const StoredSettings& s) {
   if (l.find("weight_packed").defined())
@@ -122,6 +135,12 @@ inline void check_compressed_tensors(const StoredLayer& l, const StoredSettings&
     detail::int8_tensors(l);
   else
     detail::fp8_tensors(l, s);
+}
+
+/// Scales and the order of columns. Errors: Error(Format) naming the tensor.
+inline void check_compressed_contents(const StoredLayer& l, const StoredSettings& s) {
+  check_scales(l, l.K);
+  if (l.find("weight_packed").defined()) detail::packed_order(l, detail::packed_tensors(l, s));
 }
 
 /// Errors: Error(Format) naming the layer, also for scales that are zero or not finite.
@@ -160,13 +179,8 @@ inline StoredWeight read_compressed_tensors(Context& ctx, const StoredLayer& l, 
     m.zero = Tensor::empty({l.N, t.G}, DType::U8);
     std::memset(m.zero.raw(), 8, m.zero.nbytes());
   }
-  if (t.group_of.defined()) {
-    const Tensor group_of = t.group_of.to(DType::I32);
-    bool unused = true;  // observers leave -1 behind where columns are in order
-    for (int64_t k = 0; k < l.K; ++k) unused &= group_of.data<int32_t>()[k] == -1;
-    if (!unused) m.order = detail::stored_order(l, group_of, t.group);
-    if (!m.order.empty()) detail::reorder_codes(ctx, m.q.data<uint8_t>(), l.N, l.K, m.order);
-  }
+  m.order = detail::packed_order(l, t);
+  if (!m.order.empty()) detail::reorder_codes(ctx, m.q.data<uint8_t>(), l.N, l.K, m.order);
   return {m, {}, {}};
 }
 

@@ -63,6 +63,13 @@ inline std::vector<int64_t> stored_order(const StoredLayer& l, const Tensor& gro
 /// Headers alone. Errors: Error(Format) naming the layer.
 inline void check_gptq(const StoredLayer& l, const StoredSettings& s) { detail::gptq_tensors(l, s); }
 
+/// Scales and the order of columns. Errors: Error(Format) naming the tensor.
+inline void check_gptq_contents(const StoredLayer& l, const StoredSettings& s) {
+  check_scales(l, l.N);
+  const detail::GptqTensors t = detail::gptq_tensors(l, s);
+  if (t.group_of.defined()) detail::stored_order(l, t.group_of, t.group);
+}
+
 /// Stored zero points are one less in "gptq", as they are in "gptq_v2".
 /// Errors: Error(Format) naming the layer, also for scales that are zero or not finite and a g_idx that names no full groups.
 /// Source: AutoGPTQ, auto_gptq/nn_modules/qlinear; GPTQModel, convert_gptq_v1_to_v2_format.

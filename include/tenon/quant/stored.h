@@ -1,6 +1,7 @@
 // What a checkpoint says of its quantised weights: the settings in its config.json and the tensors of one layer.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -126,6 +127,27 @@ inline Tensor read_scales(const StoredLayer& layer, const Tensor& stored, bool t
   return scale;
 }
 
+/// The first of n scales that is zero or not finite, n if there is none; `exponent` masks the bits that are all set in what is not finite.
+template <class Bits>
+int64_t first_bad_scale(const void* scales, int64_t n, Bits exponent) {
+  constexpr Bits kMagnitude = static_cast<Bits>(~Bits{0}) >> 1;
+  const auto* bits = static_cast<const Bits*>(scales);
+  const auto bad = [&](Bits b) { return ((b & exponent) == exponent) | ((b & kMagnitude) == 0); };
+  unsigned any = 0;  // without a branch, for vectors
+  for (int64_t i = 0; i < n; ++i) any |= static_cast<unsigned>(bad(bits[i]));
+  int64_t i = 0;
+  while (i < n && !(any && bad(bits[i]))) ++i;
+  return i;
+}
+
+inline int64_t first_bad_scale(DType type, const void* scales, int64_t n) {
+  if (type == DType::F16) return first_bad_scale<uint16_t>(scales, n, 0x7c00);
+  if (type == DType::BF16) return first_bad_scale<uint16_t>(scales, n, 0x7f80);
+  if (type == DType::F32) return first_bad_scale<uint32_t>(scales, n, 0x7f800000);
+  const auto* powers = static_cast<const uint8_t*>(scales);  // e8m0: only NaN is no scale
+  return type == DType::F8E8M0 ? std::find(powers, powers + n, uint8_t{0xff}) - powers : n;
+}
+
 /// Both halves of each byte of 4-bit zero points as the words hold them: to[n * G + g] from word (g, n / 8) or, by rows, (n, g / 8).
 template <class Place>
 Tensor read_zeros(int64_t N, int64_t G, int offset, Place&& place) {
@@ -140,4 +162,27 @@ Tensor read_zeros(int64_t N, int64_t G, int offset, Place&& place) {
 }
 
 }  // namespace detail
+
+/// Looks at every scale of a layer, about a thirtieth of its bytes, so that damage is found when a checkpoint is opened.
+/// columns: how many of each row are scales; the others, which fill words up, may hold anything.
+/// Errors: Error(Format) naming the tensor and the place of a scale that is zero or not finite.
+inline void check_scales(const StoredLayer& layer, int64_t columns) {
+  for (const auto& [suffix, t] : layer.tensors) {
+    if ((suffix != "scales" && suffix != "weight_scale" && suffix != "weight_scale_inv") || t.numel() == 0) continue;
+    const int64_t width = t.rank() == 2 ? t.size(1) : 1, used = std::min(columns, width);
+    const bool whole = used == width;  // then all rows at once
+    const int64_t count = whole ? t.numel() : used;
+    for (int64_t first = 0; first < t.numel(); first += whole ? count : width) {
+      const int64_t bad =
+          first +
+          detail::first_bad_scale(t.dtype(), static_cast<const char*>(t.raw()) + first * static_cast<int64_t>(size_of(t.dtype())), count);
+      if (bad == first + count) continue;
+      const std::string place = std::to_string(bad / width) + (t.rank() == 2 ? ", " + std::to_string(bad % width) : "");
+      fail(ErrorCode::Format, "quantized weights", layer.name, ".", suffix, ": element (", place, "): expected a number other than 0, got ",
+           t.view({t.numel()}).rows(bad, bad + 1).to(DType::F32).item());
+    }
+  }
+}
+inline void check_scales(const StoredLayer& layer, const StoredSettings&) { check_scales(layer, layer.K); }
+
 }  // namespace tenon::quant
