@@ -76,15 +76,18 @@ inline void check_gptq_contents(const StoredLayer& l, const StoredSettings& s) {
 inline StoredWeight read_gptq(Context& ctx, const StoredLayer& l, const StoredSettings& s) {
   const detail::GptqTensors t = detail::gptq_tensors(l, s);
   QuantizedMatrix m{WeightFormat::Int4, l.N, l.K, t.group, Tensor::empty({l.N, l.K / 2}, DType::U8), {}, {}, {}};
+  if (t.group_of.defined()) m.order = detail::stored_order(l, t.group_of, t.group);
   // A word holds 8 columns of one output, the first lowest: turned, the words are the codes.
-  detail::turn_words(ctx, static_cast<uint32_t*>(m.q.raw()), reinterpret_cast<const uint32_t*>(t.weight.data<int32_t>()), l.K / 8, l.N);
+  const auto* words = reinterpret_cast<const uint32_t*>(t.weight.data<int32_t>());
+  if (m.order.empty())
+    detail::turn_words(ctx, static_cast<uint32_t*>(m.q.raw()), words, l.K / 8, l.N);
+  else
+    detail::turn_words_reordered(ctx, m.q.data<uint8_t>(), words, l.N, l.K, m.order);
   const int32_t* zeros = t.zeros.data<int32_t>();
   m.zero = detail::read_zeros(l.N, t.G, s.version == "gptq" ? 1 : 0, [&](int64_t n, int64_t g) {
     return std::pair{zeros[g * (l.N / 8) + n / 8], 4 * (n % 8)};
   });
   m.scale = detail::read_scales(l, t.scales, true, l.N, t.G);
-  if (t.group_of.defined()) m.order = detail::stored_order(l, t.group_of, t.group);
-  if (!m.order.empty()) detail::reorder_codes(ctx, m.q.data<uint8_t>(), l.N, l.K, m.order);
   return {m, {}, {}};
 }
 

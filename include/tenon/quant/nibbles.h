@@ -99,6 +99,50 @@ inline void turn_words(Context& ctx, uint32_t* to, const uint32_t* from, int64_t
   });
 }
 
+/// A matrix of words (K/8, N) turned and its columns reordered: column k of the codes (N, K/2) becomes column order[k] of the words. In
+/// tiles of outputs, because a column of many outputs moves as vectors do, and one of a single output nibble by nibble.
+inline void turn_words_reordered(Context& ctx, uint8_t* codes, const uint32_t* words, int64_t N, int64_t K,
+                                 const std::vector<int64_t>& order) {
+  constexpr int64_t kOutputs = 32, kWords = 16, kPart = 16;  // two lines of the cache of a row of words; a line of each output's codes
+  const int64_t width = K / 8;
+  struct Place {
+    int32_t at, shift;
+  };
+  std::vector<Place> places(static_cast<size_t>(K));  // of a column in a tile (width, kOutputs)
+  for (int64_t k = 0; k < K; ++k) {
+    const int64_t from = order[static_cast<size_t>(k)];
+    places[static_cast<size_t>(k)] = {static_cast<int32_t>(from / 8 * kOutputs), static_cast<int32_t>(4 * (from % 8))};
+  }
+  ctx.over_rows((N + kOutputs - 1) / kOutputs, kOutputs * K / 4, [&](int64_t first, int64_t last) {
+    std::vector<uint32_t> tile(static_cast<size_t>(width * kOutputs));
+    uint32_t block[kWords][kOutputs], row[kWords];
+    for (int64_t n = first * kOutputs; n < std::min(last * kOutputs, N); n += kOutputs) {
+      const int64_t count = std::min(kOutputs, N - n);
+      for (int64_t w = 0; w < width; ++w)
+        std::memcpy(tile.data() + w * kOutputs, words + w * N + n, static_cast<size_t>(count) * sizeof(uint32_t));
+      for (int64_t w0 = 0; w0 < width; w0 += kWords) {
+        const int64_t many = std::min(kWords, width - w0);
+        for (int64_t w = 0; w < many; ++w) {
+          const Place* p = places.data() + 8 * (w0 + w);
+          for (int64_t j0 = 0; j0 < kOutputs; j0 += kPart) {
+            uint32_t sum[kPart] = {};
+            for (int i = 0; i < 8; ++i) {
+              const uint32_t* at = tile.data() + p[i].at + j0;
+              const int shift = p[i].shift;
+              for (int64_t j = 0; j < kPart; ++j) sum[j] |= (at[j] >> shift & 15) << 4 * i;
+            }
+            std::memcpy(block[w] + j0, sum, sizeof sum);
+          }
+        }
+        for (int64_t j = 0; j < count; ++j) {
+          for (int64_t w = 0; w < many; ++w) row[w] = block[w][j];
+          std::memcpy(codes + (n + j) * K / 2 + 4 * w0, row, static_cast<size_t>(4 * many));
+        }
+      }
+    }
+  });
+}
+
 /// Columns of codes (N, ceil(K/2)) in another order, in place: column k becomes what column order[k] was; backwards, the other way round.
 inline void reorder_codes(Context& ctx, uint8_t* codes, int64_t N, int64_t K, const std::vector<int64_t>& order, bool backwards = false) {
   const int64_t bytes = (K + 1) / 2;
