@@ -33,55 +33,26 @@ Tensor stack_list(const std::vector<const HeldEncoding*>& encodings) {
       encodings, [](const HeldEncoding* e) -> const Encoding& { return *e; }, field);
 }
 
-template <Field field>
+template <Column column, Field field>
 Tensor stack_all(Encodings& encodings) {
-  const std::vector<Encoding>& list = field == &Encoding::ids ? encodings.ids() : encodings.complete();
+  if (const IdBatch* batch = encodings.batch(column)) return batch->stack(column);
   return stack(
-      list, [](const Encoding& e) -> const Encoding& { return e; }, field);
+      encodings.complete(), [](const Encoding& e) -> const Encoding& { return e; }, field);
 }
 
-Tensor stack_types(Encodings& encodings) {
-  if (!encodings.has_zero_types()) return stack_all<&Encoding::type_ids>(encodings);
-  Tensor t = stack_all<&Encoding::ids>(encodings);
-  std::fill_n(t.data<int64_t>(), t.numel(), 0);
-  return t;
+Tensor stack_special_tokens_mask(Encodings& encodings) {
+  return stack(
+      encodings.complete(), [](const Encoding& e) -> const Encoding& { return e; }, &Encoding::special_tokens_mask);
 }
 
-// The attention mask as a tensor; without the encodings where the lengths say enough.
-Tensor stack_mask(Encodings& encodings) {
-  const std::vector<uint32_t>* lengths = encodings.lengths();
-  if (!lengths) return stack_all<&Encoding::attention_mask>(encodings);
-  Tensor t = stack_all<&Encoding::ids>(encodings);
-  const int64_t T = t.shape()[1];
-  int64_t* row = t.data<int64_t>();
-  for (const uint32_t length : *lengths) {
-    const int64_t padding = T - length, begin = encodings.pads_left() ? padding : 0;
-    for (int64_t i = 0; i < T; ++i) row[i] = i >= begin && i < begin + length;
-    row += T;
-  }
-  return t;
-}
-
-// The int object of an id: one for each id that was ever asked for, shared by all lists, since making one costs more than finding its token
-// in the vocabulary. They stay until the process ends. Needs the GIL.
-PyObject* shared_int(int32_t value) {
-  constexpr int32_t kShared = 1 << 18;  // vocabularies are smaller; other numbers get an object of their own
-  static PyObject** known = new PyObject*[kShared]();
-  if (value < 0 || value >= kShared) return PyLong_FromLong(value);
-  PyObject*& object = known[value];
-  if (!object) object = PyLong_FromLong(value);
-  Py_XINCREF(object);
-  return object;
-}
-
-// Lists of numbers; with the plain calls, because a megabyte of text has a third of a million ids. value(i, k) is the k-th of list i.
-template <class Size, class Value>
-py::list make_lists(size_t n, Size&& size, Value&& value) {
-  py::list out(n);
-  for (size_t i = 0; i < n; ++i) {
-    py::list row(size(i));
-    for (size_t k = 0; k < row.size(); ++k) {
-      PyObject* number = shared_int(value(i, k));
+// One field of every encoding as lists.
+py::list field_lists(const std::vector<Encoding>& encodings, Field field) {
+  py::list out(encodings.size());
+  for (size_t i = 0; i < encodings.size(); ++i) {
+    const std::vector<int32_t>& values = encodings[i].*field;
+    py::list row(values.size());
+    for (size_t k = 0; k < values.size(); ++k) {
+      PyObject* number = shared_int(values[k]);
       if (!number) throw py::error_already_set();
       PyList_SET_ITEM(row.ptr(), static_cast<Py_ssize_t>(k), number);
     }
@@ -90,29 +61,31 @@ py::list make_lists(size_t n, Size&& size, Value&& value) {
   return out;
 }
 
-// One field of every encoding as lists.
-template <Field field>
+template <Column column, Field field>
 py::list lists(Encodings& encodings) {
-  const std::vector<Encoding>& list = field == &Encoding::ids ? encodings.ids() : encodings.complete();
-  return make_lists(
-      list.size(), [&](size_t i) { return (list[i].*field).size(); }, [&](size_t i, size_t k) { return (list[i].*field)[k]; });
+  if (IdBatch* batch = encodings.batch(column)) return batch->lists(column);
+  return field_lists(encodings.complete(), field);
 }
 
-py::list type_lists(Encodings& encodings) {
-  if (!encodings.has_zero_types()) return lists<&Encoding::type_ids>(encodings);
-  const std::vector<Encoding>& list = encodings.ids();
-  return make_lists(
-      list.size(), [&](size_t i) { return list[i].size(); }, [](size_t, size_t) { return 0; });
-}
-
-py::list mask_lists(Encodings& encodings) {
-  const std::vector<uint32_t>* lengths = encodings.lengths();
-  if (!lengths) return lists<&Encoding::attention_mask>(encodings);
-  const std::vector<Encoding>& list = encodings.ids();
-  const bool is_left = encodings.pads_left();
-  return make_lists(
-      list.size(), [&](size_t i) { return list[i].size(); },
-      [&](size_t i, size_t k) { return int32_t{is_left ? k >= list[i].size() - (*lengths)[i] : k < (*lengths)[i]}; });
+// Offsets as lists of pairs.
+py::list offset_lists(Encodings& encodings) {
+  py::list out;
+  for (const Encoding& encoding : encodings.complete()) {
+    py::list row(encoding.offsets.size());
+    for (size_t k = 0; k < row.size(); ++k) {
+      const auto& [begin, end] = encoding.offsets[k];
+      PyObject* pair = PyTuple_New(2);
+      if (!pair) throw py::error_already_set();
+      PyList_SET_ITEM(row.ptr(), static_cast<Py_ssize_t>(k), pair);
+      PyObject* first = PyLong_FromUnsignedLong(begin);
+      PyObject* last = PyLong_FromUnsignedLong(end);
+      PyTuple_SET_ITEM(pair, 0, first);
+      PyTuple_SET_ITEM(pair, 1, last);
+      if (!first || !last) throw py::error_already_set();
+    }
+    out.append(std::move(row));
+  }
+  return out;
 }
 
 std::vector<text::TextInput> inputs_of(const Texts& texts) {
@@ -127,27 +100,16 @@ HeldEncoding encoding_at(Encodings& encodings, int64_t i) {
   return HeldEncoding(encodings.complete()[static_cast<size_t>(i < 0 ? i + n : i)], encodings.tokenizer());
 }
 
-size_t longest(const Encodings& encodings) {
-  size_t n = 0;
-  for (const Encoding& e : encodings.ids()) n = std::max(n, e.size());
-  return n;
-}
-
 void bind_encodings(py::module_& m) {
   py::class_<Encodings>(m, "Encodings", "The encodings of a batch, made into objects one by one.")
       .def("__len__", &Encodings::size)
       .def("__getitem__", &encoding_at, py::arg("index"))
-      .def_property_readonly("ids", &lists<&Encoding::ids>)
-      .def_property_readonly("type_ids", &type_lists)
-      .def_property_readonly("attention_mask", &mask_lists)
-      .def_property_readonly("special_tokens_mask", &lists<&Encoding::special_tokens_mask>)
-      .def_property_readonly("offsets",
-                             [](Encodings& e) {
-                               py::list out;
-                               for (const Encoding& encoding : e.complete()) out.append(encoding.offsets);
-                               return out;
-                             })
-      .def_property_readonly("longest", &longest, "Tokens of the longest one.");
+      .def_property_readonly("ids", &lists<Column::Ids, &Encoding::ids>)
+      .def_property_readonly("type_ids", &lists<Column::TypeIds, &Encoding::type_ids>)
+      .def_property_readonly("attention_mask", &lists<Column::AttentionMask, &Encoding::attention_mask>)
+      .def_property_readonly("special_tokens_mask", [](Encodings& e) { return field_lists(e.complete(), &Encoding::special_tokens_mask); })
+      .def_property_readonly("offsets", &offset_lists)
+      .def_property_readonly("longest", &Encodings::longest, "Tokens of the longest one.");
 }
 
 py::list optional_ids(const std::vector<int32_t>& ids) {
@@ -210,27 +172,28 @@ HeldEncoding set_state(const py::tuple& state) {
 
 }  // namespace
 
-Encodings::Encodings(const py::list& texts, const text::Tokenizer& tokenizer, const text::EncodeOptions& options)
-    : tokenizer_(std::make_shared<text::Tokenizer>(tokenizer)), is_complete_(false), texts_(texts), options_(options) {
-  const Texts views(texts_);
-  const py::gil_scoped_release release;
-  const std::vector<text::TextInput> inputs = inputs_of(views);
-  text::EncodeOptions bare = options;
-  bare.ids_only = true;
-  bare.padding = text::Padding::None;
-  list_ = tokenizer_->encode_batch(std::span<const text::TextInput>(inputs), bare);
-  lengths_.reserve(list_.size());
-  for (const Encoding& e : list_) lengths_.push_back(static_cast<uint32_t>(e.size()));
+Encodings::Encodings(const py::list& texts, const text::Tokenizer& tokenizer, const text::EncodeOptions& options,
+                     const std::vector<Column>& lists)
+    : tokenizer_(std::make_shared<text::Tokenizer>(tokenizer)), texts_(texts), options_(options) {
   const int32_t one = 0;
   const Encoding framed = tokenizer_->prepare(std::span(&one, 1));
   has_zero_types_ = tokenizer_->config().pad_token_type_id == 0 &&
                     std::all_of(framed.type_ids.begin(), framed.type_ids.end(), [](int32_t t) { return t == 0; });
-  bare.padding = options.padding;
-  tokenizer_->pad(list_, bare);
+  std::vector<Column> early = lists;
+  if (!has_zero_types_) std::erase(early, Column::TypeIds);
+  const Texts views(texts_);
+  batch_.emplace(views.all(), *tokenizer_, options_, early);
+}
+
+size_t Encodings::longest() const {
+  if (batch_) return batch_->longest();
+  size_t n = 0;
+  for (const Encoding& e : list_) n = std::max(n, e.size());
+  return n;
 }
 
 const std::vector<Encoding>& Encodings::complete() {
-  if (is_complete_) return list_;
+  if (!batch_) return list_;
   std::vector<Encoding> list;
   const Texts views(texts_);
   {
@@ -239,8 +202,8 @@ const std::vector<Encoding>& Encodings::complete() {
     list = tokenizer_->encode_batch(std::span<const text::TextInput>(inputs), options_);
   }
   // another thread may have been faster
-  if (!is_complete_) list_ = std::move(list);
-  is_complete_ = true;
+  if (batch_) list_ = std::move(list);
+  batch_.reset();
   return list_;
 }
 
@@ -314,13 +277,13 @@ void bind_encoding(py::module_& m) {
       .def(py::pickle(&get_state, &set_state));
   bind_encodings(m);
   // Encodings first: it is a sequence too, of objects that would die before their pointers are read
-  m.def("stack_ids", &stack_all<&Encoding::ids>);
+  m.def("stack_ids", &stack_all<Column::Ids, &Encoding::ids>);
   m.def("stack_ids", &stack_list<&Encoding::ids>);
-  m.def("stack_type_ids", &stack_types);
+  m.def("stack_type_ids", &stack_all<Column::TypeIds, &Encoding::type_ids>);
   m.def("stack_type_ids", &stack_list<&Encoding::type_ids>);
-  m.def("stack_attention_mask", &stack_mask);
+  m.def("stack_attention_mask", &stack_all<Column::AttentionMask, &Encoding::attention_mask>);
   m.def("stack_attention_mask", &stack_list<&Encoding::attention_mask>);
-  m.def("stack_special_tokens_mask", &stack_all<&Encoding::special_tokens_mask>);
+  m.def("stack_special_tokens_mask", &stack_special_tokens_mask);
   m.def("stack_special_tokens_mask", &stack_list<&Encoding::special_tokens_mask>);
 }
 

@@ -1,6 +1,7 @@
 // Binds text: the tokenizer, its encodings and options.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -29,14 +30,20 @@ void check_count(size_t texts, const Optional& pairs) {
 // Below this a second encoding of the same texts would cost more than the fields that the first one leaves out.
 constexpr size_t kLargeBatch = size_t{1} << 15;
 
-// A second text may be None. With ids_only the caller wants ids and masks, and probably nothing else.
+// A second text may be None. With ids_only the caller wants ids and masks, and probably nothing else; `lists` names the columns that will be
+// asked for as Python lists.
 Encodings encode_batch(const std::shared_ptr<Tokenizer>& tokenizer, const py::list& texts, const Optional& pairs,
-                       const EncodeOptions& options, bool ids_only) {
+                       const EncodeOptions& options, bool ids_only, const std::vector<std::string>& lists) {
   check_count(texts.size(), pairs);
   const Texts first(texts);
   size_t bytes = 0;
   for (const std::string_view text : first.all()) bytes += text.size();
-  if (ids_only && !pairs && !options.return_overflowing && bytes >= kLargeBatch) return Encodings(texts, *tokenizer, options);
+  if (ids_only && !pairs && !options.return_overflowing && bytes >= kLargeBatch) {
+    std::vector<Column> columns;
+    for (size_t i = 0; i < kColumnNames.size(); ++i)
+      if (std::find(lists.begin(), lists.end(), kColumnNames[i]) != lists.end()) columns.push_back(static_cast<Column>(i));
+    return Encodings(texts, *tokenizer, options, columns);
+  }
   Texts second;
   std::vector<text::TextInput> inputs(first.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -197,8 +204,8 @@ Texts::Texts(const py::list& strings) {
 }
 
 std::string_view Texts::add(py::handle s) {
-  check(py::isinstance<py::str>(s), ErrorCode::Type, "tokenizer", "expected a str, got ",
-        py::str(py::type::handle_of(s)).cast<std::string>());
+  // the name of the type is asked for only where it is needed: it costs more than encoding a short text
+  if (!PyUnicode_Check(s.ptr())) fail(ErrorCode::Type, "tokenizer", "expected a str, got ", py::str(py::type::handle_of(s)).cast<std::string>());
   Py_ssize_t n = 0;
   if (const char* p = PyUnicode_AsUTF8AndSize(s.ptr(), &n)) return {p, static_cast<size_t>(n)};
   PyErr_Clear();
@@ -208,7 +215,15 @@ std::string_view Texts::add(py::handle s) {
   return {PyBytes_AS_STRING(bytes.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
 }
 
+// Whether a list holds strings and nothing else: the usual batch, told from one of pairs without a look at each in Python.
+bool are_strings(const py::list& values) {
+  for (const py::handle value : values)
+    if (!PyUnicode_Check(value.ptr())) return false;
+  return true;
+}
+
 void bind_text(py::module_& m) {
+  m.def("are_strings", &are_strings, py::arg("values"));
   bind_options(m);
   bind_encoding(m);
   bind_decode_stream(m);
@@ -220,7 +235,11 @@ void bind_text(py::module_& m) {
       .def_static(
           "from_json", [](const std::string& json) { return Tokenizer::from_json(json); }, py::arg("json"), unlocked)
       .def_static("from_folder", &Tokenizer::from_folder, py::arg("path"), unlocked)
-      .def("encode_batch", &encode_batch, py::arg("texts"), py::arg("pairs"), py::arg("options"), py::arg("ids_only") = false)
+      .def("encode_batch", &encode_batch, py::arg("texts"), py::arg("pairs"), py::arg("options"), py::arg("ids_only") = false,
+           py::arg("lists") = std::vector<std::string>())
+      .def(
+          "encode_plain", [](const Tokenizer& t, py::handle text) { return t.encode_plain(Texts().add(text)); }, py::arg("text"),
+          "The ids of a text in which nothing counts as an added token.")
       .def("encode_words", &encode_words, py::arg("texts"), py::arg("pairs"), py::arg("options"))
       .def("prepare", &prepare, py::arg("ids"), py::arg("pair"), py::arg("options"))
       .def("decode", &decode, py::arg("ids"), py::arg("skip_special_tokens") = false, py::arg("clean_up") = py::none())

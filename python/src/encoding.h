@@ -2,12 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "bindings.h"
+#include "id_batch.h"
 #include "tenon/text/tokenizer.h"
 
 namespace tenon::python {
@@ -44,27 +46,23 @@ class Encodings {
  public:
   Encodings(std::vector<text::Encoding> list, std::shared_ptr<const text::Tokenizer> tokenizer)
       : list_(std::move(list)), tokenizer_(std::move(tokenizer)) {}
-  /// Ids alone, of single texts, which `texts` keeps alive; the tokenizer may change later, so this one is a copy.
-  Encodings(const py::list& texts, const text::Tokenizer& tokenizer, const text::EncodeOptions& options);
+  /// Ids alone, of single texts, which `texts` keeps alive; the tokenizer may change later, so this one is a copy. `lists` are made early.
+  Encodings(const py::list& texts, const text::Tokenizer& tokenizer, const text::EncodeOptions& options, const std::vector<Column>& lists);
 
-  size_t size() const { return list_.size(); }
-  /// The encodings, of which only the ids are there unless complete() was called.
-  const std::vector<text::Encoding>& ids() const { return list_; }
+  size_t size() const { return batch_ ? batch_->size() : list_.size(); }
+  size_t longest() const;
+  /// The ids, while nothing else was asked for, and for the column they are enough; else null.
+  IdBatch* batch(Column column) { return batch_ && (column != Column::TypeIds || has_zero_types_) ? &*batch_ : nullptr; }
   const std::vector<text::Encoding>& complete();
-  /// Tokens that are no padding, and on which side they are, where only the ids are there; else null.
-  const std::vector<uint32_t>* lengths() const { return is_complete_ ? nullptr : &lengths_; }
-  /// Whether all type ids are 0, where only the ids are there.
-  bool has_zero_types() const { return !is_complete_ && has_zero_types_; }
-  bool pads_left() const { return options_.padding_side.value_or(tokenizer_->config().padding_side) == text::Side::Left; }
   const std::shared_ptr<const text::Tokenizer>& tokenizer() const { return tokenizer_; }
 
  private:
-  std::vector<text::Encoding> list_;
+  std::optional<IdBatch> batch_;
+  std::vector<text::Encoding> list_;  // empty while there is a batch_
   std::shared_ptr<const text::Tokenizer> tokenizer_;
-  bool is_complete_ = true, has_zero_types_ = false;
+  bool has_zero_types_ = false;
   py::list texts_;
   text::EncodeOptions options_;
-  std::vector<uint32_t> lengths_;
 };
 
 void bind_encoding(py::module_& m);

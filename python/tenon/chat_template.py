@@ -6,7 +6,9 @@ import functools
 import re
 from typing import Any, Callable, Mapping, Sequence
 
-from . import hub
+from . import _core, hub
+from .control_tokens import Marker, encode_marked, tokens_to_mark
+from .padding import truncation_of
 
 _CONTINUE = "CONTINUE_FINAL_MESSAGE_TAG "
 _REASONING = ("reasoning_content", "thinking", "reasoning")  # names of a message's reasoning, the usual one first
@@ -194,8 +196,10 @@ def _cut_at_mark(rendered: str, final: str) -> str:
 
 
 def render(conversations: Sequence[Any], template: str, *, tools: Any = None, documents: Any = None, add_generation_prompt: bool = False,
-           continue_final_message: Any = False, track_generation: bool = False, **variables: Any) -> "tuple[list[str], list[list[tuple[int, int]]]]":
-    """The prompts of conversations, and with track_generation where the assistant's parts lie in each.
+           continue_final_message: Any = False, track_generation: bool = False, mark: "Callable[[Any], Any]" = lambda value: value,
+           fixed: "Mapping[str, Any] | None" = None, **variables: Any) -> "tuple[list[str], list[list[tuple[int, int]]]]":
+    """The prompts of conversations, and with track_generation where the assistant's parts lie in each. mark() is done to all that users
+    wrote, which `fixed` variables are not.
 
     Errors: ValueError and TypeError for what no template can show; jinja2.TemplateError for what this one refuses.
     """
@@ -204,10 +208,11 @@ def render(conversations: Sequence[Any], template: str, *, tools: Any = None, do
     if documents is not None and not all(isinstance(d, dict) for d in documents):
         raise TypeError("[apply_chat_template] documents: expected dicts with \"title\" and \"text\"")
     compiled = compile_template(template)
-    shared = {**_plain(variables), "tools": _tool_schemas(tools), "documents": _plain(documents), "add_generation_prompt": add_generation_prompt}
+    shared = {**_plain(fixed or {}), **mark(_plain(variables)), "tools": mark(_tool_schemas(tools)), "documents": mark(_plain(documents)),
+              "add_generation_prompt": add_generation_prompt}
     texts, spans = [], []
     for conversation in conversations:
-        messages = _messages(conversation)
+        messages = mark(_messages(conversation))
         final = _mark_last(messages, continue_final_message, template) if continue_final_message else ""
         if track_generation:
             tracker = compiled.environment.generation_tracker
@@ -237,9 +242,12 @@ def assistant_mask(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int
 
 
 class ChatTemplates:
-    """The part of a tokenizer that speaks with chat models. `chat_template` is a template, or a dict of templates by name, or None."""
+    """The part of a tokenizer that speaks with chat models. `chat_template` is a template, or a dict of templates by name, or None;
+    `chat_control_tokens` are added tokens that sanitize_control_tokens keeps out of what users write, beside the special ones (default:
+    those that the template writes)."""
 
     chat_template: "str | dict[str, str] | None" = None
+    chat_control_tokens: "list[str] | None" = None
     special_tokens_map: Any
 
     def get_chat_template(self, chat_template: "str | None" = None, tools: Any = None) -> str:
@@ -266,26 +274,36 @@ class ChatTemplates:
                             tokenizer_kwargs: "dict[str, Any] | None" = None, **kwargs: Any) -> Any:
         """The prompt of a conversation (a list of {"role", "content"}) or of several, encoded or, with tokenize=False, as text.
 
-        Further arguments go to the template. Errors: ValueError without a template, for an empty conversation, for options that exclude
-        each other; jinja2.TemplateError for what the template refuses; ImportError without jinja2.
+        Further arguments go to the template. With sanitize_control_tokens the control tokens in messages, tools, documents and further
+        arguments are encoded as text, so that only the template writes real ones; one that a template joins from parts is not found. Errors:
+        ValueError without a template, for an empty conversation, for options that exclude each other; jinja2.TemplateError for what the
+        template refuses; ImportError without jinja2.
         """
         return_dict = return_dict and tokenize
         if return_assistant_tokens_mask and not return_dict:
             raise ValueError("[apply_chat_template] return_assistant_tokens_mask: expected return_dict=True and tokenize=True")
         if continue_final_message and (add_generation_prompt or return_assistant_tokens_mask):
             raise ValueError("[apply_chat_template] continue_final_message: expected neither add_generation_prompt nor return_assistant_tokens_mask beside it")
-        if sanitize_control_tokens:
-            raise NotImplementedError("[apply_chat_template] sanitize_control_tokens is not known here")
+        if sanitize_control_tokens and (not tokenize or return_assistant_tokens_mask):
+            raise ValueError("[apply_chat_template] sanitize_control_tokens: expected tokenize=True and no return_assistant_tokens_mask")
         template = self.get_chat_template(chat_template, tools)
         if isinstance(conversation, (list, tuple)) and not conversation:
             raise ValueError("[apply_chat_template] conversation: expected at least one message")
         is_batch = isinstance(conversation, (list, tuple)) and (isinstance(conversation[0], (list, tuple)) or hasattr(conversation[0], "messages"))
+        options: dict[str, Any] = {}
+        if sanitize_control_tokens:
+            added = self.added_tokens_decoder.values()  # type: ignore[attr-defined]
+            options["mark"] = Marker(tokens_to_mark(added, template, self.chat_control_tokens))
         texts, spans = render(conversation if is_batch else [conversation], template, tools=tools, documents=documents,
                               add_generation_prompt=add_generation_prompt, continue_final_message=continue_final_message,
-                              track_generation=return_assistant_tokens_mask, **{**self.special_tokens_map, **kwargs})
+                              track_generation=return_assistant_tokens_mask, fixed=self.special_tokens_map, **options, **kwargs)
         rendered: Any = texts if is_batch else texts[0]
         if not tokenize:
             return rendered
+        if sanitize_control_tokens:
+            out = self._encode_sanitized(texts, is_batch or return_tensors is not None, padding, truncation, max_length,
+                                         return_tensors=return_tensors, **(tokenizer_kwargs or {}))
+            return out if return_dict else out["input_ids"]
         out = self(rendered, padding=padding, truncation=truncation, max_length=max_length, add_special_tokens=False,  # type: ignore[operator]
                    return_tensors=return_tensors, **(tokenizer_kwargs or {}))
         if not return_dict:
@@ -295,6 +313,15 @@ class ChatTemplates:
             out["assistant_masks"] = masks if is_batch or return_tensors else masks[0]
             out.convert_to_tensors(return_tensors)
         return out
+
+    def _encode_sanitized(self, texts: list[str], is_batch: bool, padding: Any, truncation: Any, max_length: "int | None", **options: Any) -> Any:
+        """The ids of prompts with marks. Their parts are encoded apart, so that there are no offsets."""
+        rows = [encode_marked(self, text) for text in texts]
+        if truncation_of(truncation) != _core.Truncation.none:
+            limit = self.model_max_length if max_length is None else max_length  # type: ignore[attr-defined]
+            is_left = self.truncation_side == "left"  # type: ignore[attr-defined]
+            rows = [row if len(row) <= limit else row[len(row) - limit:] if is_left else row[:limit] for row in rows]
+        return self.pad({"input_ids": rows if is_batch else rows[0]}, padding, max_length, **options)  # type: ignore[attr-defined]
 
     def encode_message_with_chat_template(self, message: dict[str, Any], conversation_history: "list[dict[str, Any]] | None" = None, **kwargs: Any) -> list[int]:
         """The ids that a message adds to a conversation."""

@@ -8,6 +8,7 @@ from ._core import Tensor
 from .batch import BatchEncoding, convert
 
 VERY_LARGE_INTEGER = int(1e30)
+EARLY_COLUMNS = {"token_type_ids": "type_ids", "attention_mask": "attention_mask"}  # columns of ids that the engine makes while it encodes
 _PADDING = {False: "none", "do_not_pad": "none", None: "none", True: "longest", "longest": "longest", "max_length": "max_length"}
 _TRUNCATION = {False: "none", None: "none", "do_not_truncate": "none", True: "longest_first", "longest_first": "longest_first",
                "only_first": "only_first", "only_second": "only_second"}

@@ -56,6 +56,14 @@ class CLIPProcessor:
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
         return self.tokenizer.batch_decode(*args, **kwargs)
 
+    def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any:
+        """See the tokenizer's; its messages are texts."""
+        return self.tokenizer.apply_chat_template(conversation, **kwargs)
+
+    def parse_response(self, response: Any, schema: Any = None, **kwargs: Any) -> Any:
+        """See the tokenizer's."""
+        return self.tokenizer.parse_response(response, schema, **kwargs)
+
     @property
     def feature_extractor(self) -> Any:
         return self.image_processor

@@ -8,7 +8,8 @@ from . import _core, hub
 from ._core import AddedToken
 from .batch import BatchEncoding, convert
 from .chat_template import ChatTemplates
-from .padding import VERY_LARGE_INTEGER, Padding, columns, padding_of, side_of, truncation_of
+from .padding import EARLY_COLUMNS, VERY_LARGE_INTEGER, Padding, columns, padding_of, side_of, truncation_of
+from .response_parsing import ResponseReader
 from .special_tokens import SpecialTokens
 from .tokenizer_training import Trainable
 from .translation_tokenizers import TranslationTokenizer
@@ -20,7 +21,7 @@ class TextTypeError(ValueError, TypeError):
     """What should be a text is of another type; Transformers raises ValueError for some such arguments and TypeError for others."""
 
 
-class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
+class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, ResponseReader, Trainable):
     """Turns texts into a model's inputs and ids into text."""
 
     vocab_files: tuple[str, ...] = ("vocab.txt",)
@@ -53,6 +54,10 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
         self._add_bos_token = self._add_eos_token = False
         self._take_named_tokens(self.init_kwargs)
         self.chat_template = _read_chat_templates(folder, self.init_kwargs.get("chat_template"))
+        self.response_template = self.init_kwargs.get("response_template")
+        self.chat_control_tokens = self.init_kwargs.get("chat_control_tokens")
+        if not (self.chat_control_tokens is None or _is_list(self.chat_control_tokens)):
+            raise TypeError(f"[tokenizer] chat_control_tokens: expected a list of str, got {self.chat_control_tokens!r}")
 
     def _override(self, given: Mapping[str, Any]) -> None:
         """Applies arguments that win over tokenizer.json itself."""
@@ -161,7 +166,8 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
         single, texts, pairs = _batch_of(text, pair, is_split)
         core = core or self._core
         ids_only = not (wanted["special_tokens_mask"] or wanted["offset_mapping"])
-        encodings: Any = core.encode_words(texts, pairs, options) if is_split else core.encode_batch(texts, pairs, options, ids_only)
+        early = [] if return_tensors is not None else ["ids", *(field for name, field in EARLY_COLUMNS.items() if wanted[name])]
+        encodings: Any = core.encode_words(texts, pairs, options) if is_split else core.encode_batch(texts, pairs, options, ids_only, early)
         longest = encodings.longest
         if options.return_overflowing:
             encodings = list(encodings)
@@ -379,6 +385,7 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
         templates = self.chat_template if isinstance(self.chat_template, dict) else {"default": self.chat_template} if self.chat_template else {}
         self._core.config.chat_template = templates.get("default", "")
         self._core.save(folder)
+        self._write_chat_settings(os.path.join(folder, "tokenizer_config.json"))
         names = ["tokenizer_config.json", *(["chat_template.jinja"] if "default" in templates else [])]
         for name, text in templates.items():
             if name == "default":
@@ -396,6 +403,14 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, Trainable):
                     names[i] = f"{filename_prefix}-{name}"
                     os.replace(os.path.join(folder, name), os.path.join(folder, names[i]))
         return tuple(os.path.join(folder, name) for name in names)
+
+    def _write_chat_settings(self, path: str) -> None:
+        """Into tokenizer_config.json, which the engine writes as it was read."""
+        settings = {name: getattr(self, name) for name in ("response_template", "chat_control_tokens")}
+        written = _core.read_json(path)
+        if any(written.get(name) != value for name, value in settings.items()):
+            kept = {k: v for k, v in written.items() if k not in settings}
+            _core.write_json({**kept, **{k: v for k, v in settings.items() if v is not None}}, path)
 
     def save_vocabulary(self, save_directory: "str | os.PathLike[str]", filename_prefix: "str | None" = None) -> tuple[str, ...]:
         """Writes the vocabulary alone, as its kind has it: vocab.txt, vocab.json (with merges.txt for BPE), unigram.json; returns the paths."""
@@ -471,6 +486,8 @@ def _batch_of(text: Any, pair: Any, is_split: bool) -> tuple[bool, list[Any], "l
         return True, [checked(text, "text")], [checked(pair, "text_pair")] if pair else None
     if not _is_list(text):
         checked(text, "text")
+    if pair is None and not is_split and isinstance(text, list) and _core.are_strings(text):
+        return False, list(text), None
     if pair is not None:
         if not _is_list(pair):
             raise TextTypeError(f"[tokenizer] text_pair: expected a list beside a list of texts, got {type(pair).__name__}")

@@ -220,20 +220,18 @@ Encoding Tokenizer::assemble(const EncodeOptions& options, const Limits& limits,
   return out;
 }
 
-void Tokenizer::pad(std::vector<Encoding>& encodings, const EncodeOptions& options) const {
-  if (options.padding == Padding::None) return;
-  int64_t target = 0;
+std::optional<PaddingPlan> Tokenizer::padding_for(const EncodeOptions& options, size_t longest) const {
+  if (options.padding == Padding::None) return std::nullopt;
+  const int64_t max_length = options.max_length >= 0 ? options.max_length : config_.model_max_length;
+  auto target = static_cast<int64_t>(longest);
   if (options.padding == Padding::MaxLength) {
-    target = options.max_length >= 0 ? options.max_length : config_.model_max_length;
-    if (target == kNoLimit) return;  // no length to pad to
+    target = max_length;
+    if (target == kNoLimit) return std::nullopt;  // no length to pad to
     check(target < int64_t{1} << 30, ErrorCode::Limit, "tokenizer", "max_length: expected less than 2^30 for padding, got ", target);
-  } else {
-    for (const Encoding& e : encodings) target = std::max(target, static_cast<int64_t>(e.size()));
   }
   const int64_t multiple = options.pad_to_multiple_of;
   if (multiple > 0) {
     check(multiple < int64_t{1} << 30, ErrorCode::Limit, "tokenizer", "pad_to_multiple_of: expected less than 2^30, got ", multiple);
-    const int64_t max_length = options.max_length >= 0 ? options.max_length : config_.model_max_length;
     check(options.truncation == Truncation::None || max_length == kNoLimit || max_length % multiple == 0, ErrorCode::Limit, "tokenizer",
           "pad_to_multiple_of: expected a divisor of max_length ", max_length, " while truncating, got ", multiple);
     target = (target + multiple - 1) / multiple * multiple;
@@ -241,8 +239,15 @@ void Tokenizer::pad(std::vector<Encoding>& encodings, const EncodeOptions& optio
   int32_t id = role_id(Role::Pad);
   if (id < 0 && !role(Role::Pad).empty()) id = role_id(Role::Unk);  // as every token that the vocabulary lacks
   check(id >= 0, ErrorCode::Limit, "tokenizer", "padding: expected a tokenizer with a pad_token; set one (often the eos_token) first");
-  for (Encoding& e : encodings)
-    pad_to(e, static_cast<size_t>(target), id, config_.pad_token_type_id, options.padding_side.value_or(config_.padding_side), options.ids_only);
+  return PaddingPlan{static_cast<size_t>(target), id, options.padding_side.value_or(config_.padding_side)};
+}
+
+void Tokenizer::pad(std::vector<Encoding>& encodings, const EncodeOptions& options) const {
+  size_t longest = 0;
+  for (const Encoding& e : encodings) longest = std::max(longest, e.size());
+  const std::optional<PaddingPlan> plan = padding_for(options, longest);
+  if (!plan) return;
+  for (Encoding& e : encodings) pad_to(e, plan->length, plan->id, config_.pad_token_type_id, plan->side, options.ids_only);
 }
 
 int Encoding::n_sequences() const { return std::find(sequence_ids.begin(), sequence_ids.end(), 1) == sequence_ids.end() ? 1 : 2; }

@@ -115,6 +115,19 @@ struct Cluster {
 
 }  // namespace
 
+const std::array<uint8_t, 0x10000>& grapheme_kinds() {
+  static const std::array<uint8_t, 0x10000> kinds = [] {
+    std::array<uint8_t, 0x10000> out{};
+    for (char32_t c = 0; c < out.size(); ++c) {
+      const int k = class_of(c);
+      const bool joins = k == UTF8PROC_BOUNDCLASS_EXTEND || k == UTF8PROC_BOUNDCLASS_ZWJ || k == UTF8PROC_BOUNDCLASS_SPACINGMARK;
+      out[c] = joins ? kJoins : k == UTF8PROC_BOUNDCLASS_OTHER && !is_consonant(c) ? kAlone : 0;
+    }
+    return out;
+  }();
+  return kinds;
+}
+
 size_t grapheme_length(std::string_view text) {
   const auto lead = static_cast<unsigned char>(text[0]);
   if (lead < 0x80 && lead != '\r' && (text.size() == 1 || static_cast<unsigned char>(text[1]) < 0x80)) return 1;

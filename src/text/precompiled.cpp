@@ -9,15 +9,7 @@ namespace tenon::text {
 namespace {
 
 constexpr size_t kLongCluster = 6;
-constexpr char32_t kFirstIdeograph = 0x4E00, kLastIdeograph = 0x9FFF;  // clusters of their own, unless a mark follows
-
-// The ideograph at a place of the text, or 0.
-char32_t ideograph(std::string_view text, size_t i) {
-  const auto lead = static_cast<unsigned char>(text[i]);
-  if (lead < 0xE4 || lead > 0xE9) return 0;
-  const char32_t c = decode(text.data() + i);
-  return c >= kFirstIdeograph ? c : 0;
-}
+constexpr uint8_t kHasNoRule = 4;
 
 // One replacement. What it shortens is charged to the last step, which may be that of an earlier replacement; returns how many characters
 // could not be charged because nothing was written yet.
@@ -50,15 +42,23 @@ Precompiled::Precompiled(const Json& spec) {
   const auto bytes = decode_base64(spec.at("precompiled_charsmap").as_string("precompiled_charsmap"));
   check(bytes.has_value(), ErrorCode::Format, "tokenizer.json", "precompiled_charsmap: expected base64");
   map_ = Charsmap(*bytes);
-  for (size_t i = 0; i < is_kept_.size(); ++i) {
-    const char c = static_cast<char>(i);
-    is_kept_[i] = !map_.shortest(std::string_view(&c, 1));
-  }
-  is_ideograph_kept_.resize(kLastIdeograph - kFirstIdeograph + 1);
-  for (char32_t c = kFirstIdeograph; c <= kLastIdeograph; ++c) {
+  const auto& kinds = grapheme_kinds();
+  traits_.assign(kinds.begin(), kinds.end());
+  for (char32_t c = 0; c < traits_.size(); ++c) {
     char text[4];
-    is_ideograph_kept_[c - kFirstIdeograph] = !map_.shortest(std::string_view(text, encode(c, text)));
+    if (!map_.shortest(std::string_view(text, encode(c, text)))) traits_[c] |= kHasNoRule;
   }
+}
+
+// Of the character at a place, which may be the end; one that the table does not know may do anything.
+inline uint8_t Precompiled::traits_at(std::string_view text, size_t i) const {
+  if (i >= text.size()) return 0;
+  return static_cast<unsigned char>(text[i]) < 0xF0 ? traits_[decode(text.data() + i)] : uint8_t{kJoins};
+}
+
+size_t Precompiled::cluster_length(std::string_view text) const {
+  const size_t n = char_length(text[0]);
+  return (traits_at(text, 0) & kAlone) && !(traits_at(text, n) & kJoins) ? n : grapheme_length(text);
 }
 
 bool Precompiled::changes(std::string_view cluster) const {
@@ -70,24 +70,23 @@ bool Precompiled::changes(std::string_view cluster) const {
 
 // Bytes that stay as they are, up to the first cluster that does not.
 size_t Precompiled::kept_prefix(std::string_view text) const {
-  const auto is_ascii_at = [&](size_t i) { return i == text.size() || static_cast<unsigned char>(text[i]) < 0x80; };
+  constexpr uint8_t kPlain = kAlone | kHasNoRule;
   size_t i = 0;
+  uint8_t traits = traits_at(text, 0);
   while (i < text.size()) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c < 0x80 && is_kept_[c] && c != '\r' && is_ascii_at(i + 1)) {
-      ++i;
-      continue;
-    }
-    if (const char32_t ideo = ideograph(text, i); ideo != 0 && is_ideograph_kept_[ideo - kFirstIdeograph]) {
-      const size_t next = i + 3;
-      if (is_ascii_at(next) || ideograph(text, next) != 0) {
+    if ((traits & kPlain) == kPlain) {
+      const size_t next = i + char_length(text[i]);
+      const uint8_t of_next = traits_at(text, next);
+      if (!(of_next & kJoins)) {
         i = next;
+        traits = of_next;
         continue;
       }
     }
-    const size_t n = grapheme_length(text.substr(i));
+    const size_t n = cluster_length(text.substr(i));
     if (changes(text.substr(i, n))) break;
     i += n;
+    traits = traits_at(text, i);
   }
   return i;
 }
@@ -117,8 +116,8 @@ void Precompiled::rewrite(Rewriter& r, std::vector<NormalStep>& steps) const {
     std::string_view rest = r.rest();
     steps.clear();
     int lost = 0;
-    while (!rest.empty() && (lost > 0 || kept_prefix(rest.substr(0, grapheme_length(rest))) == 0)) {
-      const size_t n = grapheme_length(rest);
+    while (!rest.empty() && (lost > 0 || changes(rest.substr(0, cluster_length(rest))))) {
+      const size_t n = cluster_length(rest);
       const bool is_dropped = is_first && steps.empty();
       const int lost_here = add_steps(rest.substr(0, n), steps);
       // behind other text, what a replacement by nothing drops is simply not written

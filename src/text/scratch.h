@@ -13,6 +13,8 @@
 namespace tenon::text {
 
 struct Tokenizer::Scratch {
+  std::string repaired;             // the text, if it was damaged
+  std::vector<uint32_t> positions;  // then those of its characters in the text as given, else empty
   Pieces pieces;
   std::vector<ModelToken> model_tokens;
   std::unique_ptr<Model::Memory> memory;

@@ -11,7 +11,6 @@
 #include "tenon/core/error.h"
 #include "tenon/core/parallel.h"
 #include "tenon/text/byte_level.h"
-#include "tenon/text/byte_trie.h"
 #include "tenon/text/utf8.h"
 
 namespace tenon::text {
@@ -157,42 +156,97 @@ std::vector<std::pair<std::string, int64_t>> list_specials(std::span<const Speci
   return out;
 }
 
+// Tokens by a hash that follows from those of their parts: hash(xy) = hash(x) * kFactor^|y| + hash(y).
+class PartTable {
+ public:
+  static constexpr uint64_t kFactor = 0x9E3779B97F4A7C15u;
+  static uint64_t extend(uint64_t hash, char c) { return hash * kFactor + static_cast<unsigned char>(c) + 1; }
+
+  PartTable(const std::vector<Ranked>& ranks, std::string_view raw) : ranks_(ranks), raw_(raw) {
+    size_t slots = 64;
+    while (slots < 2 * ranks.size()) slots *= 2;
+    slots_.resize(slots);
+    filter_.resize(slots * kFilterBits / 64);
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      uint64_t h = 0;
+      for (const char c : text(i)) h = extend(h, c);
+      h = mix(h);
+      filter_[h >> 6 & (filter_.size() - 1)] |= uint64_t{1} << (h & 63);
+      size_t at = first(h);
+      while (slots_[at].entry != 0 && !(slots_[at].tag == tag(h) && text(slots_[at].entry - 1) == text(i))) at = (at + 1) & (slots - 1);
+      slots_[at] = {tag(h), static_cast<uint32_t>(i + 1)};
+    }
+  }
+
+  /// Whether there may be a token of this hash: says no to most that are none, from a table that fits a cache.
+  bool may_have(uint64_t hash) const {
+    const uint64_t h = mix(hash);
+    return filter_[h >> 6 & (filter_.size() - 1)] >> (h & 63) & 1;
+  }
+  /// The rank of the token, or -1.
+  int64_t find(uint64_t hash, std::string_view bytes) const {
+    const uint64_t h = mix(hash);
+    for (size_t at = first(h); slots_[at].entry != 0; at = (at + 1) & (slots_.size() - 1))
+      if (slots_[at].tag == tag(h) && text(slots_[at].entry - 1) == bytes) return ranks_[slots_[at].entry - 1].rank;
+    return -1;
+  }
+
+ private:
+  static constexpr size_t kFilterBits = 8;  // for each slot
+  struct Slot {
+    uint32_t tag = 0, entry = 0;  // entry: place among the ranks + 1, 0 for none
+  };
+  static uint64_t mix(uint64_t h) {
+    h = (h ^ h >> 32) * 0xD6E8FEB86659FD93u;
+    return h ^ h >> 32;
+  }
+  static uint32_t tag(uint64_t h) { return static_cast<uint32_t>(h >> 32); }
+  size_t first(uint64_t h) const { return static_cast<size_t>(h >> 4) & (slots_.size() - 1); }
+  std::string_view text(size_t i) const { return raw_.substr(ranks_[i].begin, ranks_[i].end - ranks_[i].begin); }
+
+  const std::vector<Ranked>& ranks_;
+  std::string_view raw_;
+  std::vector<Slot> slots_;
+  std::vector<uint64_t> filter_;
+};
+
 // Every way to make a token of two others. Merging by rank reaches only one of them; the others do no harm, and finding out which costs
-// more than keeping them. Beginnings come from a trie of the tokens, ends from one of the tokens written backwards.
+// more than keeping them.
 void add_merges(const std::vector<Ranked>& ranks, std::string_view raw, ModelData& data) {
   constexpr int64_t kShares = 16;
-  const std::string backwards(raw.rbegin(), raw.rend());
-  const auto bytes_of = [&](const Ranked& r) { return raw.substr(r.begin, r.end - r.begin); };
-  const auto backwards_of = [&](const Ranked& r) { return std::string_view(backwards).substr(raw.size() - r.end, r.end - r.begin); };
-  const int threads = get_num_threads();
-  ByteTrie tries[2];
-  parallel_for(threads, 2, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t side = begin; side < end; ++side) {
-      std::vector<std::pair<std::string_view, int32_t>> keys;
-      keys.reserve(ranks.size());
-      for (const Ranked& r : ranks) keys.emplace_back(side == 0 ? bytes_of(r) : backwards_of(r), static_cast<int32_t>(r.rank));
-      tries[side] = ByteTrie(std::move(keys));
-    }
-  });
+  const PartTable table(ranks, raw);
+  size_t longest = 0;
+  for (const Ranked& r : ranks) longest = std::max<size_t>(longest, r.end - r.begin);
+  std::vector<uint64_t> powers(longest + 1, 1);
+  for (size_t i = 1; i < powers.size(); ++i) powers[i] = powers[i - 1] * PartTable::kFactor;
   std::vector<std::vector<std::array<int32_t, 3>>> shares(kShares);
   const auto n = static_cast<int64_t>(ranks.size());
-  parallel_for(threads, kShares, 1, [&](int64_t begin, int64_t end) {
-    std::vector<int32_t> ends;  // the token that the last so many bytes are, or -1
+  parallel_for(get_num_threads(), kShares, 1, [&](int64_t begin, int64_t end) {
+    std::vector<uint64_t> hashes;  // of the first so many bytes
     for (int64_t s = begin; s < end; ++s) {
       auto& found = shares[static_cast<size_t>(s)];
       found.reserve(static_cast<size_t>(3 * n / kShares));
       for (int64_t i = s * n / kShares; i < (s + 1) * n / kShares; ++i) {
         const Ranked& r = ranks[static_cast<size_t>(i)];
-        const std::string_view bytes = bytes_of(r), back = backwards_of(r);
-        ends.assign(bytes.size() + 1, -1);
-        tries[1].for_each_prefix(back.data(), back.data() + back.size(), [&](size_t length, int32_t id) { ends[length] = id; });
-        tries[0].for_each_prefix(bytes.data(), bytes.data() + bytes.size(), [&](size_t length, int32_t left) {
-          const int32_t right = ends[bytes.size() - length];
-          if (right >= 0) found.push_back({left, right, ends[bytes.size()]});
-        });
+        const std::string_view bytes = raw.substr(r.begin, r.end - r.begin);
+        hashes.assign(1, 0);
+        for (const char c : bytes) hashes.push_back(PartTable::extend(hashes.back(), c));
+        int64_t whole = -1;
+        for (size_t cut = 1; cut < bytes.size(); ++cut) {
+          const uint64_t left_hash = hashes[cut], right_hash = hashes.back() - left_hash * powers[bytes.size() - cut];
+          if (!table.may_have(left_hash) || !table.may_have(right_hash)) continue;
+          const int64_t left = table.find(left_hash, bytes.substr(0, cut));
+          const int64_t right = left < 0 ? -1 : table.find(right_hash, bytes.substr(cut));
+          if (right < 0) continue;
+          if (whole < 0) whole = table.find(hashes.back(), bytes);
+          found.push_back({static_cast<int32_t>(left), static_cast<int32_t>(right), static_cast<int32_t>(whole)});
+        }
       }
     }
   });
+  size_t total = 0;
+  for (const auto& found : shares) total += found.size();
+  data.merge_ids.reserve(total);
   for (const auto& found : shares) data.merge_ids.insert(data.merge_ids.end(), found.begin(), found.end());
 }
 

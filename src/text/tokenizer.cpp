@@ -9,6 +9,7 @@
 #include "tenon/core/error.h"
 #include "tenon/core/parallel.h"
 #include "tenon/text/decoders/word_piece.h"
+#include "tenon/text/id_encoder.h"
 #include "tenon/text/utf8.h"
 #include "trim.h"
 
@@ -77,46 +78,56 @@ void Tokenizer::set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer) {
   pre_tokenizer_ = std::move(pre_tokenizer);
 }
 
-void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
-                         std::vector<Token>& out) const {
+// Brings a text to pieces: added tokens, and the words that the model will see. Returns the text as valid UTF-8.
+std::string_view Tokenizer::cut_text(std::string_view text, const EncodeOptions& options, bool is_traced, Scratch& scratch) const {
   check(text.size() < std::numeric_limits<uint32_t>::max() / 4, ErrorCode::Limit, "tokenizer", "text: expected less than 1 GiB, got ",
         text.size(), " bytes");
-  std::string repaired;
-  std::vector<uint32_t> positions;
+  scratch.positions.clear();
   if (!is_valid_utf8(text)) {
-    repaired = repair_utf8(text, &positions);
-    text = repaired;
+    scratch.repaired = repair_utf8(text, &scratch.positions);
+    text = scratch.repaired;
   }
   Pieces& pieces = scratch.pieces;
   const bool ignores_specials = options.split_special_tokens || config_.split_special_tokens;
-  pieces.assign(text);
+  pieces.assign(text, is_traced || (pre_tokenizer_ && pre_tokenizer_->reads_origins()));
   added_.split(pieces, false, ignores_specials);
   if (normalizer_) normalizer_->normalize(pieces);
   added_.split(pieces, true, ignores_specials);
   if (pre_tokenizer_) pre_tokenizer_->cut(pieces);
+  return text;
+}
 
+// The tokens of a word, in scratch.model_tokens.
+void Tokenizer::find_tokens(std::string_view word, Scratch& scratch) const {
+  scratch.model_tokens.clear();
+  if (reads_bytes_)
+    model_->tokenize_bytes(word, scratch.model_tokens, scratch.memory.get());
+  else
+    model_->tokenize(word, scratch.model_tokens, scratch.memory.get());
+}
+
+// Of a text that loses its start only the last pieces are needed: the first of them, where `count` tokens are there already.
+size_t Tokenizer::first_needed(const Limits& limits, size_t count, Scratch& scratch) const {
+  const std::vector<Piece>& list = scratch.pieces.list();
+  size_t first = list.size();
+  for (; first > 0 && count < limits.max_tokens + 1; --first) {
+    const Piece& p = list[first - 1];
+    if (p.is_open()) find_tokens(scratch.pieces.view(p), scratch);
+    count += p.is_open() ? scratch.model_tokens.size() : 1;
+  }
+  return first;
+}
+
+void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
+                         std::vector<Token>& out) const {
+  text = cut_text(text, options, true, scratch);
+  const Pieces& pieces = scratch.pieces;
   const std::vector<Piece>& list = pieces.list();
-  std::vector<ModelToken>& found = scratch.model_tokens;
-  const auto find_tokens = [&](const Piece& p) {
-    found.clear();
-    if (reads_bytes_)
-      model_->tokenize_bytes(pieces.view(p), found, scratch.memory.get());
-    else
-      model_->tokenize(pieces.view(p), found, scratch.memory.get());
-  };
   // of a text that will be cut, only the tokens that can stay are made
   const bool is_cut = limits.is_truncated && !options.return_overflowing;
-  size_t first = 0;
-  if (is_cut && limits.side == Side::Left) {
-    size_t count = out.size();
-    for (first = list.size(); first > 0 && count < limits.max_tokens + 1; --first) {
-      const Piece& p = list[first - 1];
-      if (p.is_open()) find_tokens(p);
-      count += p.is_open() ? found.size() : 1;
-    }
-  }
+  const size_t first = is_cut && limits.side == Side::Left ? first_needed(limits, out.size(), scratch) : 0;
   const size_t enough = is_cut && limits.side == Side::Right ? limits.max_tokens + 1 : std::numeric_limits<size_t>::max();
-  OffsetConverter offset(text, options.byte_offsets, positions);
+  OffsetConverter offset(text, options.byte_offsets, scratch.positions);
   const int32_t verbatim = model_->verbatim_id();
   for (size_t i = first; i < list.size() && out.size() < enough; ++i) {
     const Piece& p = list[i];
@@ -128,12 +139,8 @@ void Tokenizer::tokenize(std::string_view text, const EncodeOptions& options, co
       if (pieces.view(p) != added_.entry(p.id)->text) out.back().text = scratch.keep(pieces.view(p));
       continue;
     }
-    find_tokens(p);
-    if (options.ids_only) {
-      for (const ModelToken& t : found) out.push_back({t.id, 0, 0, word_id});
-      continue;
-    }
-    for (const ModelToken& t : found) {
+    find_tokens(pieces.view(p), scratch);
+    for (const ModelToken& t : scratch.model_tokens) {
       Span span = pieces.origin(p.begin + (t.begin < t.end ? t.begin : 0), p.begin + std::max(t.end, 1u));
       if (t.begin >= t.end) span = t.end == 0 ? Span{span.begin, span.begin} : Span{span.end, span.end};
       const uint32_t begin = offset(span.begin);
@@ -186,15 +193,25 @@ Encoding Tokenizer::prepare(std::span<const int32_t> ids, std::optional<std::spa
   return std::move(out[0]);
 }
 
+std::vector<int32_t> Tokenizer::encode_plain(std::string_view text) const {
+  const std::string valid = is_valid_utf8(text) ? std::string(text) : repair_utf8(text, nullptr);
+  const Lease lease(*this);
+  Scratch& scratch = *lease;
+  std::vector<int32_t> ids;
+  cut(valid, scratch.pieces);
+  for (const Piece& p : scratch.pieces.list()) {
+    find_tokens(scratch.pieces.view(p), scratch);
+    for (const ModelToken& t : scratch.model_tokens) ids.push_back(t.id);
+  }
+  return ids;
+}
+
 template <class Input>
 std::vector<Encoding> Tokenizer::encode_all(std::span<const Input> inputs, const EncodeOptions& options, int threads) const {
   // padding to the longest is for all together
   EncodeOptions single = options;
   single.padding = Padding::None;
   std::vector<Encoding> out(inputs.size());
-  const auto body = [&](Scratch& scratch, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) out[static_cast<size_t>(i)] = encode_one(inputs[static_cast<size_t>(i)], single, scratch);
-  };
   size_t bytes = 0;
   if constexpr (std::is_same_v<Input, TextInput>)
     for (const TextInput& input : inputs) bytes += input.text.size() + (input.pair ? input.pair->size() : 0);
@@ -207,8 +224,18 @@ std::vector<Encoding> Tokenizer::encode_all(std::span<const Input> inputs, const
   const auto n = static_cast<int64_t>(inputs.size()), few = std::max<int64_t>(1, n / (int64_t{64} * workers));
   std::atomic<int64_t> next{0};
   parallel_for(workers, std::min<int64_t>(workers, n), 1, [&](int64_t, int64_t) {
+    const auto share = [&](auto&& encode) {
+      for (int64_t at = next.fetch_add(few); at < n; at = next.fetch_add(few))
+        for (int64_t i = at; i < std::min(at + few, n); ++i) encode(inputs[static_cast<size_t>(i)], out[static_cast<size_t>(i)]);
+    };
+    if constexpr (std::is_same_v<Input, TextInput>)
+      if (options.ids_only && !options.return_overflowing) {
+        IdEncoder encoder(*this, single);
+        share([&](const Input& input, Encoding& to) { encoder.append(input, to.ids); });
+        return;
+      }
     const Lease scratch(*this);
-    for (int64_t at = next.fetch_add(few); at < n; at = next.fetch_add(few)) body(*scratch, at, std::min(at + few, n));
+    share([&](const Input& input, Encoding& to) { to = encode_one(input, single, *scratch); });
   });
   if (options.padding != Padding::None) pad(out, options);
   return out;

@@ -24,7 +24,7 @@ ByteTrie make_trie(const Vocab& vocab) {
 
 struct Unigram::UnigramMemory : Model::Memory {
   WordCache words;
-  UnigramLattice<double> lattice;
+  std::vector<Node> nodes;  // the lattice
 };
 
 Unigram::Unigram(const Json& spec, const ModelData& data)
@@ -54,6 +54,7 @@ std::unique_ptr<Model::Memory> Unigram::make_memory() const { return std::make_u
 
 // Unknown characters next to each other are one token, unless bytes can stand for them.
 void Unigram::add_unknown(std::string_view word, uint32_t begin, uint32_t end, std::vector<ModelToken>& out) const {
+  check(unk_id_ >= 0, ErrorCode::Format, "unigram", "unk_id: expected one, the text has characters that are no token");
   const std::string_view text = word.substr(begin, end - begin);
   if (const int32_t id = text.size() <= vocab_.longest() ? vocab_.find(text) : -1; id >= 0) {
     out.push_back({id, begin, end});
@@ -68,24 +69,70 @@ void Unigram::add_unknown(std::string_view word, uint32_t begin, uint32_t end, s
   for (const char c : text) out.push_back({byte_ids_[static_cast<unsigned char>(c)], begin, end});
 }
 
+// The lattice is built from one place where all ways meet to the next: most words have several, and text without tokens has one at each
+// character. Sums go on over them, so that they are rounded as those of a lattice of the whole word.
 void Unigram::search(std::string_view word, std::vector<ModelToken>& out, UnigramMemory& memory) const {
-  memory.lattice.fill(trie_, word, scores_.data(), unk_score_, unk_id_);
-  memory.lattice.reverse(word.size());
-  const auto& nodes = memory.lattice.nodes;
-  const auto end = static_cast<int32_t>(word.size());
-  for (int32_t at = 0; at < end;) {
-    int32_t stop = nodes[static_cast<size_t>(at)].start;
-    const int32_t id = nodes[static_cast<size_t>(stop)].id;
-    if (id != unk_id_) {
-      out.push_back({id, static_cast<uint32_t>(at), static_cast<uint32_t>(stop)});
-    } else {
-      check(unk_id_ >= 0, ErrorCode::Format, "unigram", "unk_id: expected one, the text has characters that are no token");
-      while (stop < end && nodes[static_cast<size_t>(nodes[static_cast<size_t>(stop)].start)].id == unk_id_)
-        stop = nodes[static_cast<size_t>(stop)].start;
-      add_unknown(word, static_cast<uint32_t>(at), static_cast<uint32_t>(stop), out);
+  auto& nodes = memory.nodes;
+  const char* const text = word.data();
+  const char* const end = text + word.size();
+  const auto size = static_cast<uint32_t>(word.size());
+  double score = 0;
+  uint32_t unknown = size;  // where the unknown characters before `first` start, if it is not `size`
+  const auto add = [&](int32_t id, uint32_t from, uint32_t to) {
+    if (id == unk_id_) {
+      unknown = std::min(unknown, from);
+      return;
     }
-    at = stop;
+    if (unknown != size) add_unknown(word, unknown, from, out);
+    unknown = size;
+    out.push_back({id, from, to});
+  };
+  for (uint32_t first = 0; first < size;) {
+    if (!trie_.starts_with(word[first])) {
+      const auto length = static_cast<uint32_t>(char_length(word[first]));
+      score += unk_score_;
+      unknown = std::min(unknown, first);
+      first += length;
+      continue;
+    }
+    // nodes[i] is at byte first + i
+    uint32_t at = 0, reached = 0;
+    const auto reach = [&](uint32_t place) {
+      if (nodes.size() <= place) nodes.resize(2 * size_t{place} + 64);
+      for (; reached < place; ++reached) nodes[reached + 1].start = -1;
+    };
+    reach(0);
+    nodes[0].score = score;
+    do {
+      const double here = nodes[at].score;
+      const auto length = static_cast<uint32_t>(char_length(text[first + at]));
+      bool has_char = false;
+      const auto offer = [&](uint32_t place, int32_t id, double sum) {
+        if (place > reached) reach(place);
+        Node& target = nodes[place];
+        if (target.start < 0 || sum > target.score) target = {sum, static_cast<int32_t>(at), id};
+      };
+      trie_.for_each_prefix(text + first + at, end, [&](size_t n, int32_t id) {
+        offer(at + static_cast<uint32_t>(n), id, scores_[static_cast<size_t>(id)] + here);
+        has_char = has_char || n == length;
+      });
+      if (!has_char) offer(at + length, unk_id_, unk_score_ + here);
+      at += length;
+    } while (at < reached);
+    score = nodes[at].score;
+    // turned around: the start of a node becomes the end of the token that starts there
+    int32_t next = -1;
+    for (auto place = static_cast<int32_t>(at); place > 0;) {
+      const int32_t start = nodes[static_cast<size_t>(place)].start;
+      nodes[static_cast<size_t>(place)].start = next;
+      next = place;
+      place = start;
+    }
+    for (int32_t place = 0; next > 0; place = next, next = nodes[static_cast<size_t>(place)].start)
+      add(nodes[static_cast<size_t>(next)].id, first + static_cast<uint32_t>(place), first + static_cast<uint32_t>(next));
+    first += at;
   }
+  if (unknown != size) add_unknown(word, unknown, size, out);
 }
 
 void Unigram::tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const {

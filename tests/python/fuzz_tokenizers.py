@@ -256,6 +256,7 @@ def random_pipeline(seed: int, trained: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 # Comparing
+LARGE_BATCH = 40000  # characters; above the engine's own limit
 FIELDS = ("ids", "offsets", "word_ids", "type_ids", "special_tokens_mask", "attention_mask", "sequence_ids")
 
 
@@ -293,6 +294,8 @@ class Comparison:
             if second is not None:
                 first = first[: len(second)]
             ours = self.ours.encode_batch(first, second, options)
+            if second is None:
+                self.compare_ids(first, ours)
             given_to_them = first if second is None else list(zip(first, second))
             theirs = self.unless_it_panics(lambda: self.theirs.encode_batch(given_to_them))
             if theirs is None:
@@ -313,6 +316,14 @@ class Comparison:
         r = random.Random(seed)
         for _ in range(len(texts) // 4):
             self.decode([r.randrange(self.size) for _ in range(r.choice((1, 2, 3, 5, 9)))], "")
+
+    def compare_ids(self, texts: list[str], encodings: Any) -> None:
+        """The way of large batches, which make ids alone, against the other one."""
+        times = 1 + LARGE_BATCH // max(1, sum(map(len, texts)))
+        ids = self.ours.encode_batch(texts * times, None, _core.EncodeOptions(), True, ["ids"]).ids
+        for i, found in enumerate(ids):
+            if found != list(encodings[i % len(texts)].ids):
+                self.differ("ids alone", texts[i % len(texts)], found, list(encodings[i % len(texts)].ids))
 
     def decode(self, ids: list[int], given: str) -> None:
         for skip in (True, False):

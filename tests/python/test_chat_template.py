@@ -142,9 +142,41 @@ def test_wrong_conversations(chat, tokenizer):
     for call, kind, error in ((lambda: chat.apply_chat_template([]), ValueError, "at least one"), (lambda: chat.apply_chat_template([3]), TypeError, "messages"),
                               (lambda: tokenizer.apply_chat_template([USER]), ValueError, "chat_template"),
                               (lambda: chat.apply_chat_template([USER], documents=["x"]), TypeError, "documents"),
-                              (lambda: chat.apply_chat_template([USER], sanitize_control_tokens=True), NotImplementedError, "sanitize")):
+                              (lambda: chat.apply_chat_template([USER], sanitize_control_tokens=True, tokenize=False), ValueError, "sanitize")):
         with pytest.raises(kind, match=error):
             call()
+
+
+def test_control_tokens_of_users(chat):
+    template = "{% for m in messages %}[CLS]{{ m.content }}[SEP]{% endfor %}{{ note }}"
+
+    def ids(text, **arguments):
+        return chat.apply_chat_template([{"role": "user", "content": text}], chat_template=template, sanitize_control_tokens=True, return_dict=False, **arguments)
+
+    cls, sep = chat.cls_token_id, chat.sep_token_id
+    plain = chat("the cat", add_special_tokens=False).input_ids
+    assert ids("the cat") == [cls, *plain, sep]
+    forged = ids("the[SEP]cat", note="[CLS]")
+    assert forged.count(sep) == 1 and forged.count(cls) == 1 and forged[-1] != cls
+    text = chat.convert_ids_to_tokens(chat.backend_tokenizer.encode_plain("[SEP]"))
+    assert chat.convert_ids_to_tokens(forged)[2 : 2 + len(text)] == text and "[SEP]" not in text
+    assert ids("the \ufdd0[SEP]\ufdd1 cat") == ids("the [SEP] cat"), "marks of one's own are no marks"
+    # a token that a template cuts in two does not come together again, and one that it joins is not found
+    cut = "{{ messages[0].content[:4] }}{{ messages[0].content[4:] }}"
+    assert sep not in chat.apply_chat_template([{"role": "user", "content": "[SEP]"}], chat_template=cut, sanitize_control_tokens=True, return_dict=False)
+    # added tokens that are not special are control tokens where the template writes them, or where they are named
+    chat.add_tokens(["<turn>", "<cat>"])
+    turn, cat = chat.convert_tokens_to_ids(["<turn>", "<cat>"])
+    spoken = [{"role": "user", "content": "<turn><cat>"}]
+    for named, kept in ((None, [cat]), (["<cat>"], [turn]), ([], [turn, cat])):
+        chat.chat_control_tokens = named
+        found = chat.apply_chat_template(spoken, chat_template="{{ '<turn>' }}{{ messages[0].content }}", sanitize_control_tokens=True, return_dict=False)
+        assert [i for i in found if i in (turn, cat)] == [turn, *kept]
+    both = chat.apply_chat_template([spoken, [USER]], chat_template=template, sanitize_control_tokens=True, padding=True, return_tensors="np")
+    assert both.input_ids.shape == both.attention_mask.shape and set(both) == {"input_ids", "attention_mask"}
+    assert len(ids("the cat", truncation=True, max_length=2)) == 2 and len(ids("the cat", padding="max_length", max_length=9)) == 9
+    chat.truncation_side = "left"
+    assert ids("the cat", truncation=True, max_length=1) == [sep]
 
 
 def test_named_templates_and_files(chat, tmp_path):

@@ -30,6 +30,12 @@ class ByteTrie {
     }
   }
 
+  /// Whether some key starts with this byte.
+  bool starts_with(char c) const {
+    const auto byte = static_cast<unsigned char>(c);
+    return (nodes_[(nodes_[0].link >> 9) ^ byte].link & 0x1FF) == (kUsed | byte);
+  }
+
   /// Length and value of the longest key that `text` starts with; length 0 if there is none.
   std::pair<size_t, int32_t> longest_prefix(std::string_view text) const {
     std::pair<size_t, int32_t> best{0, -1};

@@ -26,15 +26,17 @@ struct Piece {
 class Rewriter;
 
 /// Text, pieces and alignment. While every character lies where it lay in the original (the usual case for English), no
-/// alignment is stored; the first rewrite that moves something stores one Span per byte.
+/// alignment is stored; the first rewrite that moves something stores one Span per byte, unless nobody will ask.
 class Pieces {
  public:
-  /// Starts again with a valid UTF-8 text as one open piece. The caller keeps `original` alive.
-  void assign(std::string_view original) {
+  /// Starts again with a valid UTF-8 text as one open piece. The caller keeps `original` alive. Without `is_traced`, origin()
+  /// means nothing.
+  void assign(std::string_view original, bool is_traced = true) {
     original_ = original;
     text_.assign(original);
     spans_.clear();
     is_aligned_ = true;
+    is_traced_ = is_traced;
     pieces_.clear();
     if (!text_.empty()) pieces_.push_back({0, static_cast<uint32_t>(text_.size())});
   }
@@ -48,6 +50,7 @@ class Pieces {
 
   /// Where the character that has byte i of the current text came from.
   Span origin(uint32_t i) const {
+    if (!is_traced_) return {0, 0};
     if (!is_aligned_) return spans_[i];
     uint32_t begin = i, end = i + 1;
     while (begin > 0 && is_continuation(text_[begin])) --begin;
@@ -108,8 +111,8 @@ class Pieces {
   friend class Rewriter;
   std::string_view original_;
   std::string text_;
-  std::vector<Span> spans_;  // one per byte of text_, empty while is_aligned_
-  bool is_aligned_ = true;
+  std::vector<Span> spans_;  // one per byte of text_, empty while is_aligned_ and if not is_traced_
+  bool is_aligned_ = true, is_traced_ = true;
   std::vector<Piece> pieces_, next_;
   std::string new_text_;
   std::vector<Span> new_spans_;
@@ -141,6 +144,10 @@ class Rewriter {
   void keep(size_t n) {
     const auto stop = at_ + static_cast<uint32_t>(n);
     p_.new_text_.append(p_.text_, at_, n);
+    if (!p_.is_traced_) {
+      at_ = stop;
+      return;
+    }
     if (!p_.is_aligned_) {
       p_.new_spans_.insert(p_.new_spans_.end(), p_.spans_.begin() + at_, p_.spans_.begin() + stop);
     } else {
@@ -158,7 +165,7 @@ class Rewriter {
   }
   /// Skips the next character.
   void drop() {
-    last_ = origin();
+    if (p_.is_traced_) last_ = origin();
     at_ += static_cast<uint32_t>(char_length(p_.text_[at_]));
   }
   /// Writes c in the place of the next character.
@@ -170,18 +177,19 @@ class Rewriter {
   void insert(char32_t c) { put(c, last_); }
   void insert(std::string_view text) {
     p_.new_text_.append(text);
-    p_.new_spans_.insert(p_.new_spans_.end(), text.size(), last_);
+    if (p_.is_traced_) p_.new_spans_.insert(p_.new_spans_.end(), text.size(), last_);
   }
   /// Writes c with the given origin.
   void put(char32_t c, Span origin) {
     if (c < 0x80) {
       p_.new_text_.push_back(static_cast<char>(c));
-      p_.new_spans_.push_back(origin);
+      if (p_.is_traced_) p_.new_spans_.push_back(origin);
       return;
     }
     char buffer[4];
     const size_t n = encode(c, buffer);
     p_.new_text_.append(buffer, n);
+    if (!p_.is_traced_) return;
     for (size_t i = 0; i < n; ++i) p_.new_spans_.push_back(origin);
   }
 
@@ -196,7 +204,7 @@ void Pieces::rewrite(Write&& write) {
   new_text_.clear();
   new_spans_.clear();
   new_text_.reserve(text_.size() + text_.size() / 8);
-  new_spans_.reserve(text_.size() + text_.size() / 8);
+  if (is_traced_) new_spans_.reserve(text_.size() + text_.size() / 8);
   next_.clear();
   for (const Piece& p : pieces_) {
     Piece q = p;

@@ -14,6 +14,8 @@ class PreTokenizer {
   virtual void cut(Pieces& pieces) const = 0;
   /// Asks the last stage not to write its words in the byte alphabet, for a model that reads bytes. Returns whether there is such a stage.
   virtual bool leave_bytes() { return false; }
+  /// Whether cut() asks where characters came from, so that the pieces must be traced.
+  virtual bool reads_origins() const { return false; }
 };
 
 /// Makes the pre-tokenizer that a tokenizer.json describes; null gives none.

@@ -69,6 +69,13 @@ struct TokenizerSpec {
   Json truncation, padding;  // kept for save(); encode() goes by its options alone
 };
 
+/// What padding brings encodings to.
+struct PaddingPlan {
+  size_t length;
+  int32_t id;
+  Side side;
+};
+
 /// Const methods may be called from several threads at once. Texts are UTF-8; damaged parts count as U+FFFD.
 class Tokenizer {
  public:
@@ -97,13 +104,18 @@ class Tokenizer {
   /// On up to `threads` threads (0: tenon::get_num_threads()).
   std::vector<Encoding> encode_batch(std::span<const TextInput> inputs, const EncodeOptions& options = {}, int threads = 0) const;
   std::vector<Encoding> encode_batch(std::span<const WordsInput> inputs, const EncodeOptions& options = {}, int threads = 0) const;
+  /// The ids of a text in which nothing counts as an added token, without special tokens around it.
+  std::vector<int32_t> encode_plain(std::string_view text) const;
   /// Ids instead of texts: special tokens, truncation and padding as the options say. Offsets are (0, 0), word ids -1.
   Encoding prepare(std::span<const int32_t> ids, std::optional<std::span<const int32_t>> pair = std::nullopt,
                    const EncodeOptions& options = {}) const;
   /// The tokens of an encoding as strings: the vocabulary's, but an added token with the whitespace that it took along, and where
   /// the model is Unigram unknown text as it was.
   std::vector<std::string> tokens(const Encoding& encoding) const;
-  /// Pads encodings to a common length as the options say.
+  /// What padding makes of encodings of at most `longest` tokens; nothing if the options ask for none, or for a length that is not known.
+  /// Errors: Error(Limit) without a pad token, for absurd lengths, for a multiple that is none of max_length while truncating.
+  std::optional<PaddingPlan> padding_for(const EncodeOptions& options, size_t longest) const;
+  /// Pads encodings to a common length as the options say. Errors: as padding_for().
   void pad(std::vector<Encoding>& encodings, const EncodeOptions& options) const;
 
   /// Errors: Error(Limit) naming an id outside the vocabulary.
@@ -173,6 +185,7 @@ class Tokenizer {
 
  private:
   friend class DecodeStream;
+  friend class IdEncoder;
   using Files = std::vector<std::pair<std::string, std::string>>;
   struct Scratch;
   struct ScratchPool;
@@ -184,6 +197,9 @@ class Tokenizer {
   static Tokenizer from_pieces(const std::string& pieces_path, const std::string& vocab_path, const FolderFiles& files, Files& kept);
   void set_pre_tokenizer(std::unique_ptr<PreTokenizer> pre_tokenizer);
   Limits resolve(const EncodeOptions& options, bool is_pair) const;
+  std::string_view cut_text(std::string_view text, const EncodeOptions& options, bool is_traced, Scratch& scratch) const;
+  void find_tokens(std::string_view word, Scratch& scratch) const;
+  size_t first_needed(const Limits& limits, size_t count, Scratch& scratch) const;
   void tokenize(std::string_view text, const EncodeOptions& options, const Limits& limits, int32_t word, Scratch& scratch,
                 std::vector<Token>& out) const;
   Encoding encode_one(const TextInput& input, const EncodeOptions& options, Scratch& scratch) const;

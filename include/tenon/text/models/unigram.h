@@ -72,6 +72,7 @@ class Unigram : public Model {
 
  private:
   struct UnigramMemory;
+  using Node = UnigramLattice<double>::Node;
   void search(std::string_view word, std::vector<ModelToken>& out, UnigramMemory& memory) const;
   void add_unknown(std::string_view word, uint32_t begin, uint32_t end, std::vector<ModelToken>& out) const;
 

@@ -70,6 +70,12 @@ class BertNormalizer : public Normalizer {
           if (flags & kSpace) c = ' ';
         }
         const bool is_apart = n_.chinese_ && (flags & kChinese);
+        if (is_apart && c < kFirstCompatible) {
+          flush();
+          last_ = origin;
+          for (const char32_t part : {U' ', c, U' '}) r_.put(part, origin);
+          continue;
+        }
         if (is_apart) add(' ', origin);
         add(c, origin);
         if (is_apart) add(' ', origin);
@@ -78,6 +84,8 @@ class BertNormalizer : public Normalizer {
     }
 
    private:
+    static constexpr char32_t kFirstCompatible = 0xA000;  // ideographs below have neither accents nor a lower case
+
     struct Item {
       int ccc;
       char32_t c;

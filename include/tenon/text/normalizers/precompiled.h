@@ -1,7 +1,6 @@
 // Precompiled: SentencePiece's normalisation rules, applied cluster by cluster.
 #pragma once
 
-#include <array>
 #include <string_view>
 #include <vector>
 
@@ -19,14 +18,15 @@ class Precompiled : public Normalizer {
   void normalize(Pieces& pieces) const override;
 
  private:
+  uint8_t traits_at(std::string_view text, size_t i) const;
+  size_t cluster_length(std::string_view text) const;
   size_t kept_prefix(std::string_view text) const;
   bool changes(std::string_view cluster) const;
   int add_steps(std::string_view cluster, std::vector<NormalStep>& steps) const;
   void rewrite(Rewriter& r, std::vector<NormalStep>& steps) const;
 
   Charsmap map_;
-  std::array<bool, 128> is_kept_{};      // characters without a rule
-  std::vector<bool> is_ideograph_kept_;  // likewise, U+4E00 to U+9FFF
+  std::vector<uint8_t> traits_;  // of U+0000 to U+FFFF: GraphemeKind, and whether there is no rule for the character
 };
 
 }  // namespace tenon::text

@@ -41,8 +41,17 @@ class Metaspace : public PreTokenizer {
         if (!r.done()) r.replace(code_);
       }
     });
-    if (split_) split_at_chars(pieces, Delimiter::MergedWithNext, [this](char32_t c) { return c == code_; });
+    if (!split_) return;
+    pieces.split([this](std::string_view text, auto emit) {
+      size_t begin = 0;
+      for (size_t mark = text.find(mark_, 1); mark != std::string_view::npos; mark = text.find(mark_, mark + 1)) {
+        emit(begin, mark);
+        begin = mark;
+      }
+      emit(begin, text.size());
+    });
   }
+  bool reads_origins() const override { return scheme_ == PrependScheme::First; }
 
  private:
   std::string mark_;

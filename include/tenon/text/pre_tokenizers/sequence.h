@@ -1,6 +1,7 @@
 // Sequence: pre-tokenizers one after another, each on the pieces of the one before.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -18,6 +19,9 @@ class PreTokenizerSequence : public PreTokenizer {
     for (const auto& stage : stages_) stage->cut(pieces);
   }
   bool leave_bytes() override { return !stages_.empty() && stages_.back()->leave_bytes(); }
+  bool reads_origins() const override {
+    return std::any_of(stages_.begin(), stages_.end(), [](const auto& stage) { return stage->reads_origins(); });
+  }
 
  private:
   std::vector<std::unique_ptr<PreTokenizer>> stages_;

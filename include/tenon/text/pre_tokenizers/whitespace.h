@@ -31,8 +31,26 @@ class WhitespaceSplit : public PreTokenizer {
  public:
   explicit WhitespaceSplit(const Json&) {}
   void cut(Pieces& pieces) const override {
-    split_at_chars(pieces, Delimiter::Removed,
-                   [](char32_t c) { return c < 128 ? c == ' ' || (c >= '\t' && c <= '\r') : (char_flags(c) & kSpace) != 0; });
+    pieces.split([](std::string_view text, auto emit) {
+      size_t begin = 0, i = 0;
+      while (i < text.size()) {
+        const size_t n = char_length(text[i]);
+        if (is_space(text.data() + i)) {
+          if (begin < i) emit(begin, i);
+          begin = i + n;
+        }
+        i += n;
+      }
+      if (begin < i) emit(begin, i);
+    });
+  }
+
+ private:
+  static bool is_space(const char* p) {
+    const auto lead = static_cast<unsigned char>(*p);
+    if (lead < 0x80) return lead == ' ' || (lead >= '\t' && lead <= '\r');
+    // all others start with one of these
+    return (lead == 0xC2 || (lead >= 0xE1 && lead <= 0xE3)) && (char_flags(decode(p)) & kSpace);
   }
 };
 
