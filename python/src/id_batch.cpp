@@ -29,6 +29,20 @@ class CollectorPause {
   bool was_on_;
 };
 
+// The objects that are shared, null for a number that nobody asked for.
+constexpr int32_t kShared = 1 << 18;  // vocabularies are smaller; other numbers get an object of their own
+PyObject** shared_ints() {
+  static PyObject** known = new PyObject*[kShared]();
+  return known;
+}
+inline PyObject* int_of(PyObject** known, int32_t value) {
+  if (value < 0 || value >= kShared) return PyLong_FromLong(value);
+  PyObject*& object = known[value];
+  if (!object) object = PyLong_FromLong(value);
+  Py_XINCREF(object);
+  return object;
+}
+
 // A list of n numbers. value(k) is a new reference, or null with an error set.
 template <class Value>
 PyObject* make_row(size_t n, Value&& value) {
@@ -47,29 +61,22 @@ PyObject* make_row(size_t n, Value&& value) {
 
 // The row of a column for a text of n ids, brought to `length` with padding.
 PyObject* column_row(Column column, const int32_t* ids, size_t n, size_t length, const text::PaddingPlan* padding) {
+  PyObject** const ints = shared_ints();
   const size_t begin = padding && padding->side == text::Side::Left ? length - n : 0;
   const int32_t pad = padding ? padding->id : 0;
   switch (column) {
     case Column::Ids:
-      return make_row(length, [&](size_t k) { return shared_int(k - begin < n ? ids[k - begin] : pad); });
+      return make_row(length, [&](size_t k) { return int_of(ints, k - begin < n ? ids[k - begin] : pad); });
     case Column::AttentionMask:
-      return make_row(length, [&](size_t k) { return shared_int(k - begin < n); });
+      return make_row(length, [&](size_t k) { return int_of(ints, k - begin < n); });
     case Column::TypeIds: break;
   }
-  return make_row(length, [](size_t) { return shared_int(0); });
+  return make_row(length, [&](size_t) { return int_of(ints, 0); });
 }
 
 }  // namespace
 
-PyObject* shared_int(int32_t value) {
-  constexpr int32_t kShared = 1 << 18;  // vocabularies are smaller; other numbers get an object of their own
-  static PyObject** known = new PyObject*[kShared]();
-  if (value < 0 || value >= kShared) return PyLong_FromLong(value);
-  PyObject*& object = known[value];
-  if (!object) object = PyLong_FromLong(value);
-  Py_XINCREF(object);
-  return object;
-}
+PyObject* shared_int(int32_t value) { return int_of(shared_ints(), value); }
 
 // What the threads share while a batch is encoded.
 class IdBatch::Maker {

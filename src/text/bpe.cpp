@@ -5,13 +5,12 @@
 #include <array>
 #include <atomic>
 #include <cstdio>
-#include <cstring>
 #include <limits>
-#include <span>
 
 #include "tenon/core/random.h"
 #include "tenon/text/byte_level.h"
 #include "tenon/text/utf8.h"
+#include "tenon/text/word_cache.h"
 
 namespace tenon::text {
 namespace {
@@ -20,25 +19,6 @@ constexpr char32_t kSmall = 0x800;
 constexpr size_t kShort = 256;  // up to here scanning neighbours beats keeping a heap
 constexpr size_t kFilterBits = 8;  // for each merge
 constexpr size_t kKeptBytes = 1 << 20;  // of working memory, after a long word
-
-uint64_t load(const char* p, size_t n) {
-  uint64_t x = 0;
-  std::memcpy(&x, p, n);
-  return x;
-}
-
-// Eight bytes at a step; words are mostly shorter.
-uint64_t hash_word(std::string_view word) {
-  constexpr uint64_t kFactor = 0x9E3779B97F4A7C15u;
-  uint64_t h = word.size();
-  const char* p = word.data();
-  size_t n = word.size();
-  for (; n > 8; p += 8, n -= 8) {
-    h = (h ^ load(p, 8)) * kFactor;
-    h ^= h >> 32;
-  }
-  return (h ^ (n == 8 ? load(p, 8) : n >= 4 ? load(p, 4) << 32 | load(p + n - 4, 4) : load(p, n))) * kFactor;
-}
 
 // What Bpe::seed() was last told, how often, and the streams handed out since: one for each thread's memory.
 std::atomic<uint64_t> dropout_seed{0}, dropout_round{1}, dropout_streams{0};
@@ -52,7 +32,6 @@ struct Bpe::Symbol {
   uint32_t length;  // bytes; 0 once merged into the one before
 };
 
-// Merged words by their text: a direct-mapped table in which a newer word replaces an older one.
 struct Bpe::BpeMemory : Model::Memory {
   // for dropout
   Random random;
@@ -63,13 +42,6 @@ struct Bpe::BpeMemory : Model::Memory {
     random = Random(dropout_seed, dropout_streams++);
   }
 
-  static constexpr size_t kWordBytes = 32, kWordTokens = 6, kSlotBits = 13;
-  struct alignas(64) Entry {
-    uint8_t length = 0, count = 0;
-    std::array<uint8_t, kWordTokens> ends;
-    std::array<char, kWordBytes> word;
-    std::array<int32_t, kWordTokens> ids;
-  };
   struct Candidate {
     uint32_t rank;
     int32_t position, id;
@@ -79,37 +51,12 @@ struct Bpe::BpeMemory : Model::Memory {
   struct Links {
     int32_t prev, next;
   };
-  std::vector<Entry> entries = std::vector<Entry>(size_t{1} << kSlotBits);
+  WordCache words;
   std::vector<Symbol> symbols;
   std::vector<Links> links;
   std::vector<Candidate> heap, passed;
   std::string alphabet;
   uint64_t lookups = 0;
-
-  Entry& slot(std::string_view word) { return entries[static_cast<size_t>(hash_word(word) >> (64 - kSlotBits))]; }
-
-  // Appends the tokens of a word that is known.
-  static bool recall(const Entry& entry, std::string_view word, std::vector<ModelToken>& out) {
-    if (entry.length != word.size() || std::memcmp(entry.word.data(), word.data(), word.size()) != 0) return false;
-    uint32_t at = 0;
-    for (size_t i = 0; i < entry.count; ++i) {
-      out.push_back({entry.ids[i], at, entry.ends[i]});
-      at = entry.ends[i];
-    }
-    return true;
-  }
-  static void remember(Entry& entry, std::string_view word, std::span<const ModelToken> tokens) {
-    if (tokens.size() > kWordTokens || (!tokens.empty() && tokens.back().end != word.size())) return;
-    for (size_t i = 0; i < tokens.size(); ++i)
-      if (tokens[i].begin != (i > 0 ? tokens[i - 1].end : 0)) return;
-    entry.length = static_cast<uint8_t>(word.size());
-    entry.count = static_cast<uint8_t>(tokens.size());
-    std::memcpy(entry.word.data(), word.data(), word.size());
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      entry.ids[i] = tokens[i].id;
-      entry.ends[i] = static_cast<uint8_t>(tokens[i].end);
-    }
-  }
 };
 
 uint64_t Bpe::lookups(const Memory& memory) { return static_cast<const BpeMemory&>(memory).lookups; }
@@ -517,8 +464,8 @@ void Bpe::tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* 
   std::unique_ptr<Memory> own;
   if (!memory) memory = (own = make_memory()).get();
   auto& m = static_cast<BpeMemory&>(*memory);
-  BpeMemory::Entry* entry = word.size() <= BpeMemory::kWordBytes && dropout_ == 0 ? &m.slot(word) : nullptr;
-  if (entry && BpeMemory::recall(*entry, word, out)) return;
+  WordCache::Set* known = dropout_ == 0 ? m.words.place(word) : nullptr;
+  if (known && WordCache::recall(*known, word, 0, out)) return;
   const size_t first = out.size();
   const int32_t id = ignore_merges_ ? vocab_.find(word) : -1;
   if (id >= 0) {
@@ -527,7 +474,7 @@ void Bpe::tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* 
     split_chars(word, m.symbols);
     merge(word, false, m, out);
   }
-  if (entry) BpeMemory::remember(*entry, word, std::span(out).subspan(first));
+  if (known) WordCache::keep(*known, word, 0, out, first);
 }
 
 // By way of the alphabet itself, for words with bytes that are no token.
@@ -548,8 +495,8 @@ void Bpe::tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Me
   std::unique_ptr<Memory> own;
   if (!memory) memory = (own = make_memory()).get();
   auto& m = static_cast<BpeMemory&>(*memory);
-  BpeMemory::Entry* entry = word.size() <= BpeMemory::kWordBytes && dropout_ == 0 ? &m.slot(word) : nullptr;
-  if (entry && BpeMemory::recall(*entry, word, out)) return;
+  WordCache::Set* known = dropout_ == 0 ? m.words.place(word) : nullptr;
+  if (known && WordCache::recall(*known, word, 0, out)) return;
   const size_t first = out.size();
   int32_t id = -1;
   const bool is_wide = split_wide(word, m.symbols), has_all = is_wide || split_bytes(word, m.symbols);
@@ -564,7 +511,7 @@ void Bpe::tokenize_bytes(std::string_view word, std::vector<ModelToken>& out, Me
     merge(word, !is_wide, m, out);
   else
     tokenize_alphabet(word, out, m);
-  if (entry) BpeMemory::remember(*entry, word, std::span(out).subspan(first));
+  if (known) WordCache::keep(*known, word, 0, out, first);
 }
 
 }  // namespace tenon::text

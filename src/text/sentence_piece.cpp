@@ -159,8 +159,8 @@ void SentencePiece::merge(std::string_view text, SpMemory& m) const {
 
 void SentencePiece::cut_bpe_part(uint32_t begin, uint32_t end, SpMemory& m) const {
   const std::string_view text = std::string_view(m.text).substr(begin, end - begin);
-  WordCache::Entry* entry = cuts_at_marks_ ? m.words.place(text) : nullptr;
-  if (entry && WordCache::recall(*entry, text, begin, m.tokens)) return;
+  WordCache::Set* known = cuts_at_marks_ ? m.words.place(text) : nullptr;
+  if (known && WordCache::recall(*known, text, begin, m.tokens)) return;
   const size_t first = m.tokens.size();
   m.symbols.clear();
   for (uint32_t at = 0; at < text.size();) {
@@ -178,7 +178,7 @@ void SentencePiece::cut_bpe_part(uint32_t begin, uint32_t end, SpMemory& m) cons
     const Symbol& s = m.symbols[static_cast<size_t>(i)];
     resegment(text.substr(s.begin, s.end - s.begin), m, 0);
   }
-  if (entry) WordCache::keep(*entry, text, begin, m.tokens, first);
+  if (known) WordCache::keep(*known, text, begin, m.tokens, first);
 }
 
 void SentencePiece::cut_bpe(SpMemory& m) const {

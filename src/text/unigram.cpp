@@ -139,12 +139,12 @@ void Unigram::tokenize(std::string_view word, std::vector<ModelToken>& out, Memo
   std::unique_ptr<Memory> own;
   if (!memory) memory = (own = make_memory()).get();
   auto& m = static_cast<UnigramMemory&>(*memory);
-  WordCache::Entry* entry = m.words.place(word);
-  if (!entry) return search(word, out, m);
-  if (WordCache::recall(*entry, word, 0, out)) return;
+  WordCache::Set* known = m.words.place(word);
+  if (!known) return search(word, out, m);
+  if (WordCache::recall(*known, word, 0, out)) return;
   const size_t first = out.size();
   search(word, out, m);
-  WordCache::keep(*entry, word, 0, out, first);
+  WordCache::keep(*known, word, 0, out, first);
 }
 
 }  // namespace tenon::text

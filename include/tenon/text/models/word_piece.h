@@ -2,11 +2,13 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "tenon/text/model.h"
 #include "tenon/text/utf8.h"
+#include "tenon/text/word_cache.h"
 
 namespace tenon::text {
 
@@ -20,15 +22,24 @@ class WordPiece : public Model {
         max_chars_(spec.value("max_input_chars_per_word", 100)),
         unk_id_(vocab_.find(unk_)) {}
 
-  void tokenize(std::string_view word, std::vector<ModelToken>& out, Memory*) const override {
+  void tokenize(std::string_view word, std::vector<ModelToken>& out, Memory* memory) const override {
+    WordCache::Set* known = memory ? static_cast<WordMemory&>(*memory).words.place(word) : nullptr;
+    if (known && WordCache::recall(*known, word, 0, out)) return;
     const size_t first = out.size();
-    if (!is_too_long(word) && match(word, out)) return;
-    check(unk_id_ >= 0, ErrorCode::Format, "word_piece", "unk_token: expected '", unk_, "' in the vocabulary");
-    out.resize(first);
-    out.push_back({unk_id_, 0, static_cast<uint32_t>(word.size())});
+    if (is_too_long(word) || !match(word, out)) {
+      check(unk_id_ >= 0, ErrorCode::Format, "word_piece", "unk_token: expected '", unk_, "' in the vocabulary");
+      out.resize(first);
+      out.push_back({unk_id_, 0, static_cast<uint32_t>(word.size())});
+    }
+    if (known) WordCache::keep(*known, word, 0, out, first);
   }
+  std::unique_ptr<Memory> make_memory() const override { return std::make_unique<WordMemory>(); }
 
  private:
+  struct WordMemory : Memory {
+    WordCache words;
+  };
+
   bool is_too_long(std::string_view word) const {
     if (static_cast<int64_t>(word.size()) <= max_chars_) return false;
     int64_t chars = 0;
