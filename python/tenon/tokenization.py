@@ -140,7 +140,7 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, ResponseRea
         options = _core.EncodeOptions()
         options.add_special_tokens = add_special_tokens
         options.padding = padding_of(padding)
-        if max_length is not None and truncation is None and options.padding == _core.Padding.none:
+        if max_length is not None and truncation is None and padding is False:
             hub.warn("max_length is given without truncation=: texts are cut as with truncation=True", once=True)
             truncation = True
         options.truncation = truncation_of(truncation)

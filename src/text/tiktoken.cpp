@@ -162,19 +162,20 @@ class PartTable {
   static constexpr uint64_t kFactor = 0x9E3779B97F4A7C15u;
   static uint64_t extend(uint64_t hash, char c) { return hash * kFactor + static_cast<unsigned char>(c) + 1; }
 
-  PartTable(const std::vector<Ranked>& ranks, std::string_view raw) : ranks_(ranks), raw_(raw) {
+  PartTable(const std::vector<Ranked>& ranks, std::string_view raw) : raw_(raw) {
     size_t slots = 64;
     while (slots < 2 * ranks.size()) slots *= 2;
     slots_.resize(slots);
     filter_.resize(slots * kFilterBits / 64);
-    for (size_t i = 0; i < ranks.size(); ++i) {
+    for (const Ranked& r : ranks) {
+      const std::string_view bytes = raw.substr(r.begin, r.end - r.begin);
       uint64_t h = 0;
-      for (const char c : text(i)) h = extend(h, c);
+      for (const char c : bytes) h = extend(h, c);
       h = mix(h);
       filter_[h >> 6 & (filter_.size() - 1)] |= uint64_t{1} << (h & 63);
       size_t at = first(h);
-      while (slots_[at].entry != 0 && !(slots_[at].tag == tag(h) && text(slots_[at].entry - 1) == text(i))) at = (at + 1) & (slots - 1);
-      slots_[at] = {tag(h), static_cast<uint32_t>(i + 1)};
+      while (slots_[at].length != 0 && !(slots_[at].tag == tag(h) && text(slots_[at]) == bytes)) at = (at + 1) & (slots - 1);
+      slots_[at] = {tag(h), r.begin, r.end - r.begin, static_cast<int32_t>(r.rank)};
     }
   }
 
@@ -184,17 +185,21 @@ class PartTable {
     return filter_[h >> 6 & (filter_.size() - 1)] >> (h & 63) & 1;
   }
   /// The rank of the token, or -1.
-  int64_t find(uint64_t hash, std::string_view bytes) const {
+  int32_t find(uint64_t hash, std::string_view bytes) const {
     const uint64_t h = mix(hash);
-    for (size_t at = first(h); slots_[at].entry != 0; at = (at + 1) & (slots_.size() - 1))
-      if (slots_[at].tag == tag(h) && text(slots_[at].entry - 1) == bytes) return ranks_[slots_[at].entry - 1].rank;
+    for (size_t at = first(h); slots_[at].length != 0; at = (at + 1) & (slots_.size() - 1))
+      if (slots_[at].tag == tag(h) && text(slots_[at]) == bytes) return slots_[at].rank;
     return -1;
   }
+  /// Fetches what find() will look at first, and then what the place found there points to.
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[first(mix(hash))]); }
+  void prefetch_text(uint64_t hash) const { __builtin_prefetch(raw_.data() + slots_[first(mix(hash))].begin); }
 
  private:
   static constexpr size_t kFilterBits = 8;  // for each slot
   struct Slot {
-    uint32_t tag = 0, entry = 0;  // entry: place among the ranks + 1, 0 for none
+    uint32_t tag = 0, begin = 0, length = 0;  // of the token's bytes; length 0: none is here
+    int32_t rank = -1;
   };
   static uint64_t mix(uint64_t h) {
     h = (h ^ h >> 32) * 0xD6E8FEB86659FD93u;
@@ -202,18 +207,18 @@ class PartTable {
   }
   static uint32_t tag(uint64_t h) { return static_cast<uint32_t>(h >> 32); }
   size_t first(uint64_t h) const { return static_cast<size_t>(h >> 4) & (slots_.size() - 1); }
-  std::string_view text(size_t i) const { return raw_.substr(ranks_[i].begin, ranks_[i].end - ranks_[i].begin); }
+  std::string_view text(const Slot& slot) const { return raw_.substr(slot.begin, slot.length); }
 
-  const std::vector<Ranked>& ranks_;
   std::string_view raw_;
   std::vector<Slot> slots_;
   std::vector<uint64_t> filter_;
 };
 
 // Every way to make a token of two others. Merging by rank reaches only one of them; the others do no harm, and finding out which costs
-// more than keeping them.
+// more than keeping them. Look-ups miss the caches, so those of some tokens are collected, and what they need is fetched before it is read.
 void add_merges(const std::vector<Ranked>& ranks, std::string_view raw, ModelData& data) {
   constexpr int64_t kShares = 16;
+  constexpr size_t kAtOnce = 64;
   const PartTable table(ranks, raw);
   size_t longest = 0;
   for (const Ranked& r : ranks) longest = std::max<size_t>(longest, r.end - r.begin);
@@ -222,26 +227,41 @@ void add_merges(const std::vector<Ranked>& ranks, std::string_view raw, ModelDat
   std::vector<std::vector<std::array<int32_t, 3>>> shares(kShares);
   const auto n = static_cast<int64_t>(ranks.size());
   parallel_for(get_num_threads(), kShares, 1, [&](int64_t begin, int64_t end) {
+    struct Cut {
+      uint64_t left, right;  // hashes
+      std::string_view bytes;
+      size_t place;
+      int32_t whole;
+    };
     std::vector<uint64_t> hashes;  // of the first so many bytes
+    std::vector<Cut> cuts;
     for (int64_t s = begin; s < end; ++s) {
       auto& found = shares[static_cast<size_t>(s)];
       found.reserve(static_cast<size_t>(3 * n / kShares));
+      const auto look_up = [&] {
+        for (const Cut& cut : cuts) table.prefetch_text(cut.left), table.prefetch_text(cut.right);
+        for (const Cut& cut : cuts) {
+          const int32_t left = table.find(cut.left, cut.bytes.substr(0, cut.place));
+          const int32_t right = left < 0 ? -1 : table.find(cut.right, cut.bytes.substr(cut.place));
+          if (right >= 0) found.push_back({left, right, cut.whole});
+        }
+        cuts.clear();
+      };
       for (int64_t i = s * n / kShares; i < (s + 1) * n / kShares; ++i) {
         const Ranked& r = ranks[static_cast<size_t>(i)];
         const std::string_view bytes = raw.substr(r.begin, r.end - r.begin);
         hashes.assign(1, 0);
         for (const char c : bytes) hashes.push_back(PartTable::extend(hashes.back(), c));
-        int64_t whole = -1;
-        for (size_t cut = 1; cut < bytes.size(); ++cut) {
-          const uint64_t left_hash = hashes[cut], right_hash = hashes.back() - left_hash * powers[bytes.size() - cut];
-          if (!table.may_have(left_hash) || !table.may_have(right_hash)) continue;
-          const int64_t left = table.find(left_hash, bytes.substr(0, cut));
-          const int64_t right = left < 0 ? -1 : table.find(right_hash, bytes.substr(cut));
-          if (right < 0) continue;
-          if (whole < 0) whole = table.find(hashes.back(), bytes);
-          found.push_back({static_cast<int32_t>(left), static_cast<int32_t>(right), static_cast<int32_t>(whole)});
+        for (size_t place = 1; place < bytes.size(); ++place) {
+          const uint64_t left = hashes[place], right = hashes.back() - left * powers[bytes.size() - place];
+          if (!table.may_have(left) || !table.may_have(right)) continue;
+          table.prefetch(left);
+          table.prefetch(right);
+          cuts.push_back({left, right, bytes, place, static_cast<int32_t>(r.rank)});
         }
+        if (cuts.size() >= kAtOnce) look_up();
       }
+      look_up();
     }
   });
   size_t total = 0;

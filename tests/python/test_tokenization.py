@@ -276,3 +276,39 @@ def test_large_batches(tokenizer, side):
             assert arrays[name].tolist()[-2:] == small[name]
     assert pickle.loads(pickle.dumps(large)).tokens(1) == small.tokens(1)
     assert [len(o) for o in tokenizer(texts, return_offsets_mapping=True).offset_mapping[:2]] == [8, 4]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_large_batches_like_single_texts(tokenizer, threads):
+    """Ids of large batches come another way, in parts from several threads: the same columns for all options."""
+    words = "the a cat dog sat on mat bank rose sharply".split()
+    texts = [" ".join(words[(i * k) % 10] for k in range(i % 17)) for i in range(3000)] + ["", "\U0001f600 x", "[SEP] the [MASK]"]
+    own = pickle.loads(pickle.dumps(tokenizer))
+    before = tenon.get_num_threads()
+    tenon.set_num_threads(threads)
+    try:
+        for side in ("right", "left"):
+            own.truncation_side = own.padding_side = side
+            for options in ({}, {"add_special_tokens": False}, {"truncation": True, "max_length": 7}, {"truncation": "only_first", "max_length": 5, "add_special_tokens": False},
+                            {"truncation": True, "max_length": 2}, {"return_attention_mask": False, "return_token_type_ids": False},
+                            {"padding": "max_length", "max_length": 24}, {"padding": True, "pad_to_multiple_of": 8}, {"split_special_tokens": True}):
+                large = own(texts, **options)
+                few = {**options, "padding": "max_length", "max_length": len(large.input_ids[0])} if options.get("padding") else options
+                for i in (*range(40), *range(2990, 3003)):
+                    assert {k: v[i] for k, v in large.items()} == dict(own(texts[i], **few)), (options, i)
+        tensors, lists = own(texts, padding=True, return_tensors="np"), own(texts, padding=True)
+        assert {k: v.tolist() for k, v in tensors.items()} == dict(lists)
+        with pytest.raises(ValueError, match="one length"):
+            own(texts, return_tensors="np")
+        for wrong in ({"truncation": True, "max_length": 1}, {"truncation": True, "max_length": 6, "stride": 4}, {"truncation": "only_second", "max_length": 4}):
+            with pytest.raises(ValueError):
+                own(texts, **wrong)
+    finally:
+        tenon.set_num_threads(before)
+
+
+def test_max_length_without_truncation(tokenizer):
+    """It cuts where neither padding nor truncation is said; padding="do_not_pad" says something."""
+    text = "the cat sat on the mat"
+    assert len(tokenizer(text, max_length=4).input_ids) == 4 and len(tokenizer(text, max_length=4, padding="do_not_pad").input_ids) == 8
+    assert len(tokenizer(text, max_length=4, truncation=False).input_ids) == 8
