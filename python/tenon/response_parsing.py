@@ -3,7 +3,6 @@ their text stands. Text may come whole or in parts."""
 from __future__ import annotations
 
 import copy
-import inspect
 from typing import Any, Iterable, Mapping, Sequence
 
 from .response_values import PARSERS, STREAMED, check_transform, fill_transform, parse_content, regex, type_arguments
@@ -264,6 +263,8 @@ class ResponseParser:
 
 def _parameters_of(tools: Sequence[Any]) -> dict[str, dict[str, Any]]:
     """The schemas of the parameters of each tool."""
+    import inspect
+
     out = {}
     for tool in tools:
         if inspect.isfunction(tool) or inspect.ismethod(tool):

@@ -1,13 +1,13 @@
 """From the text of a region of an answer to its value: the content parsers that a response template may name, and its transforms."""
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import Any, Callable, Mapping, NoReturn
 
 from ._lazy import LazyModule
 
+json: Any = LazyModule("json")
 # Templates are written for this module's patterns, which know more than those of the standard library.
 regex: Any = LazyModule("regex", " (pip install 'tenon-ml[chat]')")
 
