@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -104,7 +105,7 @@ std::vector<Ranked> read_ranks(std::string_view text, std::string_view where, st
     out.push_back({static_cast<uint32_t>(raw.size()), static_cast<uint32_t>(raw.size() + token->size()), rank});
     raw += *token;
   }
-  std::sort(out.begin(), out.end(), by_rank);
+  if (!std::is_sorted(out.begin(), out.end(), by_rank)) std::sort(out.begin(), out.end(), by_rank);
   check(out.empty() || out.back().rank <= std::numeric_limits<int32_t>::max() / 2, ErrorCode::Limit, where,
         "ranks: expected less than 2^30, got ", out.empty() ? 0 : out.back().rank);
   return out;
@@ -167,11 +168,18 @@ class PartTable {
     while (slots < 2 * ranks.size()) slots *= 2;
     slots_.resize(slots);
     filter_.resize(slots * kFilterBits / 64);
-    for (const Ranked& r : ranks) {
+    std::array<uint64_t, kAhead> ahead{};
+    for (size_t i = 0; i < ranks.size() + kAhead; ++i) {
+      const uint64_t h = ahead[i % kAhead];  // of the token kAhead places before
+      if (i < ranks.size()) {
+        uint64_t next = 0;
+        for (const char c : raw.substr(ranks[i].begin, ranks[i].end - ranks[i].begin)) next = extend(next, c);
+        ahead[i % kAhead] = mix(next);
+        __builtin_prefetch(&slots_[first(mix(next))], 1);
+      }
+      if (i < kAhead) continue;
+      const Ranked& r = ranks[i - kAhead];
       const std::string_view bytes = raw.substr(r.begin, r.end - r.begin);
-      uint64_t h = 0;
-      for (const char c : bytes) h = extend(h, c);
-      h = mix(h);
       filter_[h >> 6 & (filter_.size() - 1)] |= uint64_t{1} << (h & 63);
       size_t at = first(h);
       while (slots_[at].length != 0 && !(slots_[at].tag == tag(h) && text(slots_[at]) == bytes)) at = (at + 1) & (slots - 1);
@@ -197,6 +205,7 @@ class PartTable {
 
  private:
   static constexpr size_t kFilterBits = 8;  // for each slot
+  static constexpr size_t kAhead = 16;      // tokens whose slots are fetched before they are filled
   struct Slot {
     uint32_t tag = 0, begin = 0, length = 0;  // of the token's bytes; length 0: none is here
     int32_t rank = -1;
@@ -286,19 +295,30 @@ void read_tiktoken(std::string_view text, std::string_view where, const std::vec
   const PublishedEncoding& encoding = find_encoding(ranks.size(), where);
   describe(encoding, spec);
   std::vector<std::pair<size_t, size_t>> places;
-  texts.tokens.reserve(2 * texts.raw.size());
+  std::array<std::array<char, 4>, 256> alphabet{};
+  std::array<uint8_t, 256> lengths{};
+  for (size_t b = 0; b < 256; ++b) lengths[b] = static_cast<uint8_t>(encode(kByteAlphabet.to_char[b], alphabet[b].data()));
+  size_t used = 0;
   const auto place = [&](std::string_view bytes) {
-    const size_t begin = texts.tokens.size();
-    for (const char c : bytes) append(texts.tokens, kByteAlphabet.to_char[static_cast<unsigned char>(c)]);
-    places.emplace_back(begin, texts.tokens.size() - begin);
+    if (texts.tokens.size() < used + 4 * bytes.size()) texts.tokens.resize(2 * used + 4 * bytes.size() + texts.raw.size());
+    const size_t begin = used;
+    for (const char c : bytes) {
+      const auto b = static_cast<unsigned char>(c);
+      std::memcpy(texts.tokens.data() + used, alphabet[b].data(), 4);
+      used += lengths[b];
+    }
+    places.emplace_back(begin, used - begin);
   };
   const auto specials = given.empty() ? list_specials(encoding.specials) : given;
   for (const auto& [content, id] : specials)
     check(!std::binary_search(ranks.begin(), ranks.end(), Ranked{0, 0, id}, by_rank), ErrorCode::Format, where, "special token '", content,
           "': expected an id that no rank has, got ", id);
+  places.reserve(ranks.size() + specials.size());
   for (const Ranked& r : ranks) place(std::string_view(texts.raw).substr(r.begin, r.end - r.begin));
   for (const auto& [content, id] : specials) place(content);
   std::vector<std::string_view> tokens;
+  tokens.reserve(places.size());
+  spec.data.vocab.reserve(places.size());
   for (const auto& [begin, length] : places) tokens.push_back(std::string_view(texts.tokens).substr(begin, length));
   for (size_t i = 0; i < ranks.size(); ++i) spec.data.vocab.emplace_back(tokens[i], ranks[i].rank);
   // special tokens that follow the ranks without a gap get their ids as added tokens do, and are no part of the model's vocabulary

@@ -56,7 +56,13 @@ class Model {
     size_t bytes = 0;
     for (const auto& [token, id] : data.vocab) bytes += token.size();
     vocab_.reserve(data.vocab.size(), bytes);
-    for (const auto& [token, id] : data.vocab) vocab_.add(token, id);
+    // the table is larger than the caches: places are fetched before they are filled
+    constexpr size_t kAhead = 16;
+    const size_t n = data.vocab.size();
+    for (size_t i = 0; i < n; ++i) {
+      if (i + kAhead < n) vocab_.prefetch(Vocab::hash(Vocab::kSeed, data.vocab[i + kAhead].first));
+      vocab_.add(data.vocab[i].first, data.vocab[i].second);
+    }
     vocab_.finish();
   }
   Vocab vocab_;
