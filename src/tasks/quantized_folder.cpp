@@ -58,8 +58,9 @@ QuantizedFolder::QuantizedFolder(const std::string& folder, const std::string& o
   check(!output.empty() && !is_folder_itself(folder, output), ErrorCode::Limit, "quantize", "expected an output folder beside ", folder);
   check(!from_.config().has("quantization_config"), ErrorCode::Type, "quantize", folder,
         ": expected plain weights, but it is quantised already");
-  check(!options.desc_act || !format_ || format_->method != "awq", ErrorCode::Limit, "quantize",
-        "desc_act: the format awq keeps columns in order; gptq does not");
+  // compressed-tensors 0.20 refuses checkpoints whose groups are of columns in another order, which earlier versions wrote.
+  check(!options.desc_act || !format_ || format_->method == "gptq", ErrorCode::Limit, "quantize",
+        "desc_act: the format gptq keeps columns in another order; ", format_ ? format_->method : "", " keeps them in theirs");
   for (const std::string& name : from_.names()) bytes_before_ += static_cast<int64_t>(from_.get(name).nbytes());
   settings_.group = options.group, settings_.symmetric = options.symmetric, settings_.desc_act = options.desc_act;
   settings_.version = format_ && format_->method == "gptq" ? "gptq" : "gemm";

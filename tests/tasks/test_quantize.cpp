@@ -208,6 +208,9 @@ TEST_CASE("bad input: text, options, folders, a stop") {
   o = options_of(compress::Method::Awq);
   o.block.desc_act = true;
   CHECK_THROWS_WITH_AS(run(some_text(9), o), doctest::Contains("desc_act"), Error);
+  o = options_of(compress::Method::Gptq);
+  o.block.desc_act = true, o.format = "compressed-tensors";
+  CHECK_THROWS_WITH_AS(run(some_text(9), o), doctest::Contains("desc_act: the format gptq keeps columns in another order; compressed-tensors"), Error);
   o = options_of(compress::Method::Awq);
   o.progress = [](const QuantizeProgress&) { return false; };
   CHECK_THROWS_WITH_AS(run(some_text(60), o), doctest::Contains("nothing was written"), Error);
