@@ -211,8 +211,11 @@ std::string_view Texts::add(py::handle s) {
   PyErr_Clear();
   py::object bytes = py::reinterpret_steal<py::object>(PyUnicode_AsEncodedString(s.ptr(), "utf-8", "surrogatepass"));
   if (!bytes) throw py::error_already_set();
-  kept_.push_back(bytes);
-  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+  std::string& text = kept_.emplace_back(PyBytes_AS_STRING(bytes.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr())));
+  // one character for one, so that offsets are those of the str
+  for (size_t i = 0; i + 2 < text.size(); ++i)
+    if (text[i] == '\xED' && static_cast<unsigned char>(text[i + 1]) >= 0xA0) text.replace(i, 3, "\xEF\xBF\xBD");
+  return text;
 }
 
 // Whether a list holds strings and nothing else: the usual batch, told from one of pairs without a look at each in Python.

@@ -1,6 +1,7 @@
 // An encoding that knows its tokenizer, as Python holds it.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,8 +24,7 @@ struct HeldEncoding : text::Encoding {
   std::shared_ptr<const text::Tokenizer> tokenizer;  // none in an unpickled one: its tokens are all in `texts`
 };
 
-/// Views of Python strings. The strings must outlive this object; those with lone surrogates are kept here as (invalid) UTF-8, which the
-/// tokenizer repairs.
+/// Views of Python strings. The strings must outlive this object; those with lone surrogates are kept here with U+FFFD in their place.
 class Texts {
  public:
   Texts() = default;
@@ -37,7 +37,7 @@ class Texts {
 
  private:
   std::vector<std::string_view> views_;
-  std::vector<py::object> kept_;
+  std::deque<std::string> kept_;
 };
 
 /// The encodings of a batch. Most callers want lists of ids and none of the encodings, so those become Python objects when asked for; of a

@@ -312,3 +312,10 @@ def test_max_length_without_truncation(tokenizer):
     text = "the cat sat on the mat"
     assert len(tokenizer(text, max_length=4).input_ids) == 4 and len(tokenizer(text, max_length=4, padding="do_not_pad").input_ids) == 8
     assert len(tokenizer(text, max_length=4, truncation=False).input_ids) == 8
+
+
+def test_lone_surrogates(tokenizer):
+    """Each counts as one U+FFFD, which BERT's normalizer takes out, and offsets stay those of the str."""
+    e = tokenizer("the \ud800 cat\udfff", return_offsets_mapping=True)
+    assert e.tokens() == ["[CLS]", "the", "cat", "[SEP]"] and e.offset_mapping == [(0, 0), (0, 3), (6, 9), (0, 0)]
+    assert tokenizer(["the \ud800 cat\udfff"] * 4000).input_ids[3999] == e.input_ids == tokenizer("the \ufffd cat\ufffd").input_ids
