@@ -54,4 +54,16 @@ inline void free_mapped(void* p, size_t bytes) {
 #endif
 }
 
+/// Lets a part of a mapped block's memory go, whole huge pages of it; the addresses stay and are read as zeros.
+inline void discard(void* p, size_t bytes) {
+#ifdef __linux__
+  constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(p) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(p) + bytes) / kHugePage * kHugePage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+#else
+  (void)p, (void)bytes;
+#endif
+}
+
 }  // namespace tenon::detail

@@ -1,51 +1,30 @@
-// The free lists behind Context::empty.
+// The memory behind Context::empty.
 #include "tenon/core/pool.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
-#include <iterator>
-#include <map>
-#include <vector>
+#include <limits>
 
 #include "core/memory.h"
+#include "core/regions.h"
 
 namespace tenon {
 namespace {
 
-/// Rounds up to one of four sizes per power of two, so that near-equal shapes share blocks.
-size_t block_size(size_t bytes) {
-  if (bytes <= 4096) return (bytes + 255) / 256 * 256 + (bytes == 0) * 256;
-  const size_t step = std::bit_floor(bytes - 1) / 4;
-  return (bytes + step - 1) / step * step;
-}
-
 constexpr size_t kLargeBlock = size_t{1} << 20;
 constexpr size_t kRoomy = size_t{256} << 20;  // up to here unused memory is kept for whatever comes next
 
-void* allocate_block(size_t size) { return size < kLargeBlock ? detail::allocate_aligned(size) : detail::allocate_mapped(size); }
-void free_block(void* p, size_t size) { size < kLargeBlock ? std::free(p) : detail::free_mapped(p, size); }
-
-using FreeList = std::map<size_t, std::vector<void*>>;
-
-/// Gives large unused blocks back to the system until these were `bytes`: the smallest that is enough, or else the largest first. The
-/// largest of a training step (the gradient of its word vectors) is wanted again in the next and costs most to be had again. Returns how
-/// many bytes they were.
-size_t release(FreeList& free, size_t bytes) {
-  size_t released = 0;
-  while (released < bytes && !free.empty()) {
-    auto it = free.lower_bound(std::max(bytes - released, kLargeBlock));
-    if (it == free.end()) it = std::prev(free.end());
-    if (it->first < kLargeBlock) break;
-    free_block(it->second.back(), it->first);
-    released += it->first;
-    it->second.pop_back();
-    if (it->second.empty()) free.erase(it);
-  }
-  return released;
+/// Small blocks have one of four sizes per power of two, so that near-equal shapes share them; large ones are parts of regions.
+size_t block_size(size_t bytes) {
+  if (bytes <= 4096) return (bytes + 255) / 256 * 256 + (bytes == 0) * 256;
+  const size_t step = bytes >= kLargeBlock ? detail::Regions::kGrain : std::bit_floor(bytes - 1) / 4;
+  return (bytes + step - 1) / step * step;
 }
 
 }  // namespace
+
+Pool::Pool() : regions_(std::make_unique<detail::Regions>()) {}
 
 Pool::~Pool() { trim(); }
 
@@ -54,31 +33,9 @@ Tensor Pool::empty(const Shape& shape, DType dtype) {
   check(!__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &signed_bytes), ErrorCode::Limit, "pool",
         "too large: ", shape);
   const auto bytes = static_cast<size_t>(signed_bytes);
-  size_t size = block_size(bytes);
-  void* block = nullptr;
-  {
-    std::lock_guard lock(mutex_);
-    // A training step wants gradients when activations of other sizes have died: a block half as large again is better than a new one.
-    const auto it = free_.lower_bound(size);
-    if (it != free_.end() && it->first <= (size < kLargeBlock ? size : size + size / 2)) {
-      size = it->first;
-      block = it->second.back();
-      it->second.pop_back();
-      if (it->second.empty()) free_.erase(it);
-    } else {
-      if (size >= kLargeBlock && held_ + size > kRoomy) held_ -= release(free_, size);
-      held_ += size;
-      peak_ = std::max(peak_, held_);
-    }
-  }
-  if (!block) {
-    block = allocate_block(size);
-    if (!block) {
-      std::lock_guard lock(mutex_);
-      held_ -= size;
-      fail(ErrorCode::Memory, "pool", "cannot allocate ", size, " bytes");
-    }
-  }
+  const size_t size = block_size(bytes);
+  void* block = size < kLargeBlock ? small(size) : large(size);
+  if (!block) fail(ErrorCode::Memory, "pool", "cannot allocate ", size, " bytes");
   auto storage = std::make_shared<Storage>();
   storage->data = block;
   storage->bytes = bytes;
@@ -87,20 +44,49 @@ Tensor Pool::empty(const Shape& shape, DType dtype) {
   return Tensor::over(std::move(storage), 0, shape, dtype);
 }
 
+void* Pool::small(size_t size) {
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto it = free_.find(size); it != free_.end() && !it->second.empty()) {
+      void* block = it->second.back();
+      it->second.pop_back();
+      return block;
+    }
+  }
+  void* block = detail::allocate_aligned(size);
+  if (block) hold(size);
+  return block;
+}
+
+void* Pool::large(size_t size) {
+  std::lock_guard lock(mutex_);
+  if (void* block = regions_->reuse(size)) return block;
+  if (held_ + size > kRoomy) held_ -= regions_->release(size);
+  void* block = regions_->fresh(size);
+  if (block) peak_ = std::max(peak_, held_ += size);
+  return block;
+}
+
+void Pool::hold(size_t bytes) {
+  std::lock_guard lock(mutex_);
+  peak_ = std::max(peak_, held_ += bytes);
+}
+
 void Pool::give_back(void* block, size_t bytes) {
   std::lock_guard lock(mutex_);
-  free_[bytes].push_back(block);
+  bytes < kLargeBlock ? free_[bytes].push_back(block) : regions_->give_back(block);
 }
 
 void Pool::trim() {
   std::lock_guard lock(mutex_);
   for (auto& [size, blocks] : free_) {
     for (void* b : blocks) {
-      free_block(b, size);
+      std::free(b);
       held_ -= size;
     }
   }
   free_.clear();
+  held_ -= regions_->release(std::numeric_limits<size_t>::max());
 }
 
 size_t Pool::held_bytes() const {

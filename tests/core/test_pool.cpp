@@ -46,6 +46,49 @@ TEST_CASE("pool: a warmed-up pattern of sizes holds no more memory") {
   CHECK(pool->peak_bytes() == held);
 }
 
+TEST_CASE("pool: large blocks that came back serve larger and smaller ones") {
+  auto pool = std::make_shared<Pool>();
+  constexpr int64_t kMega = 1 << 20;
+  {
+    std::vector<Tensor> parts;
+    for (int i = 0; i < 6; ++i) parts.push_back(pool->empty({4 * kMega + 100}, DType::U8));
+    for (Tensor& t : parts) std::memset(t.raw(), 1, t.nbytes());
+    for (const int i : {3, 0, 5, 1, 4, 2}) parts[static_cast<size_t>(i)] = Tensor();
+  }
+  const size_t held = pool->held_bytes();
+  CHECK(held >= size_t{24} * kMega);
+  {
+    const Tensor all = pool->empty({24 * kMega}, DType::U8);  // joined
+    CHECK(pool->held_bytes() == held);
+  }
+  std::vector<Tensor> small;
+  for (int i = 0; i < 12; ++i) small.push_back(pool->empty({2 * kMega - i}, DType::U8));  // split
+  CHECK(pool->held_bytes() == held);
+  for (size_t i = 0; i < small.size(); ++i) std::memset(small[i].raw(), static_cast<int>(i), small[i].nbytes());
+  for (size_t i = 0; i < small.size(); ++i) CHECK(std::as_const(small[i]).data<uint8_t>()[small[i].numel() - 1] == i);
+  small.clear();
+  pool->trim();
+  CHECK(pool->held_bytes() == 0);
+}
+
+TEST_CASE("pool: beyond 256 MB, unused memory goes before more is taken") {
+  auto pool = std::make_shared<Pool>();
+  constexpr int64_t kMega = 1 << 20;
+  std::vector<Tensor> kept;
+  for (int i = 0; i < 10; ++i) {  // every other block stays, so that no two holes join
+    const Tensor hole = pool->empty({30 * kMega}, DType::U8);
+    kept.push_back(pool->empty({2 * kMega}, DType::U8));
+  }
+  std::vector<Tensor> holes;
+  for (int i = 0; i < 8; ++i) holes.push_back(pool->empty({30 * kMega}, DType::U8));
+  holes.clear();
+  const size_t held = pool->held_bytes();
+  CHECK(held >= size_t{260} * kMega);
+  const Tensor large = pool->empty({200 * kMega}, DType::U8);
+  CHECK(pool->held_bytes() <= held + 2 * kMega);
+  CHECK(pool->peak_bytes() <= held + 2 * kMega);
+}
+
 TEST_CASE("pool: blocks are aligned, disjoint and large enough at every size") {
   auto pool = std::make_shared<Pool>();
   std::vector<Tensor> tensors;

@@ -9,11 +9,18 @@
 #include "tenon/core/tensor.h"
 
 namespace tenon {
+namespace detail {
+class Regions;
+}
 
-/// A free list per block size. Tensors may outlive the Pool and may die on other threads.
+/// A free list per size of small blocks, and regions from which large ones are cut. Tensors may outlive the Pool and may die on other
+/// threads.
 class Pool : public std::enable_shared_from_this<Pool> {
  public:
+  Pool();
   ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
   /// Uninitialised memory, aligned to 64 bytes. Errors: Error(Memory).
   Tensor empty(const Shape& shape, DType dtype);
   /// Gives all unused blocks back to the system.
@@ -23,9 +30,13 @@ class Pool : public std::enable_shared_from_this<Pool> {
   size_t peak_bytes() const;
 
  private:
+  void* small(size_t size);
+  void* large(size_t size);
+  void hold(size_t bytes);
   void give_back(void* block, size_t bytes);
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<void*>> free_;
+  std::unique_ptr<detail::Regions> regions_;
   size_t held_ = 0, peak_ = 0;
 };
 

@@ -28,13 +28,19 @@ inline Tensor cross_entropy(Context& ctx, const Tensor& logits, std::span<const 
           labels[i], " at position ", i);
     ++counted;
   }
-  const auto run = [N = N, C = C, ignore, smoothing](Context& c, float* loss, float* d, const float* x, const int64_t* label) {
+  // d, if wanted, is multiplied by `scale` row by row, while a row is in the first cache.
+  const auto run = [N = N, C = C, ignore, smoothing](Context& c, float* loss, float* d, float scale, const float* x, const int64_t* label) {
+    const Kernels& k = c.kernels();
     c.over_rows(N, 4 * C, [&](int64_t begin, int64_t end) {
-      c.kernels().cross_entropy(loss + begin, d ? d + begin * C : nullptr, x + begin * C, label + begin, end - begin, C, ignore, smoothing);
+      if (!d) return k.cross_entropy(loss + begin, nullptr, x + begin * C, label + begin, end - begin, C, ignore, smoothing);
+      for (int64_t n = begin; n < end; ++n) {
+        k.cross_entropy(loss + n, d + n * C, x + n * C, label + n, 1, C, ignore, smoothing);
+        k.axpby(d + n * C, d + n * C, C, scale, 0);
+      }
     });
   };
   Tensor rows = ctx.empty({N}, DType::F32);
-  run(ctx, rows.data<float>(), nullptr, logits.data<float>(), labels.data());
+  run(ctx, rows.data<float>(), nullptr, 1, logits.data<float>(), labels.data());
   double sum = 0;
   for (const float v : rows.values<float>()) sum += v;
   Tensor loss = detail::scalar(ctx, counted ? sum / static_cast<double>(counted) : std::numeric_limits<double>::quiet_NaN());
@@ -44,8 +50,9 @@ inline Tensor cross_entropy(Context& ctx, const Tensor& logits, std::span<const 
                            [run, logits, rows, counted, label = std::vector<int64_t>(labels.begin(), labels.end())](
                                Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                              Tensor d = c.empty(logits.shape(), DType::F32), ignored = c.empty(rows.shape(), DType::F32);
-                             run(c, ignored.data<float>(), d.data<float>(), logits.data<float>(), label.data());
-                             return {detail::scaled(c, d, counted ? static_cast<float>(dy[0].item() / static_cast<double>(counted)) : 0)};
+                             const float scale = counted ? static_cast<float>(dy[0].item() / static_cast<double>(counted)) : 0;
+                             run(c, ignored.data<float>(), d.data<float>(), scale, logits.data<float>(), label.data());
+                             return {d};
                            });
   return loss;
 }
