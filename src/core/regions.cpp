@@ -1,3 +1,4 @@
+// The ranges behind regions.h: by address for joining, by size for finding.
 #include "core/regions.h"
 
 #include <algorithm>
