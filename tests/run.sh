@@ -13,7 +13,7 @@ step() {  # step NAME COMMAND...
 }
 
 setup_system
-setup_python pytest pillow fastapi uvicorn httpx pydantic "jinja2>=3.1.6" tokenizers datasets tqdm
+setup_python pytest pillow fastapi uvicorn httpx pydantic "jinja2>=3.1.6" regex tokenizers datasets tqdm
 build release -DCMAKE_BUILD_TYPE=Release
 
 step "C++ tests" ctest --test-dir "$root/build/release" --output-on-failure -j 1
