@@ -74,7 +74,8 @@ install_module() {
   [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && return
   say "Installing the Python module: pip install . (some minutes the first time)"
   local launcher=""
-  command -v ccache >/dev/null && launcher="-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"
+  # c++, as CMake itself finds it: under the name g++ the cache knows nothing of what build/release compiled.
+  command -v ccache >/dev/null && launcher="-DCMAKE_CXX_COMPILER=c++ -DCMAKE_CXX_COMPILER_LAUNCHER=ccache"
   CMAKE_ARGS="-DTENON_PYTHON=$venv/bin/python $launcher" "$venv/bin/python" -m pip install -q --no-build-isolation --no-deps --force-reinstall "$root"
   echo "$hash" >"$stamp"
 }
