@@ -25,9 +25,9 @@ Tensor noise(const Shape& shape, uint32_t seed) {
 }
 
 /// A step over `layers` layers, so that no cache of the processor holds what memory should deliver.
-void bench(DType type, bool int8, int64_t H, int64_t Hkv, int64_t D, int64_t keys, int64_t sequences, int64_t layers) {
+void bench(DType type, CacheCodes codes, int64_t H, int64_t Hkv, int64_t D, int64_t keys, int64_t sequences, int64_t layers) {
   Context ctx;
-  nn::KvCache cache({.layers = layers, .k_width = Hkv * D, .v_width = Hkv * D, .dtype = type, .int8 = int8, .heads = Hkv});
+  nn::KvCache cache({.layers = layers, .k_width = Hkv * D, .v_width = Hkv * D, .dtype = type, .codes = codes, .heads = Hkv});
   for (int64_t i = 0; i < sequences; ++i) cache.add();
   const Tensor kv = ops::cast(ctx, noise({sequences * keys, Hkv * D}, 1), type), q = ops::cast(ctx, noise({sequences, H * D}, 2), type);
   {
@@ -47,7 +47,8 @@ void bench(DType type, bool int8, int64_t H, int64_t Hkv, int64_t D, int64_t key
   std::sort(times.begin(), times.end());
   const double bytes =
       static_cast<double>(cache.layout().bytes_per_token()) / static_cast<double>(layers) * static_cast<double>(keys * sequences);
-  std::printf("%-9s %6.0f us a layer, %5.1f GB/s of cache\n", int8 ? "int8" : std::string(name_of(type)).c_str(), 1e6 * times[times.size() / 2],
+  const char* const kind = codes == CacheCodes::Int8 ? "int8" : codes == CacheCodes::Fp8 ? "fp8" : type == DType::BF16 ? "bfloat16" : "float32";
+  std::printf("%-9s %6.0f us a layer, %5.1f GB/s of cache\n", kind, 1e6 * times[times.size() / 2],
               1e-9 * bytes / times[times.size() / 2]);
 }
 
@@ -59,7 +60,6 @@ int main(int argc, char** argv) {
   std::printf("%lld heads over %lld key heads of %lld, %lld keys, %lld sequences, %s\n", static_cast<long long>(H),
               static_cast<long long>(Hkv), static_cast<long long>(D), static_cast<long long>(keys), static_cast<long long>(sequences),
               cpu_kernels().name);
-  bench(DType::F32, false, H, Hkv, D, keys, sequences, layers);
-  bench(DType::BF16, false, H, Hkv, D, keys, sequences, layers);
-  bench(DType::BF16, true, H, Hkv, D, keys, sequences, layers);
+  bench(DType::F32, CacheCodes::None, H, Hkv, D, keys, sequences, layers);
+  for (const CacheCodes codes : {CacheCodes::None, CacheCodes::Int8, CacheCodes::Fp8}) bench(DType::BF16, codes, H, Hkv, D, keys, sequences, layers);
 }

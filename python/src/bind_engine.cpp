@@ -108,17 +108,19 @@ class PythonEngine {
 void bind_engine(py::module_& m) {
   py::class_<PythonEngine>(m, "Engine")
       .def(py::init([](std::shared_ptr<models::Model> model, size_t max_cache_bytes, int64_t max_batch, int64_t max_waiting,
-                       int64_t prefill_chunk, bool share_prefixes, int threads, bool int8_cache) {
+                       int64_t prefill_chunk, bool share_prefixes, int threads, const std::string& cache) {
              return std::make_unique<PythonEngine>(std::move(model), EngineOptions{.max_cache_bytes = max_cache_bytes,
                                                                                    .max_batch = max_batch,
                                                                                    .max_waiting = max_waiting,
                                                                                    .prefill_chunk = prefill_chunk,
                                                                                    .share_prefixes = share_prefixes,
-                                                                                   .int8_cache = int8_cache,
+                                                                                   .cache_codes = cache == "fp8"    ? CacheCodes::Fp8
+                                                                                                  : cache == "int8" ? CacheCodes::Int8
+                                                                                                                     : CacheCodes::None,
                                                                                    .threads = threads});
            }),
            py::arg("model"), py::arg("max_cache_bytes"), py::arg("max_batch"), py::arg("max_waiting"), py::arg("prefill_chunk"),
-           py::arg("share_prefixes"), py::arg("threads"), py::arg("int8_cache") = false)
+           py::arg("share_prefixes"), py::arg("threads"), py::arg("cache") = "auto")
       .def("submit", &PythonEngine::submit, py::arg("prompt"), py::arg("options"), py::arg("hooks"))
       .def("cancel", &PythonEngine::cancel, py::arg("id"), py::call_guard<py::gil_scoped_release>())
       .def("step", &PythonEngine::step)

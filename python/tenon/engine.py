@@ -176,19 +176,19 @@ class Engine:
     def __init__(self, model: PreTrainedModel, tokenizer: Any = None, *, max_cache_bytes: "int | str" = "1GiB", max_batch: int = 64,
                  max_waiting: int = 4096, prefill_chunk: int = 512, share_prefixes: bool = True, threads: int = 0,
                  kv_cache_dtype: "str | None" = None, generation_config: "GenerationConfig | None" = None) -> None:
-        """kv_cache_dtype: "int8" keeps keys and values in about half the memory of bfloat16.
+        """kv_cache_dtype: "int8" or "fp8" (e4m3) keeps keys and values in about half the memory of bfloat16.
 
         Errors: TypeError for a model that is not a decoder with a language model's head; ValueError for options out of range."""
         if not isinstance(model, PreTrainedModel):
             raise TypeError(f"[engine] expected a model, got {type(model).__name__}")
-        if kv_cache_dtype not in (None, "auto", "int8"):
-            raise ValueError(f"[engine] kv_cache_dtype: expected auto or int8, got {kv_cache_dtype!r}")
+        if kv_cache_dtype not in (None, "auto", "int8", "fp8"):
+            raise ValueError(f"[engine] kv_cache_dtype: expected auto, int8 or fp8, got {kv_cache_dtype!r}")
         self.model = model
         self.tokenizer = tokenizer
         self._config = generation_config
         decode = None if tokenizer is None else lambda ids: tokenizer.decode(ids, skip_special_tokens=True)
         core = _core.Engine(model._core, _bytes(max_cache_bytes), max_batch, max_waiting, prefill_chunk, share_prefixes, threads,
-                            kv_cache_dtype == "int8")
+                            kv_cache_dtype or "auto")
         self._loop = _Loop(core, decode)
         self._finalizer = weakref.finalize(self, self._loop.close)
 

@@ -116,7 +116,7 @@ Command generate_command() {
       {"no-repeat-ngram", "N", "no N tokens in a row appear twice"},
       {"stop", "TEXT", "end where the text ends with this"},
       {"lookup", "N", "speculation: guess up to N tokens from the text so far (the same text, sooner)"},
-      {"kv-cache", "TYPE", "auto or int8: how keys and values of the text so far are kept (default auto, the precision's own)"},
+      {"kv-cache", "TYPE", "auto, int8 or fp8: how keys and values of the text so far are kept (default auto, the precision's own)"},
       {"answer-only", "", "do not print the prompt"},
       {"stats", "", "tokens per second, on standard error"},
       {"precision", "P", "float32, bfloat16, int8, int4 or fp8; of quantised checkpoints that of all else (default float32)"},

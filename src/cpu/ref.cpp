@@ -204,6 +204,19 @@ void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C,
   });
 }
 
+void quantize_rows_fp8(float8* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
+  with_float(type, [&](auto* tag) {
+    using E = std::remove_pointer_t<decltype(tag)>;
+    for (int64_t n = 0; n < N; ++n) {
+      const E* x_n = static_cast<const E*>(x) + n * C;
+      float largest = 0;
+      for (int64_t c = 0; c < C; ++c) largest = std::max(largest, std::fabs(load(x_n + c)));
+      scale[n] = largest / 448 > 0 ? largest / 448 : 1;
+      for (int64_t c = 0; c < C; ++c) q[n * C + c].bits = float_to_f8e4m3(load(x_n + c) / scale[n]);
+    }
+  });
+}
+
 }  // namespace
 
 void fill_ref_rows(Kernels& k) {
@@ -221,6 +234,7 @@ void fill_ref_rows(Kernels& k) {
   k.scatter_add_rows = scatter_add_rows;
   k.sum_rows = sum_rows;
   k.quantize_rows = quantize_rows;
+  k.quantize_rows_fp8 = quantize_rows_fp8;
 }
 
 const Kernels& ref_kernels() {

@@ -40,12 +40,12 @@ struct Head {
   /// Element d of key s, and of value s.
   template <class E>
   float key(const AttentionCall& c, int64_t s, int64_t d) const {
-    if (c.int8_pages) return row<int8_t>(c, nullptr, s, c.ld_k, c.k_offset)[k_column + d] * scale(c, s, c.k_scale_offset);
+    if (c.codes != CacheCodes::None) return code(c, s, c.ld_k, c.k_offset, k_column + d) * scale(c, s, c.k_scale_offset);
     return load(row<E>(c, c.k, s, c.ld_k, c.k_offset) + k_column + d);
   }
   template <class E>
   float value(const AttentionCall& c, int64_t s, int64_t d) const {
-    if (c.int8_pages) return row<int8_t>(c, nullptr, s, c.ld_v, c.v_offset)[v_column + d] * scale(c, s, c.v_scale_offset);
+    if (c.codes != CacheCodes::None) return code(c, s, c.ld_v, c.v_offset, v_column + d) * scale(c, s, c.v_scale_offset);
     return load(row<E>(c, c.v, s, c.ld_v, c.v_offset) + v_column + d);
   }
 
@@ -54,6 +54,10 @@ struct Head {
   const E* row(const AttentionCall& c, const void* all, int64_t s, int64_t ld, int64_t offset) const {
     if (!pages) return static_cast<const E*>(all) + (k_row + s) * ld;
     return reinterpret_cast<const E*>(static_cast<const char*>(pages[s / c.page_rows]) + offset) + s % c.page_rows * ld;
+  }
+  float code(const AttentionCall& c, int64_t s, int64_t ld, int64_t offset, int64_t column) const {
+    if (c.codes == CacheCodes::Fp8) return f8e4m3_to_float(row<float8>(c, nullptr, s, ld, offset)[column].bits);
+    return row<int8_t>(c, nullptr, s, ld, offset)[column];
   }
   float scale(const AttentionCall& c, int64_t s, int64_t offset) const { return row<float>(c, nullptr, s, c.Hkv, offset)[k_column / c.D]; }
 };

@@ -7,7 +7,7 @@ namespace tenon::engine {
 
 using nn::KvCache;
 
-Batch::Batch(const models::Decoder& model, const EngineOptions& options) : options_(options), session_(model, 0, options.max_cache_bytes, options.int8_cache) {
+Batch::Batch(const models::Decoder& model, const EngineOptions& options) : options_(options), session_(model, 0, options.max_cache_bytes, options.cache_codes) {
   const auto in_range = [](const char* name, int64_t value) {
     check(value > 0, ErrorCode::Limit, "engine", name, ": expected at least 1, got ", value);
   };

@@ -107,7 +107,7 @@ TEST_CASE("feeding token by token, in chunks and at once give the same logits, a
   }
 }
 
-TEST_CASE("an int8 cache stays close to that of the precision, in pieces and token by token") {
+TEST_CASE("a cache of int8 or float8 stays close to that of the precision, in pieces and token by token") {
   for (const char* name : {"gpt2", "llama", "mistral-window", "deepseek-v3"}) {
     CAPTURE(std::string(name));
     const std::string folder = golden_folder(name);
@@ -115,14 +115,25 @@ TEST_CASE("an int8 cache stays close to that of the precision, in pieces and tok
     Context ctx;
     const auto model = models::load(ctx, folder);
     models::Inputs in = batch(1);
-    const auto plain = model->start(ctx, in);
-    in.int8_cache = true;
-    const auto small = model->start(ctx, in);
-    std::vector<int64_t> ids(60);
-    for (size_t i = 0; i < ids.size(); ++i) ids[i] = 5 + static_cast<int64_t>(i * 37 % 150);
-    for (size_t i = 0; i < ids.size(); i += i < 40 ? 20 : 1) {
-      const Lists next{{ids.begin() + static_cast<int64_t>(i), ids.begin() + static_cast<int64_t>(i + (i < 40 ? 20 : 1))}};
-      CHECK(relative_error(small->feed(ctx, next), plain->feed(ctx, next)) < 0.03);
+    for (const CacheCodes codes : {CacheCodes::Int8, CacheCodes::Fp8}) {
+      in.cache_codes = CacheCodes::None;
+      const auto plain = model->start(ctx, in);
+      in.cache_codes = codes;
+      const auto small = model->start(ctx, in);
+      std::vector<int64_t> ids(60);
+      for (size_t i = 0; i < ids.size(); ++i) ids[i] = 5 + static_cast<int64_t>(i * 37 % 150);
+      std::vector<double> errors;
+      for (size_t i = 0; i < ids.size(); i += i < 40 ? 20 : 1) {
+        const Lists next{{ids.begin() + static_cast<int64_t>(i), ids.begin() + static_cast<int64_t>(i + (i < 40 ? 20 : 1))}};
+        errors.push_back(relative_error(small->feed(ctx, next), plain->feed(ctx, next)));
+      }
+      std::sort(errors.begin(), errors.end());
+      const double worst = errors.back(), middle = errors[errors.size() / 2];
+      // int8 errs by 1/254 of a row's largest number, e4m3 by 1/32 of each: about five times as much. A mixture may then choose another expert, which
+      // no bound covers.
+      CHECK(middle < (codes == CacheCodes::Int8 ? 0.012 : 0.06));
+      if (codes == CacheCodes::Int8 || std::string(name) != "deepseek-v3") CHECK(worst < (codes == CacheCodes::Int8 ? 0.03 : 0.15));
+      CHECK(worst > 1e-4);
     }
   }
 }

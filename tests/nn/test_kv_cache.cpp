@@ -1,4 +1,4 @@
-// The int8 cache: attention over it against a plain computation with the same quantised numbers, and what it takes of memory.
+// The caches of int8 and float8: attention over it against a plain computation with the same quantised numbers, and what it takes of memory.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -21,16 +21,20 @@ Tensor normal(const Shape& shape, uint64_t seed) {
   return t;
 }
 
-/// Each head of each row to int8 and back.
-std::vector<float> quantised(const Tensor& x, int64_t heads) {
+/// Each head of each row to codes and back.
+std::vector<float> quantised(const Tensor& x, int64_t heads, CacheCodes codes) {
   const Tensor wide = x.to(DType::F32);
   std::vector<float> y(wide.values<float>().begin(), wide.values<float>().end());
   const int64_t D = x.size(1) / heads;
   for (int64_t i = 0; i < x.numel(); i += D) {
     float largest = 0;
     for (int64_t d = 0; d < D; ++d) largest = std::max(largest, std::abs(y[static_cast<size_t>(i + d)]));
-    const float scale = largest > 0 ? largest / 127 : 1;
-    for (int64_t d = 0; d < D; ++d) y[static_cast<size_t>(i + d)] = std::nearbyint(y[static_cast<size_t>(i + d)] / scale) * scale;
+    const bool int8 = codes == CacheCodes::Int8;
+    const float scale = largest > 0 ? largest / (int8 ? 127 : 448) : 1;
+    for (int64_t d = 0; d < D; ++d) {
+      float& v = y[static_cast<size_t>(i + d)];
+      v = (int8 ? std::nearbyint(v / scale) : f8e4m3_to_float(float_to_f8e4m3(v / scale))) * scale;
+    }
   }
   return y;
 }
@@ -62,47 +66,48 @@ std::vector<float> attend(const std::vector<float>& q, const std::vector<float>&
 
 }  // namespace
 
-TEST_CASE("attention over an int8 cache is that over the quantised keys and values") {
+TEST_CASE("attention over a cache of int8 or float8 is that over the quantised keys and values") {
   constexpr int64_t H = 8, Hkv = 2, D = 32, S = 77;
-  for (const DType type : {DType::F32, DType::BF16})
-    for (const int64_t last : {int64_t{1}, int64_t{3}, int64_t{20}}) {  // the new tokens of the last step
-      Context ctx;
-      nn::KvCache cache({.layers = 2, .k_width = Hkv * D, .v_width = Hkv * D, .dtype = type, .int8 = true, .heads = Hkv});
-      cache.add();
-      const Tensor k = ops::cast(ctx, normal({S, Hkv * D}, 1), type), v = ops::cast(ctx, normal({S, Hkv * D}, 2), type);
-      const Tensor q = ops::cast(ctx, normal({last, H * D}, 3), type);
-      Tensor out;
-      for (const int64_t n : {S - last, last}) {
-        nn::CacheStep step(cache, {n});
-        const int64_t at = cache.length(0);
-        step.write(1, k.rows(at, at + n), v.rows(at, at + n));
-        if (n == last && at > 0)
-          out = ops::attention_paged(ctx, q, step.paged(1, D, D),
-                                     {.heads = H, .kv_heads = Hkv, .causal = true, .q_start = step.q_start, .k_start = step.k_start});
-        if (n == last && at > 0) {
-          const Tensor keys = step.gather_keys(ctx, 1).to(DType::F32);
-          const std::vector<float> expected = quantised(k, Hkv);
-          constexpr float kStep = 5.0f / 127;  // a tie may be rounded the other way
-          for (size_t i = 0; i < expected.size(); ++i) CHECK(std::abs(keys.data<float>()[i] - expected[i]) <= kStep);
+  for (const CacheCodes codes : {CacheCodes::Int8, CacheCodes::Fp8})
+    for (const DType type : {DType::F32, DType::BF16})
+      for (const int64_t last : {int64_t{1}, int64_t{3}, int64_t{20}}) {  // the new tokens of the last step
+        Context ctx;
+        nn::KvCache cache({.layers = 2, .k_width = Hkv * D, .v_width = Hkv * D, .dtype = type, .codes = codes, .heads = Hkv});
+        cache.add();
+        const Tensor k = ops::cast(ctx, normal({S, Hkv * D}, 1), type), v = ops::cast(ctx, normal({S, Hkv * D}, 2), type);
+        const Tensor q = ops::cast(ctx, normal({last, H * D}, 3), type);
+        Tensor out;
+        for (const int64_t n : {S - last, last}) {
+          nn::CacheStep step(cache, {n});
+          const int64_t at = cache.length(0);
+          step.write(1, k.rows(at, at + n), v.rows(at, at + n));
+          if (n == last && at > 0)
+            out = ops::attention_paged(ctx, q, step.paged(1, D, D),
+                                       {.heads = H, .kv_heads = Hkv, .causal = true, .q_start = step.q_start, .k_start = step.k_start});
+          if (n == last && at > 0) {
+            const Tensor keys = step.gather_keys(ctx, 1).to(DType::F32);
+            const std::vector<float> expected = quantised(k, Hkv, codes);
+            const float step_size = codes == CacheCodes::Int8 ? 5.0f / 127 : 5.0f / 14;  // a tie may be rounded the other way
+            for (size_t i = 0; i < expected.size(); ++i) CHECK(std::abs(keys.data<float>()[i] - expected[i]) <= step_size);
+          }
+          step.commit();
         }
-        step.commit();
+        const Tensor wide = q.to(DType::F32);
+        const std::vector<float> queries(wide.values<float>().begin(), wide.values<float>().end());
+        const std::vector<float> expected = attend(queries, quantised(k, Hkv, codes), quantised(v, Hkv, codes), last, S, H, Hkv, D);
+        const Tensor got = out.to(DType::F32);
+        double worst = 0;
+        for (size_t i = 0; i < expected.size(); ++i)
+          worst = std::max(worst, static_cast<double>(std::abs(got.data<float>()[i] - expected[i])));
+        CHECK(worst < (type == DType::F32 ? 1e-3 : 0.02));
       }
-      const Tensor wide = q.to(DType::F32);
-      const std::vector<float> queries(wide.values<float>().begin(), wide.values<float>().end());
-      const std::vector<float> expected = attend(queries, quantised(k, Hkv), quantised(v, Hkv), last, S, H, Hkv, D);
-      const Tensor got = out.to(DType::F32);
-      double worst = 0;
-      for (size_t i = 0; i < expected.size(); ++i)
-        worst = std::max(worst, static_cast<double>(std::abs(got.data<float>()[i] - expected[i])));
-      CHECK(worst < (type == DType::F32 ? 1e-3 : 0.02));
-    }
 }
 
 TEST_CASE("an int8 cache takes nearly half of bfloat16's memory") {
   const nn::CacheLayout llama{.layers = 32, .k_width = 1024, .v_width = 1024, .dtype = DType::BF16},
       deepseek{.layers = 61, .k_width = 576, .dtype = DType::BF16};
   nn::CacheLayout small = llama, latent = deepseek;
-  small.int8 = latent.int8 = true, small.heads = 8;
+  small.codes = latent.codes = CacheCodes::Int8, small.heads = 8;
   CHECK(llama.bytes_per_token() == 131072);
   CHECK(small.bytes_per_token() == 67584);
   CHECK(deepseek.bytes_per_token() == 70272);

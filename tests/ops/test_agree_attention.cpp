@@ -19,7 +19,7 @@ struct Case {
   bool distance = false;
   int64_t page_rows = 0;
   float dropout = 0;
-  bool int8 = false;  // with pages
+  CacheCodes codes = CacheCodes::None;  // with pages
   int64_t group = 1;
 };
 
@@ -70,15 +70,15 @@ struct Problem {
     call.lse = c.lse ? lse.data() : nullptr, call.key_bias = c.bias ? bias.data() : nullptr;
     call.q_start = q_start.data(), call.k_start = k_start.data();
     call.group = c.group;
-    if (c.int8) to_int8_pages(c);
+    if (c.codes != CacheCodes::None) to_pages_of_codes(c);
     else if (c.page_rows) to_pages(c);
   }
 
-  /// The same in int8: keys, their scales, values, their scales.
-  void to_int8_pages(const Case& c) {
+  /// The same in codes: keys, their scales, values, their scales.
+  void to_pages_of_codes(const Case& c) {
     page_start = {0};
     for (const int64_t n : c.k_lengths) page_start.push_back(page_start.back() + (n + c.page_rows - 1) / c.page_rows);
-    call.ld_k = c.Hkv * call.D, call.ld_v = c.Hkv * call.Dv, call.int8_pages = true;
+    call.ld_k = c.Hkv * call.D, call.ld_v = c.Hkv * call.Dv, call.codes = c.codes;
     const int64_t of_scales = c.page_rows * c.Hkv * static_cast<int64_t>(sizeof(float)), k_bytes = (c.page_rows * call.ld_k + 3) / 4 * 4;
     call.k_offset = 0, call.k_scale_offset = k_bytes, call.v_offset = k_bytes + of_scales;
     call.v_scale_offset = call.v_offset + (c.page_rows * call.ld_v + 3) / 4 * 4;
@@ -91,9 +91,10 @@ struct Problem {
         for (const bool values : {false, true}) {
           const int64_t width = values ? call.ld_v : call.ld_k;
           const std::vector<float> x = normal(static_cast<size_t>(width), 100 + static_cast<uint64_t>(2 * (i * c.page_rows + r) + values));
-          ref().quantize_rows(reinterpret_cast<int8_t*>(at + (values ? call.v_offset : 0) + r * width),
-                              reinterpret_cast<float*>(at + (values ? call.v_scale_offset : call.k_scale_offset)) + r * c.Hkv, x.data(), c.Hkv,
-                              width / c.Hkv, DType::F32);
+          char* const to = at + (values ? call.v_offset : 0) + r * width;
+          float* const scale = reinterpret_cast<float*>(at + (values ? call.v_scale_offset : call.k_scale_offset)) + r * c.Hkv;
+          if (c.codes == CacheCodes::Int8) ref().quantize_rows(reinterpret_cast<int8_t*>(to), scale, x.data(), c.Hkv, width / c.Hkv, DType::F32);
+          else ref().quantize_rows_fp8(reinterpret_cast<float8*>(to), scale, x.data(), c.Hkv, width / c.Hkv, DType::F32);
         }
     }
     call.pages = pages.data(), call.page_start = page_start.data(), call.page_rows = c.page_rows;
@@ -157,7 +158,7 @@ void compare(const Case& c, double out_bound, double lse_bound, int64_t split = 
 /// Both types. bf16: scores carry the rounding of no step but the inputs, weights and the result are rounded to 8 bits each.
 void compare(const Case& c, int64_t split = 0) {
   compare<float>(c, 2e-6 * c.spread * c.spread + 2e-6, 1e-5 * c.spread * c.spread, split);
-  const bool widened = c.int8 && c.q_lengths[0] > 3;  // an int8 cache becomes bf16 where there are many queries: keys are rounded again
+  const bool widened = c.codes != CacheCodes::None && c.q_lengths[0] > 3;  // codes become bf16 where there are many queries: keys are rounded again
   compare<bfloat16>(c, 0.02 / (1 - c.dropout), (widened ? 5e-3 : 1e-4) * c.spread * c.spread, split);
 }
 
@@ -256,12 +257,12 @@ TEST_CASE("attention agrees for steep scores, odd scales and no lse") {
   compare({{30}, {30}, 2, 2, 16, false, false, false});
 }
 
-TEST_CASE("heads that share a key head, together; an int8 cache") {
-  for (const bool int8 : {false, true})
+TEST_CASE("heads that share a key head, together; caches of int8 and float8") {
+  for (const CacheCodes codes : {CacheCodes::None, CacheCodes::Int8, CacheCodes::Fp8})
     for (const int64_t group : {1, 2, 4}) {
       const auto run = [&](int64_t T, int64_t S, int64_t D, int64_t Dv, int64_t window = 0) {
         Case c{{T, 1}, {S, S / 2 + 1}};
-        c.H = 8, c.Hkv = 2, c.D = D, c.Dv = Dv, c.group = group, c.causal = true, c.window = window, c.page_rows = 32, c.int8 = int8;
+        c.H = 8, c.Hkv = 2, c.D = D, c.Dv = Dv, c.group = group, c.causal = true, c.window = window, c.page_rows = 32, c.codes = codes;
         compare(c);
       };
       run(1, 1, 16, 16), run(1, 40, 64, 64), run(2, 600, 128, 128), run(3, 1100, 24, 40), run(1, 530, 100, 36, 17), run(9, 70, 64, 64);

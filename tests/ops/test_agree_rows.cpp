@@ -51,6 +51,25 @@ void check_quantize(const Kernels& k, int64_t C) {
   }
 }
 
+template <class E>
+void check_quantize_fp8(const Kernels& k, int64_t C) {
+  std::vector<E> x = as<E>(normal(static_cast<size_t>(N * C), 1, 5));
+  for (int64_t c = 0; c < C; ++c) x[static_cast<size_t>(C + c)] = E{};                // a row of zeros
+  for (int64_t c = 0; c < C; c += 3) x[static_cast<size_t>(c)] = E{static_cast<float>(c) * 1e-4f};  // numbers below the smallest normal one
+  std::vector<float8> expected(x.size()), got(x.size());
+  std::vector<float> scale(N), got_scale(N);
+  ref().quantize_rows_fp8(expected.data(), scale.data(), x.data(), N, C, type_of<E>());
+  k.quantize_rows_fp8(got.data(), got_scale.data(), x.data(), N, C, type_of<E>());
+  CHECK(scale == got_scale);
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (got[i].bits == expected[i].bits) continue;
+    const double v = std::fabs(static_cast<double>(x[i]) / scale[i / static_cast<size_t>(C)]);
+    const double a = std::fabs(f8e4m3_to_float(got[i].bits)), b = std::fabs(f8e4m3_to_float(expected[i].bits));
+    CHECK(std::abs(got[i].bits - expected[i].bits) == 1);
+    CHECK(std::fabs(v - (a + b) / 2) < 1e-6 * v);  // a tie
+  }
+}
+
 template <class E, class Table>
 void check_gather(const Kernels& k, DType table_type, int64_t C) {
   const std::vector<int64_t> index = {4, 0, 4};
@@ -211,6 +230,8 @@ TEST_CASE("quantize_rows agrees but for ties") {
       INFO("C ", C);
       check_quantize<float>(k, C);
       check_quantize<bfloat16>(k, C);
+      check_quantize_fp8<float>(k, C);
+      check_quantize_fp8<bfloat16>(k, C);
     }
   });
 }
@@ -226,6 +247,12 @@ TEST_CASE("quantize_rows gives 0 for a NaN and keeps the scale of the others") {
       k.quantize_rows(got.data(), &got_scale, x.data(), 1, 41, DType::F32);
       CHECK(scale == got_scale);
       CHECK(got == expected);
+      std::vector<float8> expected8(41), got8(41);
+      ref().quantize_rows_fp8(expected8.data(), &scale, x.data(), 1, 41, DType::F32);
+      k.quantize_rows_fp8(got8.data(), &got_scale, x.data(), 1, 41, DType::F32);
+      CHECK(scale == got_scale);
+      CHECK(got8[at].bits == 0);
+      for (size_t i = 0; i < 41; ++i) CHECK(std::abs(got8[i].bits - expected8[i].bits) <= 1);
     }
   });
 }

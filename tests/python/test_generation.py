@@ -188,11 +188,11 @@ def test_speculation_changes_nothing(teller):
         model.generate(**inputs, prompt_lookup_num_tokens=5, num_beams=2)
 
 
-def test_int8_cache(teller):
+def test_cache_of_bytes(teller):
     model, tokenizer = teller
     inputs = tokenizer("Once upon a time", return_tensors="pt")
     plain = model.generate(**inputs, max_new_tokens=30).tolist()[0]
-    for options in ({"cache_implementation": "quantized"}, {"kv_cache_dtype": "int8"}):
+    for options in ({"cache_implementation": "quantized"}, {"kv_cache_dtype": "int8"}, {"kv_cache_dtype": "fp8"}):
         small = model.generate(**inputs, max_new_tokens=30, **options).tolist()[0]
         assert small[:12] == plain[:12]
     assert model.generate(**inputs, max_new_tokens=30, cache_implementation="static").tolist()[0] == plain
@@ -200,9 +200,12 @@ def test_int8_cache(teller):
         model.generate(**inputs, cache_implementation="tiny")
     with pytest.raises(ValueError, match="kv_cache_dtype"):
         tenon.GenerationConfig(kv_cache_dtype="int3")
-    with tenon.Engine(model, tokenizer, kv_cache_dtype="int8") as engine:
-        answer = engine.submit("Once upon a time", max_new_tokens=12).result()
-        assert answer.tokens[:6] == plain[len(inputs["input_ids"][0]):][:6]
+    for kind in ("int8", "fp8"):
+        with tenon.Engine(model, tokenizer, kv_cache_dtype=kind) as engine:
+            answer = engine.submit("Once upon a time", max_new_tokens=12).result()
+            assert answer.tokens[:6] == plain[len(inputs["input_ids"][0]):][:6]
+    with pytest.raises(ValueError, match="auto, int8 or fp8"):
+        tenon.Engine(model, tokenizer, kv_cache_dtype="int3")
 
 
 def test_threads_generate_at_once(model):

@@ -62,12 +62,27 @@ struct float16 {
   }
 };
 
+/// An e4m3fn number as it lies in memory.
+struct float8 {
+  uint8_t bits = 0;
+};
+
 /// The float value of an e4m3fn byte (bias 7, no infinity, 0x7f is NaN, largest 448).
 constexpr float f8e4m3_to_float(uint8_t b) {
   const uint32_t sign = static_cast<uint32_t>(b & 0x80) << 24, e = (b >> 3) & 15, m = b & 7;
   if (e == 15 && m == 7) return std::bit_cast<float>(sign | 0x7fc00000);
   const float f = e == 0 ? static_cast<float>(m) * 0x1p-9f : std::bit_cast<float>(((e + 120) << 23) | (m << 20));
   return std::bit_cast<float>(std::bit_cast<uint32_t>(f) | sign);
+}
+
+/// The nearest e4m3 of v (ties to even), which is clamped to -448 to 448; 0 for a NaN.
+constexpr uint8_t float_to_f8e4m3(float v) {
+  const uint32_t bits = std::bit_cast<uint32_t>(v);
+  const float a = std::bit_cast<float>(bits & 0x7fffffff), clamped = a < 448.0f ? a : a == a ? 448.0f : 0.0f;
+  // Adding 2^20 times its own power of two leaves three bits of the fraction; below 2^-6 the steps no longer shrink.
+  const uint32_t power = std::bit_cast<uint32_t>(clamped) & 0x7f800000, exponent = power > 0x3c800000 ? power : 0x3c800000;
+  const uint32_t magic = exponent + (20u << 23), sum = std::bit_cast<uint32_t>(clamped + std::bit_cast<float>(magic));
+  return static_cast<uint8_t>(((bits >> 24) & 0x80) | (sum - magic + ((exponent >> 20) - (121u << 3))));
 }
 
 /// The float value of an e5m2 byte: the upper half of a float16.

@@ -84,12 +84,15 @@ struct Dropout {
   float scale = 1;     // 65536 / (65536 - below), 0 if all are dropped
 };
 
+/// What the pages of a cache hold: elements of the computation's type, or bytes with a scale for each row and head.
+enum class CacheCodes : uint8_t { None, Int8, Fp8 };
+
 /// Softmax attention over packed sequences: rows of sequence b are q_start[b] .. q_start[b+1] of q and out, and k_start[b] ..
 /// k_start[b+1] of k and v. Head h reads k and v of head h / (H / Hkv). Row r of a head starts at r * ld + head * D (v and out: * Dv).
 ///
 /// With pages, k and v lie in a cache instead: key s of sequence b is row s % page_rows of the page pages[page_start[b] + s / page_rows];
-/// in a page, k begins at byte k_offset and v at byte v_offset. k_start then only counts the keys. With int8_pages they are int8, and head
-/// g of row r is to be multiplied by float r * Hkv + g of those that begin at byte k_scale_offset (v: v_scale_offset).
+/// in a page, k begins at byte k_offset and v at byte v_offset. k_start then only counts the keys. With codes, they are bytes
+/// instead, and head g of row r is to be multiplied by float r * Hkv + g of those that begin at byte k_scale_offset (v: v_scale_offset).
 struct AttentionCall {
   void* out = nullptr;  // (Nq, H*Dv)
   const void *q = nullptr, *k = nullptr, *v = nullptr;
@@ -109,7 +112,7 @@ struct AttentionCall {
   const int64_t* page_start = nullptr;  // (B+1)
   int64_t page_rows = 0;                // a power of two, 16 or more
   int64_t k_offset = 0, v_offset = 0;
-  bool int8_pages = false;
+  CacheCodes codes = CacheCodes::None;
   int64_t k_scale_offset = 0, v_scale_offset = 0;
   int64_t group = 1;  // attention() does the heads h .. h + group, which share a key head
   /// Of the probabilities: that of head h, row n of q and key s (counted in its sequence) is element (h * Nq + n) * ld_dropout + s.
@@ -221,6 +224,8 @@ struct Kernels {
   void (*sum_rows)(float* sum, const float* x, int64_t N, int64_t C);
   /// q = round(x / scale), scale (N) = max |row| / 127 (1 for a zero row).
   void (*quantize_rows)(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type);
+  /// q = x / scale as e4m3, scale (N) = max |row| / 448 (1 for a zero row).
+  void (*quantize_rows_fp8)(float8* q, float* scale, const void* x, int64_t N, int64_t C, DType type);
 
   // --- elements: n of them; y may be an input -----------------------------------------------------------------------------------
   void (*activation)(void* y, const void* x, int64_t n, Activation act, DType type);

@@ -294,8 +294,8 @@ class Decoder final : public Model {
 /// Sequences of one decoder over a paged cache.
 class DecoderSession final : public DecodingSession {
  public:
-  DecoderSession(const Decoder& model, int64_t sequences, size_t max_bytes = SIZE_MAX, bool int8 = false)
-      : model_(model), cache_(layout(model, int8), max_bytes) {
+  DecoderSession(const Decoder& model, int64_t sequences, size_t max_bytes = SIZE_MAX, CacheCodes codes = CacheCodes::None)
+      : model_(model), cache_(layout(model, codes), max_bytes) {
     for (int64_t i = 0; i < sequences; ++i) cache_.add();
   }
 
@@ -337,11 +337,11 @@ class DecoderSession final : public DecodingSession {
 
  private:
   friend class Decoder;
-  static nn::CacheLayout layout(const Decoder& model, bool int8) {
+  static nn::CacheLayout layout(const Decoder& model, CacheCodes codes) {
     nn::CacheLayout l = model.layers_.empty() ? nn::CacheLayout{.k_width = 1, .v_width = 1} : model.layers_.front().cache_layout();
     l.layers = model.config_.num_layers;
     l.dtype = model.activations();
-    l.int8 = int8;
+    l.codes = codes;
     return l;
   }
 
@@ -444,7 +444,7 @@ inline std::unique_ptr<DecodingSession> Decoder::start(Context& ctx, const Input
   check(head_ == Head::CausalLm, ErrorCode::Type, class_name_, "does not generate text; its ForCausalLM class does");
   check(in.input_ids.defined() && in.input_ids.rank() == 2, ErrorCode::Shape, class_name_, "input_ids: expected (batch, length), got ",
         in.input_ids.describe());
-  auto session = std::make_unique<DecoderSession>(*this, in.input_ids.size(0), SIZE_MAX, in.int8_cache);
+  auto session = std::make_unique<DecoderSession>(*this, in.input_ids.size(0), SIZE_MAX, in.cache_codes);
   session->begin_with(ctx, in.prefix_key_values, in.prompt_embeds);
   return session;
 }

@@ -31,7 +31,7 @@ struct Inputs {
   bool return_loss = false;               // CLIP: the contrastive loss
   bool output_router_logits = false;      // mixtures of experts: router_logits and, where the family has one, aux_loss
   bool use_cache = false;                 // models that generate: past_key_values, with which a later call goes on
-  bool int8_cache = false;                // start(): keys and values of the text so far are kept as int8, with a scale a token and head
+  CacheCodes cache_codes = CacheCodes::None;  // start(): keys and values of the text so far are kept in bytes, with a scale a token and head
   std::shared_ptr<PastKeyValues> past_key_values;  // what went before; changed by the call. attention_mask covers it, too
 
   /// Calls f(name, tensor) for each tensor member.

@@ -245,14 +245,14 @@ class Seq2Seq final : public Model {
 class Seq2SeqSession final : public DecodingSession {
  public:
   Seq2SeqSession(Context& ctx, const Seq2Seq& model, const Inputs& in, size_t max_bytes = SIZE_MAX)
-      : model_(model), cache_(layout(model, in.int8_cache), max_bytes) {
+      : model_(model), cache_(layout(model, in.cache_codes), max_bytes) {
     nn::Trace none;
     const Tensor encoded = model.encode(ctx, in, source_, none);
     take_sources(ctx, encoded);
   }
   /// Over sources that the encoder has run through. Shapes: encoded (S,C).
   Seq2SeqSession(Context& ctx, const Seq2Seq& model, const Tensor& encoded, nn::PackedRows source)
-      : model_(model), cache_(layout(model, false)), source_(std::move(source)) {
+      : model_(model), cache_(layout(model, CacheCodes::None)), source_(std::move(source)) {
     take_sources(ctx, encoded);
   }
 
@@ -303,13 +303,13 @@ class Seq2SeqSession final : public DecodingSession {
     return h;
   }
 
-  static nn::CacheLayout layout(const Seq2Seq& model, bool int8) {
+  static nn::CacheLayout layout(const Seq2Seq& model, CacheCodes codes) {
     const nn::GqaConfig& a = model.config_.decoder.attention;
     return {.layers = model.config_.decoder.layers,
             .k_width = a.heads * a.head_dim,
             .v_width = a.heads * a.head_dim,
             .dtype = model.activations(),
-            .int8 = int8,
+            .codes = codes,
             .heads = a.heads};
   }
 

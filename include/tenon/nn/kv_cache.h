@@ -14,24 +14,24 @@
 namespace tenon::nn {
 
 /// What a token leaves behind in every layer: a key of k_width and a value of v_width elements. v_width 0: the values are the first
-/// value_width elements of the keys (latent attention). int8: each of `heads` parts of a key and of a value is kept as int8 with one
-/// float32 scale, its largest magnitude / 127.
+/// value_width elements of the keys (latent attention). With codes, each of `heads` parts of a key and of a value is kept in bytes with one
+/// float32 scale: int8 and its largest magnitude / 127, or e4m3 and its largest magnitude / 448.
 struct CacheLayout {
   int64_t layers = 0, k_width = 0, v_width = 0;
   DType dtype = DType::F32;  // of what comes and goes
-  bool int8 = false;
+  CacheCodes codes = CacheCodes::None;
   int64_t heads = 1;
 
   /// Of one key or value of this width.
   size_t row_bytes(int64_t width) const {
-    return int8 ? static_cast<size_t>(width + (width ? heads : 0) * int64_t{sizeof(float)}) : static_cast<size_t>(width) * size_of(dtype);
+    return has_codes() ? static_cast<size_t>(width + (width ? heads : 0) * int64_t{sizeof(float)}) : static_cast<size_t>(width) * size_of(dtype);
   }
   size_t bytes_per_token() const { return static_cast<size_t>(layers) * (row_bytes(k_width) + row_bytes(v_width)); }
-  /// Between elements of neighbouring rows.
-  size_t item() const { return int8 ? 1 : size_of(dtype); }
+  size_t item() const { return has_codes() ? 1 : size_of(dtype); }  // bytes of an element
+  bool has_codes() const { return codes != CacheCodes::None; }
 };
 
-/// A page holds kPageRows tokens of all layers: for each layer its keys, then its values, each with its scales behind it if int8.
+/// A page holds kPageRows tokens of all layers: for each layer its keys, then its values, each with its scales behind it if it has codes.
 class KvCache {
  public:
   static constexpr int64_t kPageRows = 32;
@@ -136,7 +136,7 @@ class KvCache {
   int64_t value_scale_offset(int64_t layer) const {
     return layout_.v_width ? value_offset(layer) + kPageRows * layout_.v_width : key_scale_offset(layer);
   }
-  /// The scales of a token's key or value, one for each head; int8 only.
+  /// The scales of a token's key or value, one for each head; of codes only.
   float* key_scale(int64_t i, int64_t token, int64_t layer) { return scales(i, token, key_scale_offset(layer)); }
   float* value_scale(int64_t i, int64_t token, int64_t layer) { return scales(i, token, value_scale_offset(layer)); }
   /// The pages of sequence i, as attention reads them.
@@ -206,7 +206,7 @@ class CacheStep {
   /// Stores the keys and, where the layout has them, the values of the new tokens.
   void write(int64_t layer, const Tensor& k, const Tensor& v) {
     const CacheLayout& l = cache_.layout();
-    if (l.int8) {
+    if (l.has_codes()) {
       quantize(k, l.k_width, [&](const Row& r) { return cache_.key(r.sequence, r.token, layer); },
                [&](const Row& r) { return cache_.key_scale(r.sequence, r.token, layer); });
       if (l.v_width)
@@ -222,22 +222,22 @@ class CacheStep {
     const CacheLayout& l = cache_.layout();
     const int64_t width = l.k_width;
     const size_t row = static_cast<size_t>(width) * l.item();
-    Tensor all = ctx.empty({k_start.back(), width}, l.int8 ? DType::F32 : l.dtype);
+    Tensor all = ctx.empty({k_start.back(), width}, l.has_codes() ? DType::F32 : l.dtype);
     auto* to = static_cast<char*>(all.raw());
     for (size_t b = 0; b + 1 < k_start.size(); ++b)
       for (int64_t s = 0, n = k_start[b + 1] - k_start[b]; s < n; s += KvCache::kPageRows) {
         const auto* page = static_cast<const char*>(pages_[static_cast<size_t>(page_start_[b] + s / KvCache::kPageRows)]);
         const int64_t rows = std::min(KvCache::kPageRows, n - s);
-        if (!l.int8) {
+        if (!l.has_codes()) {
           std::memcpy(to + static_cast<size_t>(k_start[b] + s) * row, page + cache_.key_offset(layer), static_cast<size_t>(rows) * row);
           continue;
         }
-        const auto* q = reinterpret_cast<const int8_t*>(page + cache_.key_offset(layer));
+        const auto* q = reinterpret_cast<const uint8_t*>(page + cache_.key_offset(layer));
         const auto* scale = reinterpret_cast<const float*>(page + cache_.key_scale_offset(layer));
         float* wide = all.data<float>() + (k_start[b] + s) * width;
-        for (int64_t i = 0; i < rows * width; ++i) wide[i] = static_cast<float>(q[i]) * scale[i / (width / l.heads)];
+        for (int64_t i = 0; i < rows * width; ++i) wide[i] = (l.codes == CacheCodes::Int8 ? static_cast<int8_t>(q[i]) : f8e4m3_to_float(q[i])) * scale[i / (width / l.heads)];
       }
-    return l.int8 ? ops::cast(ctx, all, l.dtype) : all;
+    return l.has_codes() ? ops::cast(ctx, all, l.dtype) : all;
   }
   ops::PagedKeys paged(int64_t layer, int64_t key_width, int64_t value_width) const {
     const CacheLayout& l = cache_.layout();
@@ -251,7 +251,7 @@ class CacheStep {
             .key_width = key_width,
             .value_width = value_width,
             .dtype = l.dtype,
-            .int8 = l.int8,
+            .codes = l.codes,
             .k_scale_offset = cache_.key_scale_offset(layer),
             .v_scale_offset = cache_.value_scale_offset(layer)};
   }
@@ -272,9 +272,15 @@ class CacheStep {
     check_rows(x, width);
     const int64_t heads = cache_.layout().heads;
     const size_t bytes = static_cast<size_t>(width) * size_of(x.dtype());
-    for (size_t i = 0; i < rows_.size(); ++i)
-      cpu_kernels().quantize_rows(reinterpret_cast<int8_t*>(row_of(rows_[i])), scales_of(rows_[i]), static_cast<const char*>(x.raw()) + i * bytes,
-                                  heads, width / heads, x.dtype());
+    const Kernels& k = cpu_kernels();
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      char* const to = row_of(rows_[i]);
+      const char* const from = static_cast<const char*>(x.raw()) + i * bytes;
+      if (cache_.layout().codes == CacheCodes::Int8)
+        k.quantize_rows(reinterpret_cast<int8_t*>(to), scales_of(rows_[i]), from, heads, width / heads, x.dtype());
+      else
+        k.quantize_rows_fp8(reinterpret_cast<float8*>(to), scales_of(rows_[i]), from, heads, width / heads, x.dtype());
+    }
   }
   template <class To>
   void store(const Tensor& x, int64_t width, To&& place) {

@@ -32,8 +32,8 @@ struct PagedKeys {
   int64_t k_offset = 0, v_offset = 0;     // bytes from a page's beginning
   int64_t ld_k = 0, ld_v = 0;             // elements between rows
   int64_t key_width = 0, value_width = 0;  // of one head
-  DType dtype = DType::F32;                // of the queries and, unless int8, of the cache
-  bool int8 = false;                       // int8 rows; their scales as in AttentionCall
+  DType dtype = DType::F32;                // of the queries and, without codes, of the cache
+  CacheCodes codes = CacheCodes::None;     // of the rows; their scales as in AttentionCall
   int64_t k_scale_offset = 0, v_scale_offset = 0;
 };
 
@@ -285,7 +285,7 @@ inline Tensor attention_paged(Context& ctx, const Tensor& q, const PagedKeys& kv
   c.out = out.raw(), c.q = q.raw();
   c.pages = kv.pages.data(), c.page_start = kv.page_start.data(), c.page_rows = kv.page_rows;
   c.k_offset = kv.k_offset, c.v_offset = kv.v_offset;
-  c.int8_pages = kv.int8, c.k_scale_offset = kv.k_scale_offset, c.v_scale_offset = kv.v_scale_offset;
+  c.codes = kv.codes, c.k_scale_offset = kv.k_scale_offset, c.v_scale_offset = kv.v_scale_offset;
   c.ld_q = q.size(1), c.ld_out = out.size(1), c.ld_k = kv.ld_k, c.ld_v = kv.ld_v;
   detail::run_attention(ctx, c);
   return out;

@@ -100,7 +100,7 @@ inline QuantizedMatrix round_to_blocks(Context& ctx, const Tensor& w, int64_t bl
         for (int64_t n = begin; n < end; ++n) most = std::max(most, scale[n * G + g]);
         for (int64_t n = begin; n < end; ++n) {
           scale[n * G + g] = most;
-          for (int64_t k = g * m.group; k < std::min((g + 1) * m.group, m.K); ++k) q[n * m.K + k] = to_f8e4m3(from[n * m.K + k] / most);
+          for (int64_t k = g * m.group; k < std::min((g + 1) * m.group, m.K); ++k) q[n * m.K + k] = float_to_f8e4m3(from[n * m.K + k] / most);
         }
       }
   });

@@ -69,18 +69,6 @@ inline Tensor dequantize(const QuantizedMatrix& m) {
   return w;
 }
 
-/// The nearest e4m3 of v, which is clamped to its range of -448 to 448.
-inline uint8_t to_f8e4m3(float v) {
-  const uint8_t sign = std::signbit(v) ? 0x80 : 0;
-  const float a = std::min(std::fabs(v), 448.0f);
-  if (!(a >= 0x1p-6f))
-    return static_cast<uint8_t>(sign | static_cast<uint8_t>(std::nearbyint(a * 0x1p9f)));  // the first normal number follows on
-  int exponent;
-  const float fraction = std::frexp(a, &exponent);                       // [0.5, 1)
-  const int mantissa = static_cast<int>(std::nearbyint(fraction * 16));  // 8 to 16; 16 carries into the exponent
-  return static_cast<uint8_t>(sign | (((exponent + 6) << 3) + mantissa - 8));
-}
-
 /// Rounds each group by itself. Int4, asymmetric: scale = max((max - min) / 15, 1e-5 / 15) in half precision (if it fits), zero =
 /// -round(min / scale) in 0 to 15; symmetric: zero = 8, scale = max |w| / 7.5. Fp8: scale = max |w| / 448. Shapes: w (N,K) f32|bf16|f16.
 /// Errors: Error(Shape), Error(Type), Error(Format) if a weight is not finite.
@@ -120,7 +108,7 @@ inline QuantizedMatrix round_to_nearest(Context& ctx, const Tensor& w, WeightFor
         if (int4) zeros[n * G + g] = static_cast<uint8_t>(zero);
         for (int64_t k = begin; k < end; ++k) {
           if (!int4) {
-            q[n * bytes + k] = to_f8e4m3(row[k] / scale);
+            q[n * bytes + k] = float_to_f8e4m3(row[k] / scale);
             continue;
           }
           const auto code = static_cast<uint8_t>(std::clamp(std::nearbyint(row[k] / scale) + zero, 0.0f, 15.0f));

@@ -14,7 +14,7 @@ struct EngineOptions {
   int64_t max_waiting = 4096;                // more are refused
   int64_t prefill_chunk = 512;               // prompt tokens in one step, so that a long prompt does not hold up those who write
   bool share_prefixes = true;                // prompts that begin alike are computed once
-  bool int8_cache = false;                   // keys and values as int8: nearly half the memory of bfloat16
+  CacheCodes cache_codes = CacheCodes::None;  // keys and values in bytes: nearly half the memory of bfloat16
   int threads = 0;                           // 0: get_num_threads()
 };
 

@@ -42,6 +42,7 @@ void fill_avx2(Kernels& k) {
   k.scatter_add_rows = cpu::avx2::scatter_add_rows;
   k.sum_rows = cpu::avx2::sum_rows;
   k.quantize_rows = cpu::avx2::quantize_rows;
+  k.quantize_rows_fp8 = cpu::avx2::quantize_rows_fp8;
   k.activation = cpu::avx2::activation;
   k.activation_backward = cpu::avx2::activation_backward;
   k.gated = cpu::avx2::gated;

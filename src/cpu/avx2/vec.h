@@ -49,6 +49,16 @@ inline vf load(const int8_t* p, Part part) {
 inline vf load(const int8_t* p, Full) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
+// Numbers of 8 bits load as a 256th of their value, which is what their bits mean in a half float.
+inline vf widen_fp8(__m128i b) {
+  return _mm256_cvtph_ps(_mm_and_si128(_mm_slli_epi16(_mm_cvtepi8_epi16(b), 7), _mm_set1_epi16(static_cast<int16_t>(0xbf80))));
+}
+inline vf load(const float8* p, Part part) {
+  int64_t bytes = 0;
+  __builtin_memcpy(&bytes, p, static_cast<size_t>(part.n));
+  return widen_fp8(_mm_cvtsi64_si128(bytes));
+}
+inline vf load(const float8* p, Full) { return widen_fp8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
 
 inline __m128i narrow_bf16(vf v) {
   const __m256i u = _mm256_castps_si256(v), high = _mm256_srli_epi32(u, 16);
@@ -79,6 +89,25 @@ inline void store(int8_t* p, vf v, Full) {
 inline void store(int8_t* p, vf v, Part part) {
   const int64_t bytes = narrow_i8(v);
   __builtin_memcpy(p, &bytes, static_cast<size_t>(part.n));
+}
+/// The nearest e4m3 as in float_to_f8e4m3(); v is in [-448, 448].
+inline int64_t narrow_fp8(vf v) {
+  const __m256i bits = _mm256_castps_si256(v);
+  const __m256i power = _mm256_max_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000)), _mm256_set1_epi32(0x3c800000));
+  const __m256i magic = _mm256_add_epi32(power, _mm256_set1_epi32(20 << 23));
+  const __m256i sum = _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff))), _mm256_castsi256_ps(magic)));
+  const __m256i code = _mm256_add_epi32(_mm256_sub_epi32(sum, magic), _mm256_sub_epi32(_mm256_srli_epi32(power, 20), _mm256_set1_epi32(121 << 3)));
+  const __m256i all = _mm256_or_si256(code, _mm256_and_si256(_mm256_srli_epi32(bits, 24), _mm256_set1_epi32(0x80)));
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+  return _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+}
+inline void store(float8* p, vf v, Full) {
+  const int64_t bytes = narrow_fp8(v);
+  __builtin_memcpy(static_cast<void*>(p), &bytes, 8);
+}
+inline void store(float8* p, vf v, Part part) {
+  const int64_t bytes = narrow_fp8(v);
+  __builtin_memcpy(static_cast<void*>(p), &bytes, static_cast<size_t>(part.n));
 }
 
 /// v in the lanes of the part, `rest` in the others.

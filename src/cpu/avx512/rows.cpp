@@ -42,6 +42,7 @@ void fill_avx512(Kernels& k) {
   k.scatter_add_rows = cpu::avx512::scatter_add_rows;
   k.sum_rows = cpu::avx512::sum_rows;
   k.quantize_rows = cpu::avx512::quantize_rows;
+  k.quantize_rows_fp8 = cpu::avx512::quantize_rows_fp8;
   k.activation = cpu::avx512::activation;
   k.activation_backward = cpu::avx512::activation_backward;
   k.gated = cpu::avx512::gated;

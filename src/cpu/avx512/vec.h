@@ -30,6 +30,13 @@ inline vf load(const int8_t* p, Full) {
 }
 inline vf load(const int8_t* p, Part part) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(part.mask, p))); }
 
+// Numbers of 8 bits load as a 256th of their value, which is what their bits mean in a half float.
+inline vf widen_fp8(__m128i b) {
+  return _mm512_cvtph_ps(_mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(b), 7), _mm256_set1_epi16(static_cast<int16_t>(0xbf80))));
+}
+inline vf load(const float8* p, Full) { return widen_fp8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline vf load(const float8* p, Part part) { return widen_fp8(_mm_maskz_loadu_epi8(part.mask, p)); }
+
 #ifdef TENON_VEC_BF16
 // The instruction flushes subnormals to zero, which no activation notices; casts are not compiled this way.
 inline __m256i narrow_bf16(vf v) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)); }
@@ -54,6 +61,17 @@ inline void store(float16* p, vf v, Part part) { _mm256_mask_storeu_epi16(p, par
 inline __m128i narrow_i8(vf v) { return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)); }
 inline void store(int8_t* p, vf v, Full) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_i8(v)); }
 inline void store(int8_t* p, vf v, Part part) { _mm_mask_storeu_epi8(p, part.mask, narrow_i8(v)); }
+/// The nearest e4m3 as in float_to_f8e4m3(); v is in [-448, 448].
+inline __m128i narrow_fp8(vf v) {
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i power = _mm512_max_epi32(_mm512_and_si512(bits, _mm512_set1_epi32(0x7f800000)), _mm512_set1_epi32(0x3c800000));
+  const __m512i magic = _mm512_add_epi32(power, _mm512_set1_epi32(20 << 23));
+  const __m512i sum = _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff))), _mm512_castsi512_ps(magic)));
+  const __m512i code = _mm512_add_epi32(_mm512_sub_epi32(sum, magic), _mm512_sub_epi32(_mm512_srli_epi32(power, 20), _mm512_set1_epi32(121 << 3)));
+  return _mm512_cvtepi32_epi8(_mm512_or_si512(code, _mm512_and_si512(_mm512_srli_epi32(bits, 24), _mm512_set1_epi32(0x80))));
+}
+inline void store(float8* p, vf v, Full) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_fp8(v)); }
+inline void store(float8* p, vf v, Part part) { _mm_mask_storeu_epi8(p, part.mask, narrow_fp8(v)); }
 
 /// v in the lanes of the part, `rest` in the others.
 inline vf keep(vf v, Full, vf) { return v; }

@@ -46,22 +46,28 @@ struct RowSource {
   int64_t run(int64_t s, int64_t n) const { return pages ? least(n, page_rows - s % page_rows) : n; }
 };
 
-/// Rows of one head in an int8 cache, with a scale each.
-struct ByteRows {
-  RowSource<int8_t> rows;
+/// Rows of one head in a cache of int8 or float8, with a scale each.
+template <class Code>
+struct CodeRows {
+  RowSource<Code> rows;
   int64_t scale_offset, heads, head;
+  float unit;  // what a code loads as, times this, is its value
 
-  const int8_t* row(int64_t s) const { return rows.row(s); }
+  const Code* row(int64_t s) const { return rows.row(s); }
   int64_t run(int64_t s, int64_t n) const { return rows.run(s, n); }
   float scale(int64_t s) const {
     const char* page = static_cast<const char*>(rows.pages[s / rows.page_rows]) + scale_offset;
-    return reinterpret_cast<const float*>(page)[s % rows.page_rows * heads + head];
+    return reinterpret_cast<const float*>(page)[s % rows.page_rows * heads + head] * unit;
   }
 };
 
-inline ByteRows byte_rows(const AttentionCall& c, int64_t b, int64_t h, bool values) {
+constexpr bool is_int8(const int8_t*) { return true; }
+constexpr bool is_int8(const float8*) { return false; }
+
+template <class Code>
+inline CodeRows<Code> code_rows(const AttentionCall& c, int64_t b, int64_t h, bool values) {
   const int64_t head = h / (c.H / c.Hkv);
-  ByteRows r{{}, values ? c.v_scale_offset : c.k_scale_offset, c.Hkv, head};
+  CodeRows<Code> r{{}, values ? c.v_scale_offset : c.k_scale_offset, c.Hkv, head, is_int8(static_cast<Code*>(nullptr)) ? 1.0f : 256.0f};
   r.rows.ld = values ? c.ld_v : c.ld_k;
   r.rows.pages = c.pages + c.page_start[b], r.rows.page_rows = c.page_rows;
   r.rows.offset = values ? c.v_offset : c.k_offset, r.rows.column = head * (values ? c.Dv : c.D);
@@ -126,11 +132,11 @@ struct Workspace {
   }
 };
 
-/// Rows [begin, end) of an int8 cache as elements of type E, width of them each.
-template <class E>
-inline void widen(E* to, const ByteRows& from, int64_t begin, int64_t end, int64_t width) {
+/// Rows [begin, end) of a cache of codes as elements of type E, width of them each.
+template <class E, class Code>
+inline void widen(E* to, const CodeRows<Code>& from, int64_t begin, int64_t end, int64_t width) {
   for (int64_t s = begin; s < end; ++s) {
-    const int8_t* row = from.row(s);
+    const Code* row = from.row(s);
     const vf scale = set1(from.scale(s));
     for_lanes(width, [&](int64_t d, auto part) { store(to + s * width + d, load(row + d, part) * scale, part); });
   }
@@ -138,15 +144,15 @@ inline void widen(E* to, const ByteRows& from, int64_t begin, int64_t end, int64
 
 /// Bytes that widen_rows() needs.
 inline size_t widened_bytes(const AttentionCall& c, int64_t S) {
-  return c.int8_pages ? static_cast<size_t>(S * (c.D + c.Dv)) * (c.type == DType::BF16 ? 2 : 4) : 0;
+  return c.codes != CacheCodes::None ? static_cast<size_t>(S * (c.D + c.Dv)) * (c.type == DType::BF16 ? 2 : 4) : 0;
 }
 
-/// Lets a head read rows [begin, end) of an int8 cache from scratch.
-template <class E>
+/// Lets a head read rows [begin, end) of a cache of codes from scratch.
+template <class Code, class E>
 inline void widen_rows(HeadRows<E>& head, const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
   E *keys = static_cast<E*>(scratch), *values = keys + head.S * c.D;
-  widen(keys, byte_rows(c, b, h, false), begin, end, c.D);
-  widen(values, byte_rows(c, b, h, true), begin, end, c.Dv);
+  widen(keys, code_rows<Code>(c, b, h, false), begin, end, c.D);
+  widen(values, code_rows<Code>(c, b, h, true), begin, end, c.Dv);
   head.k = {keys, c.D}, head.v = {values, c.Dv};
 }
 
@@ -343,7 +349,9 @@ inline void attend_packed(const AttentionCall& c, int64_t b, int64_t h, int64_t 
   HeadRows<E> first(c, b, h);
   const Workspace w(scratch, c.D, c.Dv, first.S, Operands::kPer, step_of<Operands>);
   const int64_t S = first.seen(c, end - 1), lowest = first.first(c, begin) / kKeyBlock * kKeyBlock;
-  if (c.int8_pages) widen_rows(first, c, b, h, lowest, S, static_cast<char*>(scratch) + w.bytes);
+  char* const wide = static_cast<char*>(scratch) + w.bytes;
+  if (c.codes == CacheCodes::Int8) widen_rows<int8_t>(first, c, b, h, lowest, S, wide);
+  if (c.codes == CacheCodes::Fp8) widen_rows<float8>(first, c, b, h, lowest, S, wide);
   pack_keys<Operands>(w.keys, first.k, lowest, S, c.D, w.units);
   pack_values<Operands>(w.values, first.v, lowest, S, c.Dv, w.width);
   // A factor of 0 or below would turn the maximum around: then the scores are scaled first, as with a bias.

@@ -2,7 +2,7 @@
 // instruction set, after attention.inl.h.
 //
 // Keys and values are read where they lie. All query heads that share a key head go through a block of keys together, so that memory
-// delivers it once; a few rows at a time share each loaded vector. An int8 cache is read as it is: scores are multiplied by the scales of
+// delivers it once; a few rows at a time share each loaded vector. A cache of codes is read as it is: scores are multiplied by the scales of
 // the keys, weights by those of the values.
 
 constexpr int kTogether = kLanes == 8 ? 2 : 4;  // rows whose sums fit in registers beside what they share
@@ -102,8 +102,9 @@ inline void in_groups(int64_t rows, Body&& body) {
   for (; r < rows; ++r) body(r, Count<1>{});
 }
 
-/// scores *= scales of n keys from `key` on; those of a cache that is not int8 are 1.
-inline void multiply_scales(float* scores, int64_t rows, int64_t ld, int64_t n, int64_t key, const ByteRows& keys) {
+/// scores *= scales of n keys from `key` on; those of a cache without codes are 1.
+template <class Code>
+inline void multiply_scales(float* scores, int64_t rows, int64_t ld, int64_t n, int64_t key, const CodeRows<Code>& keys) {
   for (int64_t s = 0; s < n; ++s) {
     const float scale = keys.scale(key + s);
     for (int64_t r = 0; r < rows; ++r) scores[r * ld + s] *= scale;
@@ -174,8 +175,10 @@ inline void attend(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, 
   using E = typename Operands::Element;
   if (end - begin > kFewQueries || c.group * (end - begin) > kQueryBlock) return attend_packed<Operands>(c, b, h, begin, end, scratch);
   const HeadRows<E> head(c, b, h);
-  if (c.int8_pages)
-    attend_few<E>(c, b, h, begin, end, byte_rows(c, b, h, false), byte_rows(c, b, h, true), scratch);
+  if (c.codes == CacheCodes::Int8)
+    attend_few<E>(c, b, h, begin, end, code_rows<int8_t>(c, b, h, false), code_rows<int8_t>(c, b, h, true), scratch);
+  else if (c.codes == CacheCodes::Fp8)
+    attend_few<E>(c, b, h, begin, end, code_rows<float8>(c, b, h, false), code_rows<float8>(c, b, h, true), scratch);
   else
     attend_few<E>(c, b, h, begin, end, head.k, head.v, scratch);
 }

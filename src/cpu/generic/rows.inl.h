@@ -236,20 +236,28 @@ inline void sum_rows(float* sum, const float* x, int64_t N, int64_t C) {
   for (; n < N; ++n, x += C) for_lanes(C, [&](int64_t i, auto part) { store(sum + i, load(sum + i, part) + load(x + i, part), part); });
 }
 
-inline void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
+/// Codes that reach from -limit to limit.
+template <class Code>
+inline void quantize_to(Code* q, float* scale, const void* x, int64_t N, int64_t C, DType type, float limit) {
   with_activation_type(type, [&](auto* e) {
     const auto* x_n = static_cast<const pointee<decltype(e)>*>(x);
     for (int64_t n = 0; n < N; ++n, x_n += C, q += C) {
       // max(v, 0) drops a NaN: it must not become the scale of its row.
       const float largest = max_lanes(C, [&](int64_t i, auto part) { return max(abs(load(x_n + i, part)), zero()); });
-      scale[n] = largest / 127 > 0 ? largest / 127 : 1;
+      scale[n] = largest / limit > 0 ? largest / limit : 1;
       const vf inverse = set1(1.0f / scale[n]);
       for_lanes(C, [&](int64_t i, auto part) {
         const vf v = load(x_n + i, part) * inverse;
-        store(q + i, select(less(abs(v), set1(127.5f)), v, zero()), part);  // only a NaN is beyond
+        store(q + i, select(less(abs(v), set1(limit + 0.5f)), v, zero()), part);  // only a NaN is beyond
       });
     }
   });
+}
+
+inline void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type) { quantize_to(q, scale, x, N, C, type, 127); }
+
+inline void quantize_rows_fp8(float8* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
+  quantize_to(q, scale, x, N, C, type, 448);
 }
 
 inline void unfold_patches(void* y, DType y_type, const float* x, int64_t B, int64_t channels, int64_t height, int64_t width, int64_t p) {

@@ -42,6 +42,7 @@ void fill_neon(Kernels& k) {
   k.scatter_add_rows = cpu::neon::scatter_add_rows;
   k.sum_rows = cpu::neon::sum_rows;
   k.quantize_rows = cpu::neon::quantize_rows;
+  k.quantize_rows_fp8 = cpu::neon::quantize_rows_fp8;
   k.activation = cpu::neon::activation;
   k.activation_backward = cpu::neon::activation_backward;
   k.gated = cpu::neon::gated;

@@ -49,6 +49,14 @@ inline vf load(const int8_t* p, Part part) {
   return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(bytes)))));
 }
 inline vf load(const int8_t* p, Full) { return load(p, Part(4)); }
+// Numbers of 8 bits load as a 256th of their value, which is what their bits mean in a half float.
+inline vf load(const float8* p, Part part) {
+  int8_t bytes[8] = {};
+  __builtin_memcpy(bytes, p, static_cast<size_t>(part.n));
+  const uint16x4_t half = vreinterpret_u16_s16(vget_low_s16(vmovl_s8(vld1_s8(bytes))));
+  return widen_f16(vand_u16(vshl_n_u16(half, 7), vdup_n_u16(0xbf80)));
+}
+inline vf load(const float8* p, Full) { return load(p, Part(4)); }
 
 inline uint16x4_t narrow_bf16(vf v) {
   const uint32x4_t u = vreinterpretq_u32_f32(v), high = vshrq_n_u32(u, 16);
@@ -81,6 +89,19 @@ inline void store(int8_t* p, vf v, Part part) {
   __builtin_memcpy(p, bytes, static_cast<size_t>(part.n));
 }
 inline void store(int8_t* p, vf v, Full) { store(p, v, Part(4)); }
+/// The nearest e4m3 as in float_to_f8e4m3(); v is in [-448, 448].
+inline void store(float8* p, vf v, Part part) {
+  const uint32x4_t bits = vreinterpretq_u32_f32(v);
+  const uint32x4_t power = vmaxq_u32(vandq_u32(bits, vdupq_n_u32(0x7f800000)), vdupq_n_u32(0x3c800000));
+  const uint32x4_t magic = vaddq_u32(power, vdupq_n_u32(20u << 23));
+  const uint32x4_t sum = vreinterpretq_u32_f32(vaddq_f32(vabsq_f32(v), vreinterpretq_f32_u32(magic)));
+  const uint32x4_t code = vaddq_u32(vsubq_u32(sum, magic), vsubq_u32(vshrq_n_u32(power, 20), vdupq_n_u32(121u << 3)));
+  const uint16x4_t words = vmovn_u32(vorrq_u32(code, vandq_u32(vshrq_n_u32(bits, 24), vdupq_n_u32(0x80))));
+  uint8_t bytes[8];
+  vst1_u8(bytes, vmovn_u16(vcombine_u16(words, words)));
+  __builtin_memcpy(static_cast<void*>(p), bytes, static_cast<size_t>(part.n));
+}
+inline void store(float8* p, vf v, Full) { store(p, v, Part(4)); }
 
 /// v in the lanes of the part, `rest` in the others.
 inline vf keep(vf v, Full, vf) { return v; }

@@ -42,7 +42,8 @@ void check_cache(const GenerationConfig& c) {
                                            "offloaded_hybrid_chunked", "sliding_window", "hybrid", "hybrid_chunked", "paged", "quantized"};
   const bool known = std::any_of(std::begin(kKnown), std::end(kKnown), [&](const char* name) { return c.cache_implementation == name; });
   in_range("cache_implementation", c.cache_implementation, known, "dynamic, static, quantized or another of Transformers' names");
-  in_range("kv_cache_dtype", c.kv_cache_dtype, c.kv_cache_dtype.empty() || c.kv_cache_dtype == "auto" || c.kv_cache_dtype == "int8", "auto or int8");
+  in_range("kv_cache_dtype", c.kv_cache_dtype, c.kv_cache_dtype.empty() || c.kv_cache_dtype == "auto" || c.kv_cache_dtype == "int8" || c.kv_cache_dtype == "fp8",
+           "auto, int8 or fp8");
 }
 
 void check_beams(const GenerationConfig& c) {

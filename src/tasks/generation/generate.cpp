@@ -124,7 +124,7 @@ GenerateOutput generate(Context& ctx, const models::Model& model, const models::
   const generation::Prompt prompt = generation::make_prompt(model.config(), inputs, config, hooks);
   models::Inputs start = inputs;
   if (!start.input_ids.defined() && !start.encoder_outputs.defined()) start.input_ids = generation::to_tensor(prompt.sequences, 0);
-  start.int8_cache = config.int8_cache();
+  start.cache_codes = config.cache_codes();
   std::unique_ptr<models::DecodingSession> session = model.start(ctx, start), draft;
   if (config.guidance_scale.value_or(1) != 1)
     session = std::make_unique<generation::GuidedSession>(std::move(session), model.start(ctx, start), negative_prompts(prompt, hooks),

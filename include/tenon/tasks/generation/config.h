@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tenon/core/json.h"
+#include "tenon/core/kernels.h"
 
 namespace tenon {
 
@@ -64,9 +65,10 @@ struct GenerationConfig {
   // Tokens with a role; several may end an answer
   std::optional<int64_t> pad_token_id = {}, bos_token_id = {}, decoder_start_token_id = {};
   std::vector<int64_t> eos_token_id = {};
-  // How the past is kept: "quantized" or "int8" keeps keys and values as int8 (other implementations of Transformers are all one here)
+  // How the past is kept: "quantized" keeps keys and values as kv_cache_dtype says or else as int8 (other implementations of Transformers
+  // are all one here)
   std::string cache_implementation = {};  // dynamic, static, sliding_window, hybrid, offloaded, offloaded_static, quantized, ...
-  std::string kv_cache_dtype = {};        // auto or int8
+  std::string kv_cache_dtype = {};        // auto, int8 or fp8 (e4m3)
   // Speculation
   std::optional<int64_t> prompt_lookup_num_tokens = {};
   bool use_mtp = false;  // draft with the block for multi-token prediction, if the model's checkpoint has one
@@ -106,7 +108,10 @@ struct GenerationConfig {
   static GenerationConfig from_pretrained(const std::string& folder);
   static GenerationConfig from_json(const Json& model_config, const Json& generation_config);
 
-  bool int8_cache() const { return cache_implementation == "quantized" || kv_cache_dtype == "int8"; }
+  CacheCodes cache_codes() const {
+    if (kv_cache_dtype == "fp8") return CacheCodes::Fp8;
+    return cache_implementation == "quantized" || kv_cache_dtype == "int8" ? CacheCodes::Int8 : CacheCodes::None;
+  }
   /// Errors: Error(Limit) naming the option that is outside its range, or the two that contradict each other.
   void check() const;
 };
