@@ -154,6 +154,9 @@ void read_deepseek_moe(DecoderConfig& d, DecoderKind kind, const Json& c) {
     m.router.groups = read_size(c, {"n_group"}, kind == DecoderKind::DeepseekV3 ? 8 : 1);
     m.router.top_groups = read_size(c, {"topk_group"}, kind == DecoderKind::DeepseekV3 ? 4 : 1);
   }
+  d.aux_loss_alpha = read_float(c, "aux_loss_alpha", 0);
+  check(d.aux_loss_alpha >= 0, ErrorCode::Format, "config.json", "\"aux_loss_alpha\": expected 0 or more, got ", d.aux_loss_alpha);
+  d.seq_aux = c.value("seq_aux", true);
   const int64_t first = c.value("first_k_dense_replace", kind == DecoderKind::DeepseekV3 ? 3 : 0), every = read_size(c, {"moe_layer_freq"}, 1);
   for (int64_t i = 0; i < d.num_layers; ++i) d.sparse[static_cast<size_t>(i)] = m.num_experts > 0 && i >= first && i % every == 0;
 }

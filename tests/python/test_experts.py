@@ -166,6 +166,35 @@ def test_the_bias_balances(tmp_path):
     assert with_bias[-1] < 0.5 * without[-1], (without, with_bias)
 
 
+@pytest.mark.parametrize("per_sequence", [True, False])
+def test_the_loss_that_a_config_asks_for(per_sequence):
+    """aux_loss_alpha and seq_aux, as DeepSeek's own modeling code reads them: alpha E / (K T) sum f P of each layer, of each sequence or of all."""
+    config = dict(aux_loss_alpha=0.25, seq_aux=per_sequence, scoring_func="softmax")
+    model, plain = deepseek(**config), deepseek(scoring_func="softmax")
+    assert model.routing["sequence_balance" if per_sequence else "balance"] == 0.25
+    assert plain.routing["sequence_balance"] == plain.routing["balance"] == 0
+    inputs = batch(padded=False)
+    ids = tenon.tensor(inputs["input_ids"])
+    model.train()
+    with tenon.no_grad():
+        out = model(input_ids=ids, labels=ids, output_router_logits=True)
+        expected = plain.eval()(input_ids=ids, labels=ids).loss.item()
+    B, T, E, K = *ids.shape, 8, 2
+    for logits in out.router_logits:
+        p = np.exp(logits.numpy().reshape(B, T, E).astype(np.float64))
+        p /= p.sum(-1, keepdims=True)
+        chosen = np.argsort(-p, -1, kind="stable")[..., :K]
+        f = np.stack([(chosen == e).sum((-1, -2)) for e in range(E)], -1)  # (B,E)
+        if per_sequence:
+            expected += 0.25 * (f * E / (K * T) * p.mean(1)).sum(-1).mean()
+        else:
+            expected += 0.25 * (f.sum(0) * E / (K * B * T) * p.mean((0, 1))).sum()
+    assert abs(out.loss.item() - expected) < 1e-5
+    model.eval()
+    with tenon.no_grad():
+        assert abs(model(input_ids=ids, labels=ids).loss.item() - plain(input_ids=ids, labels=ids).loss.item()) < 1e-6
+
+
 def test_bias_updates_need_a_bias():
     with pytest.raises(TypeError, match="e_score_correction_bias"):
         update_correction_bias(mixtral(), np.ones((2, 8)))

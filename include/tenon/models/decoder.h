@@ -85,6 +85,12 @@ class Decoder final : public Model {
         norm_(config_.hidden_size, config_.norm_eps, config_.layer_norm) {
     config().set("tie_word_embeddings", config_.tie_word_embeddings);
     routing_.jitter = config_.moe.jitter;
+    if (config_.seq_aux) {
+      routing_.sequence_balance = config_.aux_loss_alpha;
+    } else {
+      routing_.losses.balance = ops::BalanceKind::Deepseek;
+      routing_.balance = config_.aux_loss_alpha;
+    }
     for (int64_t i = 0; i < config_.num_layers; ++i) layers_.emplace_back(config_, i);
     if (head == Head::CausalLm) {
       top_ = nn::Linear(config_.hidden_size, config_.vocab_size, false);

@@ -51,6 +51,8 @@ struct DecoderConfig {
   bool layer_norm = false, learned_positions = false, gated_mlp = true, mlp_bias = false, in_out = false, latent = false;
   bool tie_word_embeddings = false;
   bool balanced = false;  // the family adds a load-balancing loss
+  float aux_loss_alpha = 0;  // DeepSeek: weight of the loss that its own code adds while training, of each sequence by itself or of the batch
+  bool seq_aux = true;
   bool scale_by_layer = false;  // GPT-2: scores of layer i are divided by i + 1 as well
   nn::GqaConfig gqa;
   nn::MlaConfig mla;
