@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "peak.h"
+#include "cli/peak.h"
 #include "tenon/models/registry.h"
 #include "tenon/nn/mixture_of_experts.h"
 #include "tenon/quant/format.h"
@@ -40,9 +40,8 @@ struct Limits {
   double f32 = 0, bf16 = 0, int8 = 0, read = 0;
 
   explicit Limits(Context& ctx) {
-    const bench::Peak one = bench::measure_peak(true);
-    const double n = ctx.threads();
-    f32 = n * one.f32, bf16 = n * one.bf16, int8 = 2 * bf16;  // four int8 products where there are two of bf16
+    const auto of = [&](cli::Arithmetic kind) { return cli::arithmetic_peak(kind, ctx.kernels(), ctx.threads()); };
+    f32 = of(cli::Arithmetic::F32), bf16 = of(cli::Arithmetic::BF16), int8 = of(cli::Arithmetic::Int8);
     measure_read(ctx);
     std::printf("limits of %d threads: %.0f / %.0f / %.0f GFLOP/s in float32 / bfloat16 / int8, %.1f GB/s\n", ctx.threads(), f32, bf16, int8, read);
   }

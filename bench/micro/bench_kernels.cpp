@@ -3,7 +3,6 @@
 // tenon_bench_kernels [attention|backward|rows|elements|all]      TENON_ISA=avx2 picks a table.
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -180,7 +179,7 @@ void bench_elements(const Kernels& k) {
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
   const Kernels& k = cpu_kernels();
-  peak = measure_peak(std::strcmp(k.name, "avx512") == 0 || std::strcmp(k.name, "amx") == 0);
+  peak = measure_peak(k);
   std::printf("table %s; one thread's peak: f32 %.1f GFLOP/s, bf16 %.1f GFLOP/s, memory %.1f GB/s, copy in cache %.1f GB/s\n", k.name,
               peak.f32, peak.bf16, peak.read, peak.cache);
   const bool all = what == "all";

@@ -13,10 +13,7 @@
 #include <string>
 #include <vector>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
+#include "cli/peak.h"
 #include "tenon/core/kernels.h"
 #include "tenon/core/parallel.h"
 
@@ -24,69 +21,12 @@ using namespace tenon;
 
 namespace {
 
-constexpr int64_t kChain = 100000;
-
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-#if defined(__x86_64__)
-// Twelve independent chains; the asm keeps the compiler from merging or dropping them.
-__attribute__((target("avx512f"))) void chain_f32() {
-  __m512 x[12];
-#pragma GCC unroll 12
-  for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));
-  const __m512 b = _mm512_set1_ps(1.0000001f), c = _mm512_set1_ps(1e-9f);
-  for (int64_t i = 0; i < kChain; ++i) {
-#pragma GCC unroll 12
-    for (auto& v : x) v = _mm512_fmadd_ps(v, b, c);
-    asm volatile("" : "+v"(x[0]), "+v"(x[1]));
-  }
-#pragma GCC unroll 12
-  for (auto& v : x) asm volatile("" ::"v"(v));
-}
-__attribute__((target("avx512f,avx512bf16"))) void chain_bf16() {
-  __m512 x[12];
-#pragma GCC unroll 12
-  for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));
-  const __m512bh b = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80));
-  for (int64_t i = 0; i < kChain; ++i) {
-#pragma GCC unroll 12
-    for (auto& v : x) v = _mm512_dpbf16_ps(v, b, b);
-    asm volatile("" : "+v"(x[0]), "+v"(x[1]));
-  }
-#pragma GCC unroll 12
-  for (auto& v : x) asm volatile("" ::"v"(v));
-}
-__attribute__((target("avx512f,avx512vnni"))) void chain_int8() {
-  __m512i x[12];
-#pragma GCC unroll 12
-  for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_epi32(i);
-  const __m512i b = _mm512_set1_epi8(1);
-  for (int64_t i = 0; i < kChain; ++i) {
-#pragma GCC unroll 12
-    for (auto& v : x) v = _mm512_dpbusd_epi32(v, b, b);
-    asm volatile("" : "+v"(x[0]), "+v"(x[1]));
-  }
-#pragma GCC unroll 12
-  for (auto& v : x) asm volatile("" ::"v"(v));
-}
-#endif
 
 /// Billions of operations a second on all threads now; 0 where the processor lacks the instruction.
 double peak(WeightFormat format, int threads) {
-#if defined(__x86_64__)
-  const bool has[] = {__builtin_cpu_supports("avx512f") != 0, __builtin_cpu_supports("avx512bf16") != 0,
-                      __builtin_cpu_supports("avx512vnni") != 0};
-  void (*const chain[])() = {chain_f32, chain_bf16, chain_int8};
-  const double per_step[] = {12 * 32, 12 * 64, 12 * 128};
-  const size_t f = static_cast<size_t>(format);
-  if (!has[f]) return 0;
-  const double start = seconds();
-  parallel_for(threads, threads, 1, [&](int64_t, int64_t) { chain[f](); });
-  return static_cast<double>(kChain) * per_step[f] * threads / (seconds() - start) / 1e9;
-#else
-  (void)format, (void)threads, (void)kChain;
-  return 0;
-#endif
+  const cli::Arithmetic kinds[] = {cli::Arithmetic::F32, cli::Arithmetic::BF16, cli::Arithmetic::Int8};
+  return cli::arithmetic_peak(kinds[static_cast<size_t>(format)], cpu_kernels(), threads);
 }
 
 struct Free {

@@ -1,6 +1,8 @@
 // What this machine's processor can do at most on one thread, measured.
 #pragma once
 
+#include "tenon/core/kernels.h"
+
 namespace tenon::bench {
 
 struct Peak {
@@ -9,8 +11,8 @@ struct Peak {
   double cache = 0;          // GB/s of a copy within the first-level cache, bytes read and written
 };
 
-/// `wide`: with 512-bit registers; otherwise with 256 bits (or Arm's 128).
-Peak measure_peak(bool wide);
+/// With the instructions of a table.
+Peak measure_peak(const Kernels& table);
 
 /// The best of several runs of `seconds` altogether, in seconds a call.
 template <class Body>

@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
+#include <optional>
 
 #include "cli/bench_decoder.h"
 #include "cli/command.h"
+#include "cli/profile.h"
 #include "tenon/models/registry.h"
 #include "tenon/nn/linear.h"
 
@@ -101,6 +104,35 @@ Timing measure(const models::Model& model, Context& ctx, const Work& work, long 
   return {times[times.size() / 2], times.front(), times.back(), times.size()};
 }
 
+/// Where the time of a forward pass goes.
+Json profile_pass(const models::Model& model, Context& ctx, const Work& work, Profile& profile, const Limits& limits) {
+  constexpr int kTimes = 5;
+  profile.learn(model, ctx);
+  profile.reset();
+  const double start = seconds();
+  for (int i = 0; i < kTimes; ++i) model.forward(ctx, work.inputs);
+  const double wall = (seconds() - start) / kTimes;
+  std::vector<Profile::Part> parts = profile.parts();
+  for (Profile::Part& p : parts) p.seconds /= kTimes, p.operations /= kTimes, p.bytes /= kTimes;
+  print_profile("a forward pass", parts, wall, ctx.threads(), limits);
+  return Json::Array{profile_json("a forward pass", parts, wall, ctx.threads())};
+}
+
+/// The limits beside which the shares stand; with --json everything as a file. Errors: Error(File).
+void report(const Args& args, const std::string& folder, const Json& passes, const Limits& limits) {
+  std::printf("\nmost that this machine does: %.0f / %.0f / %.0f GFLOP/s in float32 / bfloat16 / int8, reading %.1f GB/s (0: no such instruction)\n", limits.f32,
+              limits.bf16, limits.int8, limits.read);
+  std::printf("of roof: of what the kind could reach, given how often each of its bytes is used\n");
+  if (!args.has("json")) return;
+  Json all;
+  all.set("model", folder), all.set("kernels", cpu_kernels().name), all.set("limits", limits_json(limits)), all.set("passes", passes);
+  const std::string path = args.text("json");
+  std::ofstream out(path);
+  out << all.dump(1) << "\n";
+  out.close();
+  check(out.good(), ErrorCode::File, "bench", path, ": cannot write");
+}
+
 int run(const Args& args) {
   const std::string folder = model_argument(args);
   const bool all = args.text("precision") == "all";
@@ -110,10 +142,18 @@ int run(const Args& args) {
   const long batch = args.number("batch", 1, 1, 65536), length = args.number("length", 128, 1, 1 << 20),
              repeat = args.number("repeat", 0, 1, 1 << 20);
   const long threads = args.number("threads", 0, 0, 4096);
+  const bool layers = args.has("layers") || args.has("json");
+  if (all && layers) throw UsageError("--layers: not with --precision all");
   std::vector<models::Precision> precisions = {options.precision};
+  std::optional<Profile> profile;
+  Limits limits;
+  if (layers) limits = measure_limits(cpu_kernels(), Context(static_cast<int>(threads)).threads());
+  if (layers) profile.emplace(cpu_kernels());
+  const Kernels& kernels = profile ? profile->kernels() : cpu_kernels();
+  Json passes = Json::Array();
   if (args.has("generate")) {
     for (const models::Precision precision : precisions) {
-      Context ctx(static_cast<int>(threads));
+      Context ctx(static_cast<int>(threads), kernels);
       models::LoadOptions load;
       load.precision = precision;
       load.exact_products = options.exact_products;
@@ -122,9 +162,10 @@ int run(const Args& args) {
       std::printf("%-20s %8.0f ms to open, %d threads, kernels %s\n", name_of(precision), milliseconds(start), ctx.threads(),
                   cpu_kernels().name);
       std::fflush(stdout);
-      bench_decoder(*model, ctx, length, seconds);
+      passes = bench_decoder(*model, ctx, length, seconds, profile ? &*profile : nullptr, limits);
       std::printf("peak memory            %8.0f MB of the process\n", peak_megabytes());
     }
+    if (layers) report(args, folder, passes, limits);
     return 0;
   }
   if (all) precisions = {models::Precision::Float32, models::Precision::BFloat16, models::Precision::Int8};
@@ -133,7 +174,7 @@ int run(const Args& args) {
   Work work;
   size_t runs = 0;
   for (const models::Precision precision : precisions) {
-    Context ctx(static_cast<int>(threads));
+    Context ctx(static_cast<int>(threads), kernels);
     models::LoadOptions load;
     load.precision = precision;
     load.exact_products = options.exact_products;
@@ -149,7 +190,9 @@ int run(const Args& args) {
     std::printf("%-9s %8.0f %9.2f %9.2f %9.2f %10.1f %12.0f %9.1f %9.0f\n", name_of(precision), load_ms, t.median, t.least, t.most,
                 per_second, per_second * static_cast<double>(work.tokens + work.patches), counter.total / t.median / 1e6, peak_megabytes());
     std::fflush(stdout);
+    if (profile) passes = profile_pass(*model, ctx, work, *profile, limits);
   }
+  if (layers) report(args, folder, passes, limits);
   std::printf("\n%zu runs each; batch %ld", runs, batch);
   if (work.tokens) std::printf(", %lld tokens", static_cast<long long>(work.tokens));
   if (work.patches) std::printf(", %lld patches with the class token", static_cast<long long>(work.patches));
@@ -172,8 +215,11 @@ Command bench_command() {
       "  tenon bench bert-base --batch 8 --precision all        float32, bfloat16 and int8\n"
       "  tenon bench vit-base --batch 8 --precision bfloat16    images\n"
       "  tenon bench bert-base --threads 1 --length 512\n"
-      "  tenon bench llama-awq --generate --length 512          a prompt, and the tokens after it",
+      "  tenon bench llama-awq --generate --length 512          a prompt, and the tokens after it\n"
+      "  tenon bench llama-awq --generate --layers              and what attention, feed-forward, experts take of it",
       {{"generate", "", "instead: time a prompt of --length tokens and the tokens after it"},
+       {"layers", "", "also where the time goes, by kind of layer, beside what the machine can do"},
+       {"json", "FILE", "the same as a file, for bench/plot_roofline.py"},
        {"batch", "N", "texts or images per forward pass (default 1)"},
        {"length", "N", "tokens per text (default 128)"},
        {"precision", "P", "float32, bfloat16, int8, int4, fp8 or all (the first three; default float32)"},

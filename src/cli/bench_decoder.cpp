@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <vector>
 
-#include "tenon/core/parallel.h"
 #include "tenon/nn/linear.h"
 
 namespace tenon::cli {
@@ -37,27 +36,6 @@ class TokenBytes final : public nn::Visitor {
   double active_;
 };
 
-/// GB/s that all threads together read from memory.
-double memory_speed(Context& ctx, double (*seconds)()) {
-  const Tensor block = Tensor::zeros({32 << 20}, DType::U64);  // 256 MB, larger than any cache
-  const auto* p = block.data<uint64_t>();
-  double best = 1e30;
-  for (int round = 0; round < 4; ++round) {
-    const double start = seconds();
-    parallel_for(ctx.threads(), block.numel() >> 16, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        uint64_t sums[16] = {};  // side by side, for vectors
-        for (const uint64_t *q = p + (i << 16), *last = q + (1 << 16); q < last; q += 16)
-          for (int j = 0; j < 16; ++j) sums[j] += q[j];
-        volatile uint64_t sink = 0;  // or the loop would be left out
-        for (const uint64_t s : sums) sink = sink + s;
-      }
-    });
-    best = std::min(best, seconds() - start);
-  }
-  return static_cast<double>(block.nbytes()) / best / 1e9;
-}
-
 double share_of_active_experts(const Json& c) {
   const double experts = c.value("n_routed_experts", c.value("num_local_experts", c.value("num_experts", 0.0)));
   return experts > 0 ? c.value("num_experts_per_tok", 0.0) / experts : 1;
@@ -65,7 +43,7 @@ double share_of_active_experts(const Json& c) {
 
 }  // namespace
 
-void bench_decoder(const models::Model& model, Context& ctx, int64_t prompt, double (*seconds)()) {
+Json bench_decoder(const models::Model& model, Context& ctx, int64_t prompt, double (*seconds)(), Profile* profile, const Limits& limits) {
   constexpr int kSteps = 32;
   const int64_t vocabulary = model.config().value("vocab_size", int64_t{2});
   Random random(0);
@@ -75,7 +53,7 @@ void bench_decoder(const models::Model& model, Context& ctx, int64_t prompt, dou
     return std::vector<std::vector<int64_t>>{ids};
   };
   const models::Inputs one{.input_ids = Tensor::zeros({1, 0}, DType::I64)};
-  const double memory = memory_speed(ctx, seconds);
+  const double memory = profile ? limits.read : memory_peak(ctx.threads());
   double prefill = 1e30, decode = 1e30, slowest = 0;
   for (int round = 0; round < 3; ++round) {
     const auto session = model.start(ctx, one);
@@ -97,6 +75,23 @@ void bench_decoder(const models::Model& model, Context& ctx, int64_t prompt, dou
   std::printf("a token after it       %8.2f ms   %7.1f tokens/s   (slowest %.2f ms)\n", decode * 1e3, 1 / decode, slowest * 1e3);
   std::printf("weights read           %8.1f MB   %7.1f GB/s, %.0f %% of the %.1f GB/s that memory gives\n", bytes.total / 1e6, read,
               100 * read / memory, memory);
+  if (!profile) return {};
+  profile->learn(model, ctx);
+  Json::Array parts;
+  const auto session = model.start(ctx, one);
+  const auto pass = [&](const char* title, int64_t n, int times) {
+    profile->reset();
+    const double start = seconds();
+    for (int i = 0; i < times; ++i) session->feed(ctx, tokens(n));
+    const double wall = (seconds() - start) / times;
+    std::vector<Profile::Part> measured = profile->parts();
+    for (Profile::Part& p : measured) p.seconds /= times, p.operations /= times, p.bytes /= times;
+    print_profile(title, measured, wall, ctx.threads(), limits);
+    parts.push_back(profile_json(title, measured, wall, ctx.threads()));
+  };
+  pass("the prompt", prompt, 1);
+  pass("a token after it", 1, kSteps);
+  return parts;
 }
 
 }  // namespace tenon::cli
