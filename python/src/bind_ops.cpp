@@ -8,6 +8,7 @@
 
 #include "bindings.h"
 #include "tenon/ops/activation.h"
+#include "tenon/ops/attention.h"
 #include "tenon/ops/dropout.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/embedding.h"
@@ -141,6 +142,22 @@ void bind_ops(py::module_& m) {
   }, released);
   m.def("op_log_softmax", [](const Tensor& x, const vector<Tensor>& wanted) {
     return run(wanted, {}, [&](Context& ctx) { return ops::log_softmax(ctx, x); });
+  }, released);
+  m.def("op_attention", [](const Tensor& q, const Tensor& k, const Tensor& v, bool causal, float scale, const Maybe& key_bias, float dropout, uint64_t seed,
+                           const vector<Tensor>& wanted) {
+    // Each matrix of the stack is a sequence of one head.
+    const int64_t T = q.size(q.rank() - 2), S = k.size(k.rank() - 2), D = q.size(q.rank() - 1), Dv = v.size(v.rank() - 1), stack = q.numel() / (T * D);
+    vector<int64_t> q_start, k_start;
+    for (int64_t i = 0; i <= stack; ++i) q_start.push_back(i * T), k_start.push_back(i * S);
+    Shape shape(q.shape().begin(), q.shape().end() - 1);
+    shape.append(Dv);
+    return run(wanted, {.dropout = dropout > 0, .matmul = DType::F32, .checkpoint = false}, [&](Context& ctx) {
+      ctx.random() = Random(seed);
+      const Tensor y = ops::attention(ctx, ops::reshape(ctx, q, {stack * T, D}), ops::reshape(ctx, k, {stack * S, D}), ops::reshape(ctx, v, {stack * S, Dv}),
+                                      {.heads = 1, .scale = scale, .causal = causal, .q_start = q_start, .k_start = k_start,
+                                       .key_bias = key_bias ? key_bias->data<float>() : nullptr, .dropout = dropout});
+      return ops::reshape(ctx, y, shape);
+    });
   }, released);
   m.def("op_layer_norm", [](const Tensor& x, const Tensor& w, const Tensor& b, float eps, const vector<Tensor>& wanted) {
     return run(wanted, {}, [&](Context& ctx) { return ops::layer_norm(ctx, x, w, b, eps); });

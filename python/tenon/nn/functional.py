@@ -96,14 +96,51 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: "Tensor | None" = None, dropout_p: float = 0.0,
-                                 is_causal: bool = False, scale: "float | None" = None) -> Tensor:
-    """softmax(q k^T * scale + mask) v; a bool mask says which keys count."""
+                                 is_causal: bool = False, scale: "float | None" = None, enable_gqa: bool = False) -> Tensor:
+    """softmax(q k^T * scale + mask) v; a bool mask says which keys count, is_causal that a query sees the keys up to its own place.
+
+    float32 without a mask, or with one that is alike for all queries, never holds T x S scores (FlashAttention-2), with gradients, too;
+    other types and masks are written out.
+    Shapes: query (..., H, T, D), key (..., H, S, D), value (..., H, S, Dv) -> (..., H, T, Dv); with enable_gqa keys and values may have
+    fewer heads, which divide H.
+    Errors: ValueError for shapes that do not fit, or for a mask beside is_causal.
+    """
+    if is_causal and attn_mask is not None:
+        raise ValueError("[scaled_dot_product_attention] expected is_causal or attn_mask, got both")
+    if enable_gqa:
+        groups = query.shape[-3] // max(1, key.shape[-3])
+        if query.ndim < 3 or groups * key.shape[-3] != query.shape[-3]:
+            raise ValueError(f"[scaled_dot_product_attention] enable_gqa: expected key heads that divide the query's, got {key.shape} and {query.shape}")
+        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
+    T = query.shape[-2] if query.ndim > 1 else 0
+    bias = None if attn_mask is None else _key_bias(attn_mask, key)
+    alike = query.ndim >= 2 and query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]
+    if (alike and native.fits(query, key, value) and scale != 0 and (attn_mask is None or bias is not None) and (not is_causal or T <= key.shape[-2])
+            and query.numel() and value.numel()):
+        if is_causal and T < key.shape[-2]:
+            key, value = key[..., :T, :], value[..., :T, :]
+        seed = next_stream() if dropout_p else 0
+        return native.call("scaled_dot_product_attention", lambda w: _core.op_attention(query, key, value, is_causal, scale or 0.0, bias, dropout_p, seed, w),
+                           (query, key, value))
     weights = (query @ key.transpose(-2, -1)) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     if is_causal:
-        attn_mask = wrap(np.tri(query.shape[-2], key.shape[-2], dtype=bool))
+        attn_mask = wrap(np.tri(T, key.shape[-2], dtype=bool))
     if attn_mask is not None:
         weights = weights.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == dtype.bool else weights + attn_mask
     return dropout(softmax(weights, -1), dropout_p) @ value
+
+
+def _key_bias(mask: Tensor, key: Tensor) -> "Tensor | None":
+    """What is added to all scores of each key, (..., H, S), if the mask is alike for all queries and wants no gradient."""
+    shape = tuple(key.shape[:-1])
+    if mask.requires_grad or mask.ndim < 2 or mask.shape[-2] != 1 or mask.ndim > key.ndim:
+        return None
+    bias = array_of(mask)
+    bias = np.where(bias, 0, -np.inf) if bias.dtype == bool else bias
+    try:
+        return wrap(np.ascontiguousarray(np.broadcast_to(bias[..., 0, :], shape), dtype=np.float32))
+    except ValueError:
+        return None
 
 
 # Activations
