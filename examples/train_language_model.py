@@ -4,8 +4,8 @@
     python examples/train_language_model.py                    a Llama of 11 M weights
     python examples/train_language_model.py --experts 8        a Mixtral of 18 M, of which 7 M work on each token
 
-Makes a BPE tokenizer, trains, and leaves in --out the checkpoint, calibration.txt (from the training text) and held_out.txt (never
-seen): what `tenon quantize` wants.
+Makes a BPE tokenizer, trains, and leaves in --out the checkpoint, calibration.txt and held_out.txt, texts that it never saw: what `tenon
+quantize` wants.
 """
 import argparse
 import math
@@ -23,9 +23,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def read(files):
-    """Texts for training, and every 20th one to be held out."""
+    """Texts for training, and every 20th one to be held out, in turn to calibrate on and to measure with: a model is other on text that it
+    knows by heart than on what it will read."""
     texts = [text for text in (path.read_text(encoding="utf-8", errors="replace") for path in files) if len(text) > 500]
-    return [t for i, t in enumerate(texts) if i % 20], texts[::20]
+    unseen = texts[::20]
+    return [t for i, t in enumerate(texts) if i % 20], unseen[1::2], unseen[::2]
 
 
 def windows(tokenizer, texts, length):
@@ -65,11 +67,11 @@ def main():
     tenon.set_seed(0)
     library = pathlib.Path(sysconfig.get_path("stdlib"))
     files = args.text or sorted(p for p in library.rglob("*.py") if not {"site-packages", "dist-packages", "test", "tests", "idlelib"} & set(p.parts))
-    train, held_out = read(files)
+    train, calibration, held_out = read(files)
     if not train:
         sys.exit("There is no text to train on: expected files of more than 500 characters.")
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "calibration.txt").write_text("\n".join(train[::7])[:1_000_000], encoding="utf-8")
+    (args.out / "calibration.txt").write_text("\n".join(calibration or train), encoding="utf-8")
     (args.out / "held_out.txt").write_text("\n".join(held_out), encoding="utf-8")
     tokenizer = tenon.train_tokenizer(train, kind="bpe", vocab_size=args.vocab, special_tokens=["<|endoftext|>"])
     tokenizer.pad_token = "<|endoftext|>"

@@ -336,7 +336,10 @@ void BlockQuantizer::finish(nn::Linear& l, const Tensor& sample, const Hessian* 
         add_note(f.report, "its Hessian cannot be inverted: rounded without calibration");
       }
     }
-    if (!q.matrix.defined()) q.matrix = quant::round_to_nearest(ctx_, l.weight, WeightFormat::Int4, options_.group, options_.symmetric);
+    if (!q.matrix.defined()) {
+      q.matrix = quant::round_to_nearest(ctx_, l.weight, WeightFormat::Int4, options_.group, options_.symmetric);
+      if (options_.method == Method::Awq && seen) refit_scales(ctx_, q.matrix, before, sample);
+    }
     l.weight = quant::dequantize(ctx_, q.matrix);
   }
   f.report.quantized = true;

@@ -200,40 +200,64 @@ void apply_scales(const ScaleGroup& g, const std::vector<float>& scale) {
     for (size_t c = 0; t && c < scale.size(); ++c) t->data<float>()[c] /= scale[c];
 }
 
+namespace {
+
+/// A group of columns: of the inputs its Gram matrix, with which the error of a row over all tokens is d^T (X^T X) d, and of the weights.
+struct Columns {
+  Tensor gram, weights;  // (n,n), (N,n)
+
+  Columns(Context& ctx, const Tensor& w, const Tensor& x, int64_t first, int64_t n) : weights(ctx.empty({w.size(0), n}, DType::F32)) {
+    const int64_t K = w.size(1), rows = x.numel() / K;
+    Tensor part = ctx.empty({rows, n}, DType::F32);
+    for (int64_t r = 0; r < rows; ++r) std::copy_n(x.data<float>() + r * K + first, n, part.data<float>() + r * n);
+    for (int64_t i = 0; i < w.size(0); ++i) std::copy_n(w.data<float>() + i * K + first, n, weights.data<float>() + i * n);
+    gram = ops::detail::product_of(ctx, part, part, true, false, n, n, rows);
+  }
+};
+
+/// Of each row: d^T G w and d^T G d, with which scale * d is nearest to w where scale is their ratio.
+struct Fit {
+  std::vector<double> along, own;
+
+  Fit(Context& ctx, const Tensor& d, const Columns& c) {
+    const int64_t N = d.size(0), n = d.size(1);
+    const Tensor product = ops::detail::product_of(ctx, d, c.gram, false, false, N, n, n);
+    const float *p = product.data<float>(), *own_row = d.data<float>(), *w = std::as_const(c.weights).data<float>();
+    for (int64_t i = 0; i < N; ++i, p += n, own_row += n, w += n) {
+      double a = 0, b = 0;
+      for (int64_t k = 0; k < n; ++k) a += static_cast<double>(p[k]) * w[k], b += static_cast<double>(p[k]) * own_row[k];
+      along.push_back(a), own.push_back(b);
+    }
+  }
+};
+
+}  // namespace
+
 double search_clip(Context& ctx, Tensor& w, const Tensor& x, const Rounding& rounding) {
-  const int64_t N = w.size(0), K = w.size(1), rows = x.numel() / K, group = std::min(rounding.group, K);
+  const int64_t N = w.size(0), K = w.size(1), group = std::min(rounding.group, K);
   constexpr int kSteps = 20, kTried = 10;
   int64_t cut = 0, groups = 0;
   for (int64_t k0 = 0; k0 < K; k0 += group) {
     const int64_t n_k = std::min(group, K - k0);
-    Tensor part = ctx.empty({rows, n_k}, DType::F32), from = ctx.empty({N, n_k}, DType::F32);
-    for (int64_t r = 0; r < rows; ++r) std::copy_n(x.data<float>() + r * K + k0, n_k, part.data<float>() + r * n_k);
-    for (int64_t n = 0; n < N; ++n) std::copy_n(std::as_const(w).data<float>() + n * K + k0, n_k, from.data<float>() + n * n_k);
-    // The error of a row over all tokens: d^T (X^T X) d, where d is what rounding changed.
-    const Tensor gram = ops::detail::product_of(ctx, part, part, true, false, n_k, n_k, rows);
-    std::vector<double> least(static_cast<size_t>(N), INFINITY);
+    const Columns columns(ctx, w, x, k0, n_k);
+    const float* original = std::as_const(columns.weights).data<float>();
+    std::vector<double> explained(static_cast<size_t>(N), -INFINITY);  // of the product's energy, with the best scale
     std::vector<float> limit(static_cast<size_t>(N)), full(static_cast<size_t>(N));
-    for (int64_t n = 0; n < N; ++n) {
-      const float* row = std::as_const(from).data<float>() + n * n_k;
-      for (int64_t k = 0; k < n_k; ++k) full[static_cast<size_t>(n)] = std::max(full[static_cast<size_t>(n)], std::fabs(row[k]));
-    }
+    for (int64_t n = 0; n < N; ++n)
+      for (int64_t k = 0; k < n_k; ++k) full[static_cast<size_t>(n)] = std::max(full[static_cast<size_t>(n)], std::fabs(original[n * n_k + k]));
     Tensor d = ctx.empty({N, n_k}, DType::F32);
     for (int i = 0; i < kTried; ++i) {
       const float share = 1 - static_cast<float>(i) / kSteps;
       float* to = d.data<float>();
-      const float* original = std::as_const(from).data<float>();
       for (int64_t n = 0; n < N; ++n) {
         const float most = full[static_cast<size_t>(n)] * share;
         for (int64_t k = n * n_k; k < (n + 1) * n_k; ++k) to[k] = std::clamp(original[k], -most, most);
       }
       round_weights(ctx, to, to, nullptr, N, n_k, rounding);
-      for (int64_t k = 0; k < N * n_k; ++k) to[k] -= original[k];
-      const Tensor product = ops::detail::product_of(ctx, d, gram, false, false, N, n_k, n_k);
-      for (int64_t n = 0; n < N; ++n) {
-        double error = 0;
-        for (int64_t k = n * n_k; k < (n + 1) * n_k; ++k) error += static_cast<double>(to[k]) * product.data<float>()[k];
-        if (error < least[static_cast<size_t>(n)])
-          least[static_cast<size_t>(n)] = error, limit[static_cast<size_t>(n)] = full[static_cast<size_t>(n)] * share;
+      const Fit fit(ctx, d, columns);
+      for (size_t n = 0; n < static_cast<size_t>(N); ++n) {
+        const double energy = fit.own[n] > 0 ? fit.along[n] * fit.along[n] / fit.own[n] : 0;
+        if (energy > explained[n]) explained[n] = energy, limit[n] = full[n] * share;
       }
     }
     for (int64_t n = 0; n < N; ++n) {
@@ -244,6 +268,27 @@ double search_clip(Context& ctx, Tensor& w, const Tensor& x, const Rounding& rou
     }
   }
   return groups ? static_cast<double>(cut) / static_cast<double>(groups) : 0;
+}
+
+void refit_scales(Context& ctx, quant::QuantizedMatrix& m, const Tensor& w, const Tensor& x) {
+  check(m.format == WeightFormat::Int4 && m.order.empty() && w.shape() == Shape{m.N, m.K}, ErrorCode::Shape, "refit_scales", "expected 4 bits of (", m.N, ", ",
+        m.K, ") in their own order, and weights of that shape, got ", w.describe());
+  const int64_t G = m.groups();
+  const Tensor rounded = quant::dequantize(ctx, m);
+  for (int64_t g = 0; g < G; ++g) {
+    const int64_t n_k = std::min(m.group, m.K - g * m.group);
+    const Columns columns(ctx, w, x, g * m.group, n_k);
+    Tensor d = ctx.empty({m.N, n_k}, DType::F32);
+    for (int64_t n = 0; n < m.N; ++n) std::copy_n(rounded.data<float>() + n * m.K + g * m.group, n_k, d.data<float>() + n * n_k);
+    const Fit fit(ctx, d, columns);
+    for (int64_t n = 0; n < m.N; ++n) {
+      const double ratio = fit.along[static_cast<size_t>(n)] / fit.own[static_cast<size_t>(n)];
+      if (!(ratio > 0.5 && ratio < 2)) continue;  // inputs that hardly use the group say nothing about it
+      float& scale = m.scale.data<float>()[n * G + g];
+      const float fitted = static_cast<float>(float16::from(static_cast<float>(scale * ratio)));
+      if (fitted > 0 && std::isfinite(fitted)) scale = fitted;
+    }
+  }
 }
 
 }  // namespace tenon::compress

@@ -135,17 +135,57 @@ TEST_CASE("limits lower the error of the output on the tokens they were found on
   for (int64_t n = 0; n < 32; ++n) plain.weight.data<float>()[n * K + n] *= 6;  // one weight of a row stretches its group's range
   const Tensor w = plain.weight.clone();
   const Tensor wanted = plain.forward(ctx, x);
-  const auto error = [&](Tensor weight) {
-    compress::round_weights(ctx, weight.data<float>(), weight.data<float>(), nullptr, 32, K, {.group = 32});
+  const auto error = [&](const Tensor& weight) {
+    quant::QuantizedMatrix m = quant::round_to_nearest(ctx, weight, WeightFormat::Int4, 32);
+    compress::refit_scales(ctx, m, w, x);
     nn::Linear l(K, 32, false);
-    l.weight = weight;
+    l.weight = quant::dequantize(ctx, m);
     return distance(l.forward(ctx, x), wanted);
   };
   Tensor cut = w.clone();
   const double share = compress::search_clip(ctx, cut, x, {.group = 32});
   CHECK(share > 0);
   CHECK(share <= 1);
-  CHECK(error(cut.clone()) < error(w.clone()));
+  CHECK(error(cut) < error(w));
+}
+
+TEST_CASE("scales fitted to the codes: no other scale of a group is nearer to its product") {
+  Context ctx;
+  constexpr int64_t N = 6, K = 96, kGroup = 32;
+  const Tensor w = random_matrix(N, K, 21, 0.1f);
+  Tensor x = with_outliers(50, K, 22);
+  for (int64_t r = 0; r < 50; ++r) std::fill_n(x.data<float>() + r * K + 2 * kGroup, kGroup, 0.0f);  // nothing is known of the last group
+  for (const bool symmetric : {false, true}) {
+    quant::QuantizedMatrix m = quant::round_to_nearest(ctx, w, WeightFormat::Int4, kGroup, symmetric);
+    const Tensor before = m.scale.clone();
+    // Of one row: the error of group g alone, with its scale times `factor`.
+    const auto error = [&](const quant::QuantizedMatrix& q, int64_t n, int64_t g, float factor) {
+      const Tensor d = quant::dequantize(ctx, q);
+      double sum = 0;
+      for (int64_t r = 0; r < 50; ++r) {
+        double of_row = 0;
+        for (int64_t k = g * kGroup; k < (g + 1) * kGroup; ++k)
+          of_row += (static_cast<double>(d.data<float>()[n * K + k]) * factor - w.data<float>()[n * K + k]) * x.data<float>()[r * K + k];
+        sum += of_row * of_row;
+      }
+      return sum;
+    };
+    const quant::QuantizedMatrix rounded = [&] { auto copy = m; copy.scale = before; return copy; }();
+    compress::refit_scales(ctx, m, w, x);
+    bool changed = false;
+    for (int64_t n = 0; n < N; ++n) {
+      for (int64_t g = 0; g < 2; ++g) {
+        const double fitted = error(m, n, g, 1);
+        CHECK(fitted <= error(rounded, n, g, 1) * (1 + 1e-4));
+        for (const float factor : {0.99f, 1.01f}) CHECK(fitted <= error(m, n, g, factor));
+        changed |= m.scale.data<float>()[n * 3 + g] != before.data<float>()[n * 3 + g];
+      }
+      CHECK(m.scale.data<float>()[n * 3 + 2] == before.data<float>()[n * 3 + 2]);
+    }
+    CHECK(changed);
+  }
+  quant::QuantizedMatrix other = quant::round_to_nearest(ctx, w, WeightFormat::Int4, kGroup);
+  CHECK_THROWS_AS(compress::refit_scales(ctx, other, random_matrix(N, K + 1, 1), x), Error);
 }
 
 TEST_CASE("statistics leave out what is not finite") {

@@ -63,9 +63,15 @@ std::vector<float> smooth_scales(const ScaleGroup& group, float alpha);
 void apply_scales(const ScaleGroup& group, const std::vector<float>& scale);
 
 /// The limits beyond which it pays to cut weights off before they are rounded, on the inputs of a layer: for each row and group the
-/// largest magnitude times 1 - i / 20, i below 10, that changes the row's product least. The weight is cut in place.
+/// largest magnitude times 1 - i / 20, i below 10, that changes the row's product least once refit_scales() has followed. The weight is
+/// cut in place.
 /// Shapes: w (N,K) f32, x (rows,K) f32. Returns the share of groups that were cut.
 /// Source: llm-awq, auto_clip.py (its loss over tokens is a quadratic form here, so that all tokens count).
 double search_clip(Context& ctx, Tensor& w, const Tensor& x, const Rounding& rounding);
+
+/// Gives each row and group the scale with which its codes come nearest to the product of w and the inputs. Rounding, and cutting off
+/// still more, makes weights smaller than they were on the whole; many layers of that blunt a model's answers.
+/// Shapes: m (N,K) Int4 without order, w (N,K) f32, x (rows,K) f32.
+void refit_scales(Context& ctx, quant::QuantizedMatrix& m, const Tensor& w, const Tensor& x);
 
 }  // namespace tenon::compress
