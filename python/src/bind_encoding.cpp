@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "encoding.h"
+#include "ids.h"
 
 namespace tenon::python {
 namespace {
@@ -94,8 +95,9 @@ std::vector<text::TextInput> inputs_of(const Texts& texts) {
   return out;
 }
 
-HeldEncoding encoding_at(Encodings& encodings, int64_t i) {
+HeldEncoding encoding_at(Encodings& encodings, Index index) {
   const auto n = static_cast<int64_t>(encodings.size());
+  const int64_t i = index.value;
   if (i < -n || i >= n) throw py::index_error("[tokenizer] expected the index of a text");
   return HeldEncoding(encodings.complete()[static_cast<size_t>(i < 0 ? i + n : i)], encodings.tokenizer());
 }
@@ -129,19 +131,20 @@ py::object unless_empty(const Pair& range) {
 }
 
 // The value of a token, None outside the list and for -1.
-py::object at(const std::vector<int32_t>& values, int64_t i) {
+py::object at(const std::vector<int32_t>& values, Index index) {
+  const int64_t i = index.value;
   return i < 0 || i >= static_cast<int64_t>(values.size()) ? py::object(py::none()) : unless_negative(values[static_cast<size_t>(i)]);
 }
 
-py::object token_to_chars(const HeldEncoding& e, int64_t i) {
-  if (at(e.sequence_ids, i).is_none()) return py::none();
-  const auto& [begin, end] = e.offsets[static_cast<size_t>(i)];
+py::object token_to_chars(const HeldEncoding& e, Index token) {
+  if (at(e.sequence_ids, token).is_none()) return py::none();
+  const auto& [begin, end] = e.offsets[static_cast<size_t>(token.value)];
   return py::make_tuple(begin, end);
 }
 
 template <class Position>
-bool is_position(int64_t v) {
-  return v >= 0 && v <= static_cast<int64_t>(std::numeric_limits<Position>::max());
+bool is_position(Index v) {
+  return v.value >= 0 && v.value <= static_cast<int64_t>(std::numeric_limits<Position>::max());
 }
 
 py::tuple get_state(const HeldEncoding& e) {
@@ -239,38 +242,38 @@ void bind_encoding(py::module_& m) {
                     ", attributes=[ids, type_ids, tokens, offsets, attention_mask, special_tokens_mask, overflowing])";
            })
       .def(
-          "token_to_sequence", [](const HeldEncoding& e, int64_t token) { return at(e.sequence_ids, token); }, py::arg("token_index"))
+          "token_to_sequence", [](const HeldEncoding& e, Index token) { return at(e.sequence_ids, token); }, py::arg("token_index"))
       .def(
-          "token_to_word", [](const HeldEncoding& e, int64_t token) { return at(e.word_ids, token); }, py::arg("token_index"))
+          "token_to_word", [](const HeldEncoding& e, Index token) { return at(e.word_ids, token); }, py::arg("token_index"))
       .def("token_to_chars", &token_to_chars, py::arg("token_index"))
       .def(
           "char_to_token",
-          [](const HeldEncoding& e, int64_t position, int sequence) -> py::object {
+          [](const HeldEncoding& e, Index position, int sequence) -> py::object {
             if (!is_position<uint32_t>(position)) return py::none();
-            return unless_negative(e.char_to_token(static_cast<uint32_t>(position), sequence));
+            return unless_negative(e.char_to_token(static_cast<uint32_t>(position.value), sequence));
           },
           py::arg("char_pos"), py::arg("sequence_index") = 0)
       .def(
           "char_to_word",
-          [](const HeldEncoding& e, int64_t position, int sequence) -> py::object {
+          [](const HeldEncoding& e, Index position, int sequence) -> py::object {
             if (!is_position<uint32_t>(position)) return py::none();
-            return unless_negative(e.char_to_word(static_cast<uint32_t>(position), sequence));
+            return unless_negative(e.char_to_word(static_cast<uint32_t>(position.value), sequence));
           },
           py::arg("char_pos"), py::arg("sequence_index") = 0)
       .def(
           "word_to_tokens",
-          [](const HeldEncoding& e, int64_t word, int sequence) -> py::object {
+          [](const HeldEncoding& e, Index word, int sequence) -> py::object {
             if (!is_position<int32_t>(word)) return py::none();
-            return unless_empty(e.word_to_tokens(static_cast<int32_t>(word), sequence));
+            return unless_empty(e.word_to_tokens(static_cast<int32_t>(word.value), sequence));
           },
           py::arg("word_index"), py::arg("sequence_index") = 0)
       .def(
           "word_to_chars",
-          [](const HeldEncoding& e, int64_t word, int sequence) -> py::object {
+          [](const HeldEncoding& e, Index word, int sequence) -> py::object {
             if (!is_position<int32_t>(word)) return py::none();
-            const auto tokens = e.word_to_tokens(static_cast<int32_t>(word), sequence);
+            const auto tokens = e.word_to_tokens(static_cast<int32_t>(word.value), sequence);
             if (tokens.first == tokens.second) return py::none();
-            const auto [begin, end] = e.word_to_chars(static_cast<int32_t>(word), sequence);
+            const auto [begin, end] = e.word_to_chars(static_cast<int32_t>(word.value), sequence);
             return py::make_tuple(begin, end);
           },
           py::arg("word_index"), py::arg("sequence_index") = 0)

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "generation.h"
+#include "ids.h"
 #include "tenon/tasks/engine.h"
 
 namespace tenon::python {
@@ -56,8 +57,8 @@ class PythonEngine {
  public:
   PythonEngine(std::shared_ptr<models::Model> model, const EngineOptions& options) : model_(std::move(model)), engine_(*model_, options) {}
 
-  int64_t submit(std::vector<int64_t> prompt, const py::object& options, const py::dict& hooks) {
-    EngineRequest request{.prompt = std::move(prompt), .config = config_of(options), .hooks = hooks_of(hooks)};
+  int64_t submit(py::handle prompt, const py::object& options, const py::dict& hooks) {
+    EngineRequest request{.prompt = ids_of(prompt, "engine", "prompt"), .config = config_of(options), .hooks = hooks_of(hooks)};
     request.hooks.poll = {};  // signals are the main thread's
     const auto id = std::make_shared<int64_t>(0);
     request.hooks.on_tokens = [this, id](std::span<const int64_t> tokens) {

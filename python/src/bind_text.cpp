@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "encoding.h"
+#include "ids.h"
 #include "tenon/text/decode_stream.h"
 #include "tenon/text/tokenizer.h"
 
@@ -143,11 +144,21 @@ void bind_config(py::module_& m) {
       .def_property_readonly("file", [](const TokenizerConfig& c) { return to_python(c.file); });
 }
 
-std::vector<int32_t> narrow(const std::vector<int64_t>& ids) {
+// Ids to be decoded. Errors: Error(Limit) naming one that no vocabulary has; Error(Type) for what are no ids.
+std::vector<int32_t> ids_to_decode(py::handle given) {
   std::vector<int32_t> out;
-  out.reserve(ids.size());
-  for (const int64_t id : ids) {
+  for (const int64_t id : ids_of(given, "tokenizer", "decode")) {
     check(id >= 0 && id <= INT32_MAX, ErrorCode::Limit, "tokenizer", "decode: expected ids of the vocabulary, got ", id);
+    out.push_back(static_cast<int32_t>(id));
+  }
+  return out;
+}
+
+// Ids that become a model's input: they need not be in the vocabulary.
+std::vector<int32_t> ids_to_prepare(py::handle given) {
+  std::vector<int32_t> out;
+  for (const int64_t id : ids_of(given, "tokenizer", "ids")) {
+    check(id >= INT32_MIN && id <= INT32_MAX, ErrorCode::Limit, "tokenizer", "ids: expected numbers of 32 bits, got ", id);
     out.push_back(static_cast<int32_t>(id));
   }
   return out;
@@ -161,8 +172,8 @@ DecodeOptions decode_options(bool skip_special_tokens, std::optional<bool> clean
   return {.skip_special_tokens = skip_special_tokens, .clean_up = clean_up, .skip_unknown_ids = false};
 }
 
-py::str decode(const Tokenizer& tokenizer, const std::vector<int64_t>& ids, bool skip_special_tokens, std::optional<bool> clean_up) {
-  return to_str(tokenizer.decode(narrow(ids), decode_options(skip_special_tokens, clean_up)));
+py::str decode(const Tokenizer& tokenizer, py::handle ids, bool skip_special_tokens, std::optional<bool> clean_up) {
+  return to_str(tokenizer.decode(ids_to_decode(ids), decode_options(skip_special_tokens, clean_up)));
 }
 
 void bind_decode_stream(py::module_& m) {
@@ -173,7 +184,7 @@ void bind_decode_stream(py::module_& m) {
            }),
            py::arg("tokenizer"), py::arg("skip_special_tokens") = false, py::arg("clean_up") = py::none(), py::keep_alive<1, 2>())
       .def(
-          "push", [](DecodeStream& s, const std::vector<int64_t>& ids) { return to_str(s.push(narrow(ids))); }, py::arg("ids"))
+          "push", [](DecodeStream& s, py::handle ids) { return to_str(s.push(ids_to_decode(ids))); }, py::arg("ids"))
       .def("finish", [](DecodeStream& s) { return to_str(s.finish()); });
 }
 
@@ -189,11 +200,12 @@ py::dict stages_of(const Tokenizer& tokenizer) {
   return out;
 }
 
-HeldEncoding prepare(const std::shared_ptr<Tokenizer>& tokenizer, const std::vector<int32_t>& ids,
-                     const std::optional<std::vector<int32_t>>& pair, const EncodeOptions& options) {
+HeldEncoding prepare(const std::shared_ptr<Tokenizer>& tokenizer, py::handle ids, py::handle pair, const EncodeOptions& options) {
+  const std::vector<int32_t> first = ids_to_prepare(ids);
+  std::vector<int32_t> kept;
   std::optional<std::span<const int32_t>> second;
-  if (pair) second = *pair;
-  return HeldEncoding(tokenizer->prepare(ids, second, options), tokenizer);
+  if (!pair.is_none()) second = kept = ids_to_prepare(pair);
+  return HeldEncoding(tokenizer->prepare(first, second, options), tokenizer);
 }
 
 }  // namespace
@@ -248,8 +260,8 @@ void bind_text(py::module_& m) {
       .def("decode", &decode, py::arg("ids"), py::arg("skip_special_tokens") = false, py::arg("clean_up") = py::none())
       .def("join", &Tokenizer::join, py::arg("tokens"))
       .def("token_to_id", [](const Tokenizer& t, const std::string& token) { return t.token_to_id(token); })
-      .def("id_to_token", &Tokenizer::id_to_token)
-      .def("has_id", &Tokenizer::has_id)
+      .def("id_to_token", [](const Tokenizer& t, Index id) { return t.id_to_token(id.value); })
+      .def("has_id", [](const Tokenizer& t, Index id) { return t.has_id(id.value); })
       .def("vocab_size", &Tokenizer::vocab_size, py::arg("with_added") = true)
       .def("vocab", &Tokenizer::vocab, py::arg("with_added") = true)
       .def("add_tokens", [](Tokenizer& t, const std::vector<AddedToken>& tokens) { return t.add_tokens(tokens); })

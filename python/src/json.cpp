@@ -23,7 +23,12 @@ Json to_json(py::handle object, int depth) {
   check(depth <= 512, ErrorCode::Limit, "config", "nested deeper than 512");
   if (object.is_none()) return Json();
   if (py::isinstance<py::bool_>(object)) return Json(object.cast<bool>());
-  if (py::isinstance<py::int_>(object)) return Json(object.cast<int64_t>());
+  if (py::isinstance<py::int_>(object)) {
+    int overflow = 0;
+    const int64_t value = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
+    check(overflow == 0, ErrorCode::Limit, "config", "expected integers of at most 64 bits, got a larger one");
+    return Json(value);
+  }
   if (py::isinstance<py::float_>(object)) return Json(object.cast<double>());
   if (py::isinstance<py::str>(object)) return Json(object.cast<std::string>());
   if (py::isinstance<py::dict>(object)) {

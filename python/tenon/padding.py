@@ -46,10 +46,11 @@ def _kind_of(value: Any) -> "str | None":
     return _kind_of(value[0]) if isinstance(value, (list, tuple)) and len(value) else None
 
 
-def _lists(value: Any) -> Any:
+def as_lists(value: Any) -> Any:
+    """Arrays and tensors, also those in lists, as lists of numbers."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    return [_lists(v) for v in value] if isinstance(value, (list, tuple)) else value
+    return [as_lists(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 class Padding:
@@ -76,7 +77,7 @@ class Padding:
             raise ValueError(f"[tokenizer] pad: expected {name}, got {got or 'nothing'}")
         if return_tensors is None:
             return_tensors = _kind_of(encoded_inputs[name])
-        data = {k: _lists(v) for k, v in encoded_inputs.items()}
+        data = {k: as_lists(v) for k, v in encoded_inputs.items()}
         wants_mask = "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
         if not data[name]:
             return BatchEncoding({**data, **({"attention_mask": []} if return_attention_mask else {})})

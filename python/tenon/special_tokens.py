@@ -66,7 +66,11 @@ class SpecialTokens:
                 unknown = self._core.role_id(Role.unk_token)
                 return unknown if unknown >= 0 else None
             return found
-        return None if tokens is None else [self.convert_tokens_to_ids(t) for t in tokens]
+        if tokens is None:
+            return None
+        if not hasattr(tokens, "__iter__"):
+            raise TypeError(f"[tokenizer] convert_tokens_to_ids: expected a str or a list of str, got {type(tokens).__name__}")
+        return [self.convert_tokens_to_ids(t) for t in tokens]
 
     @property
     def vocab_size(self) -> int:
@@ -190,7 +194,10 @@ def _role_properties(role: str) -> tuple[property, property]:
         return self.convert_tokens_to_ids(token) if token else None
 
     def set_id(self: SpecialTokens, value: "int | None") -> None:
-        set_token(self, None if value is None else self.convert_ids_to_tokens(value))
+        token = None if value is None else self.convert_ids_to_tokens(value)
+        if value is not None and not isinstance(token, str):
+            raise ValueError(f"[tokenizer] {role}_id: expected an id of the vocabulary or None, got {value!r}")
+        set_token(self, token)
 
     return property(get, set_token, doc=f"The {role.replace('_', ' ')}, or None."), property(get_id, set_id, doc=f"The id of the {role.replace('_', ' ')}.")
 

@@ -26,9 +26,10 @@ class DecodeStream:
     def step(self, tokenizer: Any, id: "int | Sequence[int]") -> "str | None":
         """Errors: ValueError for an id outside the vocabulary."""
         if self._stream is None:
-            self._stream = _core.DecodeStream(_core_of(tokenizer), self.skip_special_tokens, False)
-            self._stream.push(self._ids)
-        return self._stream.push([id] if isinstance(id, int) else list(id)) or None
+            stream = _core.DecodeStream(_core_of(tokenizer), self.skip_special_tokens, False)
+            stream.push(self._ids)
+            self._stream = stream
+        return self._stream.push([id] if isinstance(id, int) else id) or None
 
     def finish(self) -> str:
         """The text that was held back for characters that did not come; the stream is then new."""

@@ -1,6 +1,7 @@
 """Tokenizers: one class over the C++ engine, under all the names that Transformers has for it."""
 from __future__ import annotations
 
+import operator
 import os
 from typing import Any, Iterable, Mapping, Sequence
 
@@ -8,7 +9,7 @@ from . import _core, hub
 from ._core import AddedToken
 from .batch import BatchEncoding, convert
 from .chat_template import ChatTemplates
-from .padding import EARLY_COLUMNS, VERY_LARGE_INTEGER, Padding, columns, padding_of, side_of, truncation_of
+from .padding import EARLY_COLUMNS, VERY_LARGE_INTEGER, Padding, as_lists, columns, padding_of, side_of, truncation_of
 from .response_parsing import ResponseReader
 from .special_tokens import SpecialTokens
 from .tokenizer_training import Trainable
@@ -144,9 +145,9 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, ResponseRea
             hub.warn("max_length is given without truncation=: texts are cut as with truncation=True", once=True)
             truncation = True
         options.truncation = truncation_of(truncation)
-        options.max_length = -1 if max_length is None else max_length
-        options.stride = stride
-        options.pad_to_multiple_of = pad_to_multiple_of or 0
+        options.max_length = -1 if max_length is None else _count(max_length, "max_length")
+        options.stride = _count(stride or 0, "stride")
+        options.pad_to_multiple_of = _count(pad_to_multiple_of or 0, "pad_to_multiple_of")
         if padding_side is not None:
             options.padding_side = side_of(padding_side, "padding_side")
         return options
@@ -245,17 +246,18 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, ResponseRea
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: "bool | None" = None, **kwargs: Any) -> Any:
         """The text of ids (a list, array or tensor, or one id); of several lists of ids a list of texts.
 
-        Errors: ValueError for an id outside the vocabulary.
+        Errors: ValueError for an id outside the vocabulary; TypeError for what are no ids.
         """
         if isinstance(token_ids, Mapping):
             token_ids = token_ids["input_ids"]
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         if isinstance(ids, int):
             ids = [ids]
-        ids = list(ids)
-        if ids and hasattr(ids[0], "__len__"):
-            return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
-        return self._core.decode([int(i) for i in ids], skip_special_tokens, self._cleans_up(clean_up_tokenization_spaces))
+        if not isinstance(ids, (str, bytes)) and hasattr(ids, "__iter__") and not (isinstance(ids, list) and ids and type(ids[0]) is int):
+            ids = as_lists(list(ids))
+            if ids and isinstance(ids[0], list):
+                return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
+        return self._core.decode(ids, skip_special_tokens, self._cleans_up(clean_up_tokenization_spaces))
 
     def _cleans_up(self, asked: "bool | None") -> "bool | None":
         """As Transformers 5: the clean-up of spaces was made for WordPiece and takes BPE's own spaces away."""
@@ -461,6 +463,16 @@ class PreTrainedTokenizerBase(SpecialTokens, Padding, ChatTemplates, ResponseRea
 _CALL_OPTIONS = frozenset(("add_special_tokens", "padding", "truncation", "max_length", "stride", "is_split_into_words", "pad_to_multiple_of", "padding_side",
                            "return_tensors", "return_token_type_ids", "return_attention_mask", "return_overflowing_tokens", "return_special_tokens_mask",
                            "return_offsets_mapping", "return_length", "verbose"))
+
+
+def _count(value: Any, name: str) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"[tokenizer] {name}: expected an int, got {type(value).__name__}") from None
+    if count < 0:
+        raise ValueError(f"[tokenizer] {name}: expected at least 0, got {count}")
+    return min(count, _NO_LIMIT)
 
 
 def _is_list(value: Any) -> bool:

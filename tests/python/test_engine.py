@@ -128,6 +128,7 @@ def test_refusals_and_errors(model, engine):
     for options, kind, match in [
         (dict(prompt=[]), ValueError, "empty"),
         (dict(prompt=[10**6]), ValueError, "outside the vocabulary"),
+        (dict(prompt=[5, 2**70]), ValueError, "prompt: expected ids of the vocabulary, got 1180591620717411303424"),
         (dict(prompt=prompt(300)), ValueError, "context holds 256"),
         (dict(prompt=[5], num_beams=2), ValueError, "num_beams"),
         (dict(prompt=[5], max_new_tokens=0), ValueError, "max_new_tokens"),

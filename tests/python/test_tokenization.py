@@ -236,12 +236,59 @@ def test_wrong_arguments(tokenizer):
                         (lambda: tokenizer(["a"], ["b", "c"]), "second")):
         with pytest.raises(ValueError, match=error):
             call()
+    for option, value in (("max_length", "8"), ("max_length", 8.0), ("stride", "1"), ("pad_to_multiple_of", 8.0)):
+        with pytest.raises(TypeError, match=rf"{option}: expected an int, got {type(value).__name__}"):
+            tokenizer("a", padding=True, truncation=True, **{option: value})
+    for option, value in (("max_length", -1), ("max_length", -5), ("max_length", -2**70), ("stride", -1), ("stride", 2**70), ("pad_to_multiple_of", -8), ("pad_to_multiple_of", 2**70)):
+        with pytest.raises(ValueError, match=f"{option}: expected"):
+            tokenizer("a", padding=True, truncation=True, **{"max_length": 8, option: value})
+    with pytest.raises(TypeError, match="convert_tokens_to_ids: expected a str"):
+        tokenizer.convert_tokens_to_ids(3)
     for texts in (["a", 3], 3, [["a"], [3]]):
         with pytest.raises(TypeError):
             tokenizer(texts)
     with pytest.raises(TypeError, match="unknown arguments: colour"):
         tokenizer("a", colour=1)
     assert tokenizer("lone \ud800 surrogate").input_ids[0] == tokenizer.cls_token_id
+
+
+@pytest.mark.parametrize("id", [-1, 10**6, 2**31, -2**31 - 1, 2**63, 2**70, -2**70])
+def test_ids_of_any_size(tokenizer, id):
+    stream = tenon.DecodeStream()
+    for call in (lambda: tokenizer.decode(id), lambda: tokenizer.decode([5, id]), lambda: tokenizer.decode([[5], [id]]), lambda: tokenizer.batch_decode([[id]]),
+                 lambda: stream.step(tokenizer, id), lambda: stream.step(tokenizer, [5, id]), lambda: tenon.DecodeStream([id]).step(tokenizer, 5),
+                 lambda: tenon.TextIteratorStreamer(tokenizer).put([id])):
+        with pytest.raises(ValueError, match="expected ids of the vocabulary"):
+            call()
+    assert tokenizer.convert_ids_to_tokens(id) is None and tokenizer.convert_ids_to_tokens([5, id])[1] is None
+    assert tokenizer.get_special_tokens_mask([id], already_has_special_tokens=True) == [0]
+    with pytest.raises(ValueError, match="pad_token_id: expected an id of the vocabulary"):
+        tokenizer.pad_token_id = id
+    assert tokenizer.pad_token == "[PAD]"
+    encoding = tokenizer("a cat")
+    assert encoding.token_to_word(id) is encoding.token_to_chars(id) is encoding.char_to_token(id) is encoding.word_to_tokens(id) is None
+    if -2**31 <= id < 2**31:  # a model may take more than its tokenizer knows
+        assert tokenizer.build_inputs_with_special_tokens([id])[1] == tokenizer.prepare_for_model([id]).input_ids[1] == id
+        return
+    for call in (lambda: tokenizer.build_inputs_with_special_tokens([id]), lambda: tokenizer.build_inputs_with_special_tokens([5], [id]),
+                 lambda: tokenizer.prepare_for_model([id]), lambda: tokenizer.create_token_type_ids_from_sequences([id]), lambda: tokenizer.get_special_tokens_mask([id])):
+        with pytest.raises(ValueError, match="ids: expected"):
+            call()
+
+
+def test_what_are_no_ids(tokenizer):
+    for ids, name in (("abc", "str"), (b"abc", "bytes"), (None, "NoneType"), (1.0, "float"), ([1.0], "float"), (["a"], "str"), ([None], "NoneType"), ([[5], ["a"]], "str")):
+        with pytest.raises(TypeError, match=rf"\[tokenizer\] decode: expected .*got {name}"):
+            tokenizer.decode(ids)
+    with pytest.raises(TypeError, match="ids: expected integers as ids, got str"):
+        tokenizer.prepare_for_model(["a"])
+    the = tokenizer.convert_tokens_to_ids("the")
+    for ids in (the, [the], (the,), {the: 0}.keys(), iter([the]), [np.int64(the)], [np.array(the)], [tenon.tensor(the)]):
+        assert tokenizer.decode(ids) == "the"
+    assert tokenizer.decode([np.array([the]), np.array([the, the])]) == ["the", "the the"]
+    with pytest.raises(ValueError, match="got a number of more than 4000 digits"):
+        tokenizer.decode([10**5000])
+    assert tokenizer("the", truncation=True, max_length=10**30).input_ids[1] == the  # what model_max_length is where no file says
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-cased", "bert-base-chinese", "all-MiniLM-L6-v2"])
