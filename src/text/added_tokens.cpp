@@ -133,6 +133,7 @@ void AddedTokens::split(Pieces& pieces, bool normalized, bool ignore_specials) c
   if (trie.empty()) return;
   pieces.split_tokens([&](std::string_view text, auto emit) {
     size_t done = 0, from = 0, begin = 0, end = 0;
+    size_t space_end = 0;  // of the last white space behind a token: a run that is cut by tokens of white space is looked through once
     int32_t id = -1;
     for (; trie.find(text, from, begin, end, id); from = end) {
       const AddedToken& token = entries_.at(id).token;
@@ -140,8 +141,9 @@ void AddedTokens::split(Pieces& pieces, bool normalized, bool ignore_specials) c
       if (token.single_word && (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end)))) continue;
       size_t left = begin, right = end;
       // whitespace that the token before took is gone for lstrip alone: a token that is itself whitespace comes again
-      if (token.lstrip) left = std::max(begin - trailing_space(text.substr(0, begin)), done);
-      if (token.rstrip) right = end + leading_space(text.substr(end));
+      if (token.lstrip) left = done < begin ? begin - trailing_space(text.substr(done, begin - done)) : done;
+      if (token.rstrip && end > space_end) space_end = end + leading_space(text.substr(end));
+      if (token.rstrip) right = space_end;
       if (left > right) continue;
       if (done < left) emit(Piece{static_cast<uint32_t>(done), static_cast<uint32_t>(left)});
       emit(Piece{static_cast<uint32_t>(left), static_cast<uint32_t>(right), id});
