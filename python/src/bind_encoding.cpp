@@ -57,6 +57,7 @@ py::list field_lists(const std::vector<Encoding>& encodings, Field field) {
       if (!number) throw py::error_already_set();
       PyList_SET_ITEM(row.ptr(), static_cast<Py_ssize_t>(k), number);
     }
+    leave_to_counting(row.ptr());
     PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), row.release().ptr());
   }
   return out;
@@ -83,7 +84,9 @@ py::list offset_lists(Encodings& encodings) {
       PyTuple_SET_ITEM(pair, 0, first);
       PyTuple_SET_ITEM(pair, 1, last);
       if (!first || !last) throw py::error_already_set();
+      leave_to_counting(pair);
     }
+    leave_to_counting(row.ptr());
     out.append(std::move(row));
   }
   return out;
@@ -175,7 +178,7 @@ HeldEncoding set_state(const py::tuple& state) {
 
 }  // namespace
 
-Encodings::Encodings(const py::list& texts, const text::Tokenizer& tokenizer, const text::EncodeOptions& options,
+Encodings::Encodings(const py::list& texts, const Texts& views, const text::Tokenizer& tokenizer, const text::EncodeOptions& options,
                      const std::vector<Column>& lists)
     : tokenizer_(std::make_shared<text::Tokenizer>(tokenizer)), texts_(texts), options_(options) {
   const int32_t one = 0;
@@ -184,7 +187,6 @@ Encodings::Encodings(const py::list& texts, const text::Tokenizer& tokenizer, co
                     std::all_of(framed.type_ids.begin(), framed.type_ids.end(), [](int32_t t) { return t == 0; });
   std::vector<Column> early = lists;
   if (!has_zero_types_) std::erase(early, Column::TypeIds);
-  const Texts views(texts_);
   batch_.emplace(views.all(), *tokenizer_, options_, early);
 }
 

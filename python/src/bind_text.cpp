@@ -43,7 +43,7 @@ Encodings encode_batch(const std::shared_ptr<Tokenizer>& tokenizer, const py::li
     std::vector<Column> columns;
     for (size_t i = 0; i < kColumnNames.size(); ++i)
       if (std::find(lists.begin(), lists.end(), kColumnNames[i]) != lists.end()) columns.push_back(static_cast<Column>(i));
-    return Encodings(texts, *tokenizer, options, columns);
+    return Encodings(texts, first, *tokenizer, options, columns);
   }
   Texts second;
   std::vector<text::TextInput> inputs(first.size());

@@ -46,8 +46,10 @@ class Encodings {
  public:
   Encodings(std::vector<text::Encoding> list, std::shared_ptr<const text::Tokenizer> tokenizer)
       : list_(std::move(list)), tokenizer_(std::move(tokenizer)) {}
-  /// Ids alone, of single texts, which `texts` keeps alive; the tokenizer may change later, so this one is a copy. `lists` are made early.
-  Encodings(const py::list& texts, const text::Tokenizer& tokenizer, const text::EncodeOptions& options, const std::vector<Column>& lists);
+  /// Ids alone, of single texts, which `texts` keeps alive and `views` shows; the tokenizer may change later, so this one is a copy.
+  /// `lists` are made early.
+  Encodings(const py::list& texts, const Texts& views, const text::Tokenizer& tokenizer, const text::EncodeOptions& options,
+            const std::vector<Column>& lists);
 
   size_t size() const { return batch_ ? batch_->size() : list_.size(); }
   size_t longest() const;

@@ -12,10 +12,9 @@ namespace tenon::python {
 namespace {
 
 // Large enough that a part pays for taking the GIL, small enough that the last ones do not leave a thread without work.
-constexpr size_t kPartBytes = size_t{1} << 14, kMostParts = 512;
+constexpr size_t kPartBytes = size_t{1} << 13, kMostParts = 512;
 
-// Python's collector of cycles looks through all lists that were made whenever there are some hundred more. Lists of numbers have no
-// cycles; it waits until they are all there.
+// Python's collector of cycles would come whenever there are some hundred more objects; it waits until they are all there.
 class CollectorPause {
  public:
   CollectorPause() : was_on_(PyGC_Disable() != 0) {}
@@ -56,6 +55,7 @@ PyObject* make_row(size_t n, Value&& value) {
     }
     PyList_SET_ITEM(row, static_cast<Py_ssize_t>(k), number);
   }
+  leave_to_counting(row);
   return row;
 }
 
@@ -77,6 +77,8 @@ PyObject* column_row(Column column, const int32_t* ids, size_t n, size_t length,
 }  // namespace
 
 PyObject* shared_int(int32_t value) { return int_of(shared_ints(), value); }
+
+void leave_to_counting(PyObject* numbers) { PyObject_GC_UnTrack(numbers); }
 
 // What the threads share while a batch is encoded.
 class IdBatch::Maker {

@@ -1,4 +1,5 @@
 """The tokenizer object: calls, BatchEncoding, decoding, files. The engine itself is tested in C++."""
+import gc
 import json
 import pickle
 
@@ -352,6 +353,16 @@ def test_large_batches_like_single_texts(tokenizer, threads):
                 own(texts, **wrong)
     finally:
         tenon.set_num_threads(before)
+
+
+def test_lists_of_numbers_are_no_work_for_the_collector_of_cycles(tokenizer):
+    for texts in (["the cat sat on the mat"] * 3000, ["the cat"]):  # ids alone, and whole encodings
+        batch = tokenizer(texts, return_offsets_mapping=len(texts) == 1)
+        for rows in batch.values():
+            assert len(rows) == len(texts) and not any(map(gc.is_tracked, rows))
+        batch["input_ids"][0].append([])
+        assert batch["input_ids"][0].pop() == [] and batch["input_ids"][0][0] == tokenizer.cls_token_id
+        gc.collect()
 
 
 def test_max_length_without_truncation(tokenizer):
