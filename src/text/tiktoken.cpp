@@ -12,6 +12,7 @@
 #include "tenon/core/error.h"
 #include "tenon/core/parallel.h"
 #include "tenon/text/byte_level.h"
+#include "tenon/text/table.h"
 #include "tenon/text/utf8.h"
 
 namespace tenon::text {
@@ -89,7 +90,8 @@ bool is_base64(char c) {
 std::vector<Ranked> read_ranks(std::string_view text, std::string_view where, std::string& raw) {
   std::vector<Ranked> out;
   out.reserve(text.size() / 16);
-  raw.reserve(text.size() / 2);
+  raw.resize(text.size());
+  size_t used = 0;
   for (size_t number = 1; !text.empty(); ++number) {
     const size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
@@ -97,14 +99,16 @@ std::vector<Ranked> read_ranks(std::string_view text, std::string_view where, st
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty()) continue;
     const size_t space = line.find(' ');
-    const auto token = decode_base64(line.substr(0, space));
+    const auto size = decode_base64(line.substr(0, space), raw.data() + used);
     int64_t rank = -1;
     const char* const stop = line.data() + line.size();
     const bool is_rank = space != std::string_view::npos && std::from_chars(line.data() + space + 1, stop, rank).ptr == stop && rank >= 0;
-    check(is_rank && token && !token->empty(), ErrorCode::Format, where, "line ", number, ": expected base64, a space and a rank");
-    out.push_back({static_cast<uint32_t>(raw.size()), static_cast<uint32_t>(raw.size() + token->size()), rank});
-    raw += *token;
+    check(is_rank && size && *size > 0, ErrorCode::Format, where, "line ", number, ": expected base64, a space and a rank");
+    out.push_back({static_cast<uint32_t>(used), static_cast<uint32_t>(used + *size), rank});
+    used += *size;
   }
+  raw.resize(used);
+  raw.shrink_to_fit();
   if (!std::is_sorted(out.begin(), out.end(), by_rank)) std::sort(out.begin(), out.end(), by_rank);
   check(out.empty() || out.back().rank <= std::numeric_limits<int32_t>::max() / 2, ErrorCode::Limit, where,
         "ranks: expected less than 2^30, got ", out.empty() ? 0 : out.back().rank);
@@ -182,8 +186,8 @@ class PartTable {
       const std::string_view bytes = raw.substr(r.begin, r.end - r.begin);
       filter_[h >> 6 & (filter_.size() - 1)] |= uint64_t{1} << (h & 63);
       size_t at = first(h);
-      while (slots_[at].length != 0 && !(slots_[at].tag == tag(h) && text(slots_[at]) == bytes)) at = (at + 1) & (slots - 1);
-      slots_[at] = {tag(h), r.begin, r.end - r.begin, static_cast<int32_t>(r.rank)};
+      while (slots_[at].length != 0 && !is_at(slots_[at], bytes)) at = (at + 1) & (slots - 1);
+      slots_[at] = {head_of(bytes), r.begin, r.end - r.begin, static_cast<int32_t>(r.rank)};
     }
   }
 
@@ -196,79 +200,98 @@ class PartTable {
   int32_t find(uint64_t hash, std::string_view bytes) const {
     const uint64_t h = mix(hash);
     for (size_t at = first(h); slots_[at].length != 0; at = (at + 1) & (slots_.size() - 1))
-      if (slots_[at].tag == tag(h) && text(slots_[at]) == bytes) return slots_[at].rank;
+      if (is_at(slots_[at], bytes)) return slots_[at].rank;
     return -1;
   }
-  /// Fetches what find() will look at first, and then what the place found there points to.
+  /// Fetches what find() will look at first.
   void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[first(mix(hash))]); }
-  void prefetch_text(uint64_t hash) const { __builtin_prefetch(raw_.data() + slots_[first(mix(hash))].begin); }
 
  private:
   static constexpr size_t kFilterBits = 8;  // for each slot
   static constexpr size_t kAhead = 16;      // tokens whose slots are fetched before they are filled
+  // Most tokens have no more bytes than `head`, so that telling them apart takes no look at their text.
   struct Slot {
-    uint32_t tag = 0, begin = 0, length = 0;  // of the token's bytes; length 0: none is here
+    uint64_t head = 0;
+    uint32_t begin = 0, length = 0;  // of the token's bytes; length 0: none is here
     int32_t rank = -1;
   };
   static uint64_t mix(uint64_t h) {
     h = (h ^ h >> 32) * 0xD6E8FEB86659FD93u;
     return h ^ h >> 32;
   }
-  static uint32_t tag(uint64_t h) { return static_cast<uint32_t>(h >> 32); }
+  template <class Number>
+  static uint64_t load(const char* p) {
+    Number x;
+    std::memcpy(&x, p, sizeof(x));
+    return x;
+  }
+  // Up to eight bytes as a number: another one for other bytes of the same number.
+  static uint64_t head_of(std::string_view bytes) {
+    const char* p = bytes.data();
+    const size_t n = bytes.size();
+    if (n >= 8) return load<uint64_t>(p);
+    if (n >= 4) return load<uint32_t>(p) << 32 | load<uint32_t>(p + n - 4);
+    const auto byte = [&](size_t i) { return uint64_t{static_cast<unsigned char>(p[i])}; };
+    return byte(0) << 16 | byte(n / 2) << 8 | byte(n - 1);
+  }
+  bool is_at(const Slot& slot, std::string_view bytes) const {
+    if (slot.length != bytes.size() || slot.head != head_of(bytes)) return false;
+    return slot.length <= 8 || raw_.substr(slot.begin + 8, slot.length - 8) == bytes.substr(8);
+  }
   size_t first(uint64_t h) const { return static_cast<size_t>(h >> 4) & (slots_.size() - 1); }
-  std::string_view text(const Slot& slot) const { return raw_.substr(slot.begin, slot.length); }
 
   std::string_view raw_;
-  std::vector<Slot> slots_;
-  std::vector<uint64_t> filter_;
+  Table<Slot> slots_;
+  Table<uint64_t> filter_;
 };
 
 // Every way to make a token of two others. Merging by rank reaches only one of them; the others do no harm, and finding out which costs
-// more than keeping them. Look-ups miss the caches, so those of some tokens are collected, and what they need is fetched before it is read.
+// more than keeping them. Look-ups miss the caches, so those of some tokens are collected, and what they need is fetched before it is read;
+// whether there may be both parts is as good as random, so that it decides by counting and not by a jump.
 void add_merges(const std::vector<Ranked>& ranks, std::string_view raw, ModelData& data) {
   constexpr int64_t kShares = 16;
-  constexpr size_t kAtOnce = 64;
+  constexpr size_t kAtOnce = 256;
   const PartTable table(ranks, raw);
   size_t longest = 0;
   for (const Ranked& r : ranks) longest = std::max<size_t>(longest, r.end - r.begin);
   std::vector<uint64_t> powers(longest + 1, 1);
   for (size_t i = 1; i < powers.size(); ++i) powers[i] = powers[i - 1] * PartTable::kFactor;
-  std::vector<std::vector<std::array<int32_t, 3>>> shares(kShares);
+  std::vector<Table<std::array<int32_t, 3>>> shares(kShares);
   const auto n = static_cast<int64_t>(ranks.size());
   parallel_for(get_num_threads(), kShares, 1, [&](int64_t begin, int64_t end) {
     struct Cut {
       uint64_t left, right;  // hashes
-      std::string_view bytes;
-      size_t place;
-      int32_t whole;
+      uint32_t token, place;
     };
-    std::vector<uint64_t> hashes;  // of the first so many bytes
-    std::vector<Cut> cuts;
+    std::vector<uint64_t> hashes(longest + 1);  // of the first so many bytes
+    std::vector<Cut> cuts(kAtOnce + longest);
     for (int64_t s = begin; s < end; ++s) {
       auto& found = shares[static_cast<size_t>(s)];
       found.reserve(static_cast<size_t>(3 * n / kShares));
+      size_t waiting = 0;
       const auto look_up = [&] {
-        for (const Cut& cut : cuts) table.prefetch_text(cut.left), table.prefetch_text(cut.right);
-        for (const Cut& cut : cuts) {
-          const int32_t left = table.find(cut.left, cut.bytes.substr(0, cut.place));
-          const int32_t right = left < 0 ? -1 : table.find(cut.right, cut.bytes.substr(cut.place));
-          if (right >= 0) found.push_back({left, right, cut.whole});
+        for (size_t i = 0; i < waiting; ++i) table.prefetch(cuts[i].left), table.prefetch(cuts[i].right);
+        for (size_t i = 0; i < waiting; ++i) {
+          const Cut& cut = cuts[i];
+          const Ranked& r = ranks[cut.token];
+          const std::string_view bytes = raw.substr(r.begin, r.end - r.begin);
+          const int32_t left = table.find(cut.left, bytes.substr(0, cut.place));
+          const int32_t right = left < 0 ? -1 : table.find(cut.right, bytes.substr(cut.place));
+          if (right >= 0) found.push_back({left, right, static_cast<int32_t>(r.rank)});
         }
-        cuts.clear();
+        waiting = 0;
       };
       for (int64_t i = s * n / kShares; i < (s + 1) * n / kShares; ++i) {
         const Ranked& r = ranks[static_cast<size_t>(i)];
         const std::string_view bytes = raw.substr(r.begin, r.end - r.begin);
-        hashes.assign(1, 0);
-        for (const char c : bytes) hashes.push_back(PartTable::extend(hashes.back(), c));
+        for (size_t k = 0; k < bytes.size(); ++k) hashes[k + 1] = PartTable::extend(hashes[k], bytes[k]);
+        const uint64_t whole = hashes[bytes.size()];
         for (size_t place = 1; place < bytes.size(); ++place) {
-          const uint64_t left = hashes[place], right = hashes.back() - left * powers[bytes.size() - place];
-          if (!table.may_have(left) || !table.may_have(right)) continue;
-          table.prefetch(left);
-          table.prefetch(right);
-          cuts.push_back({left, right, bytes, place, static_cast<int32_t>(r.rank)});
+          const uint64_t left = hashes[place], right = whole - left * powers[bytes.size() - place];
+          cuts[waiting] = {left, right, static_cast<uint32_t>(i), static_cast<uint32_t>(place)};
+          waiting += static_cast<size_t>(table.may_have(left)) & static_cast<size_t>(table.may_have(right));
         }
-        if (cuts.size() >= kAtOnce) look_up();
+        if (waiting >= kAtOnce) look_up();
       }
       look_up();
     }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tenon/text/model.h"
+#include "tenon/text/table.h"
 
 namespace tenon::text {
 
@@ -73,9 +74,9 @@ class Bpe : public Model {
   bool has_unk_, fuse_unk_, byte_fallback_, ignore_merges_;
   float dropout_ = 0;  // the share of merges that are passed over, for training
   int32_t unk_id_ = -1;
-  std::vector<Merge> table_;
+  Table<Merge> table_;
   size_t mask_ = 0;
-  std::vector<uint64_t> filter_;
+  Table<uint64_t> filter_;
   size_t filter_mask_ = 0;
   std::vector<std::pair<int32_t, int32_t>> merges_;
   std::vector<int32_t> byte_ids_;   // ids of <0x00> to <0xFF>, or -1
