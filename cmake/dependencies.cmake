@@ -5,6 +5,7 @@ find_package(OpenMP COMPONENTS CXX)
 if(OpenMP_CXX_FOUND)
   list(APPEND TENON_PRIVATE_LIBRARIES OpenMP::OpenMP_CXX)
 endif()
+list(APPEND TENON_PRIVATE_LIBRARIES ${CMAKE_DL_LIBS})  # the CUDA library is opened at run time
 find_package(simdjson REQUIRED)
 list(APPEND TENON_PRIVATE_LIBRARIES simdjson::simdjson)
 find_package(JPEG REQUIRED)

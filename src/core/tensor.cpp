@@ -1,6 +1,7 @@
 // Tensor memory, views and conversions between element types.
 #include "tenon/core/tensor.h"
 
+#include "core/cuda_allocator.h"
 #include "core/memory.h"
 
 #include <atomic>
@@ -92,6 +93,18 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype) {
   return t;
 }
 
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+  if (device.is_cpu()) return empty(shape, dtype);
+  return over(cuda::detail::allocator(device.index).allocate(bytes_of(shape, dtype)), 0, shape, dtype);
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
+  if (device.is_cpu()) return zeros(shape, dtype);
+  Tensor t = empty(shape, dtype, device);
+  cuda::zero(t.address(), device, t.nbytes());
+  return t;
+}
+
 Tensor Tensor::over(std::shared_ptr<Storage> storage, size_t byte_offset, const Shape& shape, DType dtype) {
   const size_t bytes = bytes_of(shape, dtype);
   check(storage && byte_offset <= storage->bytes && bytes <= storage->bytes - byte_offset, ErrorCode::Limit, "tensor", shape, " ",
@@ -122,14 +135,22 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
 
 Tensor Tensor::clone() const {
   if (!defined()) return {};
-  Tensor t = empty(shape_, dtype_);
-  if (nbytes()) std::memcpy(t.raw(), raw(), nbytes());
+  Tensor t = empty(shape_, dtype_, device());
+  cuda::copy(t.address(), device(), address(), device(), nbytes());
   return t;
 }
 
 Tensor Tensor::to(DType dtype) const {
   if (!defined() || dtype == dtype_) return *this;
   check(!is_8_bit_float(dtype), ErrorCode::Type, "to", "cannot convert to ", name_of(dtype));
+  if (!device().is_cpu()) {
+    const auto known = [](DType d) { return d == DType::F32 || d == DType::BF16 || d == DType::F16; };
+    check(known(dtype_) && known(dtype), ErrorCode::Type, "to", "on ", device(), ": expected float32, bfloat16 or float16, got ",
+          name_of(dtype_), " to ", name_of(dtype));
+    Tensor t = empty(shape_, dtype, device());
+    if (numel_) cuda::kernels(device().index).cast(t.address(), dtype, address(), dtype_, numel_);
+    return t;
+  }
   Tensor t = empty(shape_, dtype);
   const void* from = raw();
   void* to = t.raw();
@@ -151,8 +172,20 @@ Tensor Tensor::to(DType dtype) const {
   return t;
 }
 
+Tensor Tensor::to(Device target) const {
+  if (!defined() || target == device()) return *this;
+  Tensor t = empty(shape_, dtype_, target);
+  cuda::copy(t.address(), target, address(), device(), nbytes());
+  return t;
+}
+
+void Tensor::fail_on_device(const char* what) const {
+  fail(ErrorCode::Device, what, "the elements lie on ", device(), ", not in the host's memory; copy them with to(\"cpu\")");
+}
+
 double Tensor::item() const {
   check(defined() && numel_ == 1, ErrorCode::Shape, "item", "expected one element, got ", defined() ? shape_.str() : "no tensor");
+  if (!device().is_cpu()) return to(Device{}).item();
   return load_element(raw(), dtype_, 0);
 }
 

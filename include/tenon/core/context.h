@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "tenon/core/cuda.h"
 #include "tenon/core/device.h"
 #include "tenon/core/kernels.h"
 #include "tenon/core/parallel.h"
@@ -28,27 +29,40 @@ class Context {
  public:
   explicit Context(int threads = 0, const Kernels& kernels = cpu_kernels())
       : threads_(threads > 0 ? threads : get_num_threads()), kernels_(&kernels), pool_(std::make_shared<Pool>()) {}
+  /// Computes on a device: its kernels, its memory. Errors: Error(Device) if it cannot be used, with the reason.
+  explicit Context(Device device) : Context() {
+    if (!device.is_cpu()) cuda::kernels(device.index);
+    device_ = device;
+  }
 
   int threads() const { return threads_; }
   void set_threads(int n) { threads_ = n > 0 ? n : get_num_threads(); }
-  const Kernels& kernels() const { return *kernels_; }
-  Device device() const { return {}; }
+  /// The table of this Context's device. Kernels of a device run there in the order of the calling thread's stream; calls return at once.
+  const Kernels& kernels() const { return device_.is_cpu() ? *kernels_ : cuda::kernels(device_.index); }
+  Device device() const { return device_; }
   Random& random() { return random_; }
   const TrainingMode& training() const { return training_; }
   void set_training(const TrainingMode& mode) { training_ = mode; }
-  Pool& pool() { return *pool_; }
+  Pool& pool() { return *pool_; }  // of the host's memory
 
-  /// Scratch memory from the pool, uninitialised. Errors: Error(Memory).
-  Tensor empty(const Shape& shape, DType dtype) { return pool_->empty(shape, dtype); }
+  /// Scratch memory of the device, uninitialised. Errors: Error(Memory).
+  Tensor empty(const Shape& shape, DType dtype) {
+    return device_.is_cpu() ? pool_->empty(shape, dtype) : Tensor::empty(shape, dtype, device_);
+  }
   Tensor zeros(const Shape& shape, DType dtype) {
+    if (!device_.is_cpu()) return Tensor::zeros(shape, dtype, device_);
     Tensor t = empty(shape, dtype);
     if (t.nbytes()) std::memset(t.raw(), 0, t.nbytes());
     return t;
   }
 
-  /// Spreads rows [0, n) over the threads; `cost` is about the number of elements touched per row.
+  /// Spreads rows [0, n) over the threads; `cost` is about the number of elements touched per row. On a device: one call with all rows.
   template <class Body>
   void over_rows(int64_t n, int64_t cost, Body&& body) const {
+    if (!device_.is_cpu()) {
+      if (n > 0) body(int64_t{0}, n);
+      return;
+    }
     constexpr int64_t kMinimumWork = 16384;  // below this, waking a thread costs more than it saves
     parallel_for(threads_, n, std::max<int64_t>(1, kMinimumWork / std::max<int64_t>(cost, 1)), body);
   }
@@ -65,6 +79,7 @@ class Context {
  private:
   int threads_;
   const Kernels* kernels_;
+  Device device_;
   std::shared_ptr<Pool> pool_;
   Random random_;
   TrainingMode training_;

@@ -18,7 +18,7 @@ struct Device {
   friend std::ostream& operator<<(std::ostream& out, const Device& d) { return out << d.str(); }
 };
 
-/// Reads "cpu", "cuda" or "cuda:1". Errors: Error(Device) for anything else.
+/// Reads "cpu", "cuda" or "cuda:1". Errors: Error(Device) for anything else, and for a device that cannot be used, with the reason.
 Device parse_device(const std::string& text);
 
 }  // namespace tenon

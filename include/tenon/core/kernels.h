@@ -156,6 +156,8 @@ struct LionCall {
   float lr = 0, beta1 = 0, beta2 = 0, weight_decay = 0, grad_scale = 1;
 };
 
+constexpr int64_t kAllSequences = -1;
+
 struct Kernels {
   const char* name;
   bool fast_bf16 = false;  // the processor multiplies bf16: int8 models then keep bf16 between their layers
@@ -183,8 +185,11 @@ struct Kernels {
 
   // --- attention: one call does a group of heads of one sequence, queries [begin, end) of it ------------------------------------
   size_t (*attention_scratch)(const AttentionCall&, int64_t T, int64_t S);  // bytes
+  /// A device's kernel does all sequences and heads in one call: b is kAllSequences, h and begin are 0, end is the longest sequence's
+  /// number of queries, scratch is nullptr, and all that the call points to lies on the device.
   void (*attention)(const AttentionCall&, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch);
-  /// All query heads that share key head hkv of sequence b. Needs out and lse of the forward pass; scratch as above.
+  /// All query heads that share key head hkv of sequence b. Needs out and lse of the forward pass; scratch as above. On a device once,
+  /// with b kAllSequences and hkv the longest sequence's number of queries.
   void (*attention_backward)(const AttentionCall&, const AttentionGrad&, int64_t b, int64_t hkv, void* scratch);
 
   // --- rows: x, y (N,C) ---------------------------------------------------------------------------------------------------------

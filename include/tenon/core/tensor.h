@@ -54,6 +54,9 @@ class Tensor {
   /// Uninitialised memory, aligned to 64 bytes. Errors: Error(Memory) if it cannot be had.
   static Tensor empty(const Shape& shape, DType dtype);
   static Tensor zeros(const Shape& shape, DType dtype);
+  /// The same on a device: memory of its allocator, ordered by the calling thread's stream. Errors: Error(Device), Error(Memory).
+  static Tensor empty(const Shape& shape, DType dtype, Device device);
+  static Tensor zeros(const Shape& shape, DType dtype, Device device);
   /// A tensor over memory that `storage` keeps alive. Errors: Error(Limit) if it does not fit in there.
   static Tensor over(std::shared_ptr<Storage> storage, size_t byte_offset, const Shape& shape, DType dtype);
   /// A tensor with a copy of `values`. Errors: Error(Shape) if their number differs.
@@ -84,25 +87,46 @@ class Tensor {
   uint64_t id() const { return id_; }
   const std::shared_ptr<Storage>& storage() const { return storage_; }
 
-  /// The elements. Errors: Error(Type) if the dtype is another; data() of a read-only tensor from a non-const handle: Error(Type).
+  /// The elements, to be read or written here. Errors: Error(Device) if they lie on a device; Error(Type) if the dtype is another, and
+  /// for writing to a read-only tensor from a non-const handle.
   template <class Value>
   const Value* data() const {
-    check(dtype_of<Value>() == dtype_, ErrorCode::Type, "tensor", "expected ", name_of(dtype_of<Value>()), ", got ", name_of(dtype_));
-    return static_cast<const Value*>(raw());
+    check_host("data");
+    return ptr<Value>();
   }
   template <class Value>
   Value* data() {
-    check(dtype_of<Value>() == dtype_, ErrorCode::Type, "tensor", "expected ", name_of(dtype_of<Value>()), ", got ", name_of(dtype_));
-    return static_cast<Value*>(raw());
+    check_host("data");
+    return ptr<Value>();
   }
   template <class Value>
   std::span<const Value> values() const {
     return {data<Value>(), static_cast<size_t>(numel_)};
   }
-  const void* raw() const { return storage_ ? static_cast<const char*>(storage_->data) + offset_ : nullptr; }
+  /// The same without a type. Errors: Error(Device).
+  const void* raw() const {
+    check_host("raw");
+    return address();
+  }
   void* raw() {
+    check_host("raw");
+    return address();
+  }
+  /// Where the elements begin on whichever device they lie: for its kernels, which must have been asked whether they are meant.
+  const void* address() const { return storage_ ? static_cast<const char*>(storage_->data) + offset_ : nullptr; }
+  void* address() {
     check(!read_only(), ErrorCode::Type, "tensor", "cannot write: the memory is read-only (a mapped file)");
     return storage_ ? static_cast<char*>(storage_->data) + offset_ : nullptr;
+  }
+  template <class Value>
+  const Value* ptr() const {
+    check(dtype_of<Value>() == dtype_, ErrorCode::Type, "tensor", "expected ", name_of(dtype_of<Value>()), ", got ", name_of(dtype_));
+    return static_cast<const Value*>(address());
+  }
+  template <class Value>
+  Value* ptr() {
+    check(dtype_of<Value>() == dtype_, ErrorCode::Type, "tensor", "expected ", name_of(dtype_of<Value>()), ", got ", name_of(dtype_));
+    return static_cast<Value*>(address());
   }
 
   /// The same elements under another shape, sharing memory. One size may be -1 through Shape built by the caller.
@@ -112,14 +136,23 @@ class Tensor {
   Tensor rows(int64_t begin, int64_t end) const;
   Tensor clone() const;
   /// Elements converted to `dtype` (rounded to nearest even; integers saturate not). Returns *this if nothing changes.
-  /// Errors: Error(Type) for a conversion to an 8-bit float.
+  /// Errors: Error(Type) for a conversion to an 8-bit float, and on a device between others than float32, bfloat16 and float16.
   Tensor to(DType dtype) const;
-  /// The one element as double. Errors: Error(Shape) if there is not exactly one.
+  /// The same elements on another device; *this if they lie there. Copies to and from the host are complete when it returns.
+  /// Errors: Error(Device), Error(Memory).
+  Tensor to(Device device) const;
+  /// The one element as double, copied from its device. Errors: Error(Shape) if there is not exactly one.
   double item() const;
   /// "tensor (2, 3) float32 cpu"
   std::string describe() const;
+  /// Errors: Error(Device) naming `what` was to be done, unless the elements lie in the host's memory.
+  void check_host(const char* what) const {
+    if (storage_ && !storage_->device.is_cpu()) [[unlikely]]
+      fail_on_device(what);
+  }
 
  private:
+  [[noreturn]] void fail_on_device(const char* what) const;
   std::shared_ptr<Storage> storage_;
   size_t offset_ = 0;
   Shape shape_;
