@@ -34,18 +34,20 @@ inline Activation parse_activation(std::string_view name) {
 inline Tensor activation(Context& ctx, const Tensor& x, Activation act) {
   detail::check_f32_or_bf16(x, "activation", "x");
   if (act == Activation::None) return x;
+  detail::check_here(ctx, "activation", x);
   Tensor y = ctx.empty(x.shape(), x.dtype());
-  const char* from = static_cast<const char*>(x.raw());
-  char* to = static_cast<char*>(y.raw());
+  const char* from = static_cast<const char*>(x.address());
+  char* to = static_cast<char*>(y.address());
   const size_t size = size_of(x.dtype());
   ctx.over_rows(x.numel(), 8, [&](int64_t begin, int64_t end) {
     ctx.kernels().activation(to + begin * size, from + begin * size, end - begin, act, x.dtype());
   });
   if (recording(ctx, "activation", x))
     ctx.recorder()->record("activation", {y}, {x}, [x, act](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      detail::check_here(c, "activation", x, dy[0]);
       Tensor dx = c.empty(x.shape(), DType::F32);
-      float* out = dx.data<float>();
-      const float *dy0 = dy[0].data<float>(), *x0 = x.data<float>();
+      float* out = dx.ptr<float>();
+      const float *dy0 = dy[0].ptr<float>(), *x0 = x.ptr<float>();
       c.over_rows(x.numel(), 8, [&](int64_t begin, int64_t end) {
         c.kernels().activation_backward(out + begin, dy0 + begin, x0 + begin, end - begin, act);
       });

@@ -58,7 +58,7 @@ inline void set_distance_bias(AttentionCall& c, const AttentionOptions& o) {
           "distance_bias: expected distances from ", 1 - S, " to ", T - 1, ", got ", -o.distance_zero, " to ",
           bias.size(1) - 1 - o.distance_zero);
   }
-  c.distance_bias = bias.data<float>();
+  c.distance_bias = bias.ptr<float>();
   c.ld_distance = bias.size(1), c.distance_zero = o.distance_zero;
 }
 
@@ -147,7 +147,42 @@ inline int64_t heads_per_task(const AttentionCall& c, int threads) {
   return 1;
 }
 
-inline void run_attention(Context& ctx, AttentionCall c) {
+/// What a call points to, on the Context's device.
+class CallOnDevice {
+ public:
+  /// Nk: of key_bias.
+  CallOnDevice(Context& ctx, AttentionCall& c, int64_t pages, int64_t Nk)
+      : q_start_(ctx, {c.q_start, static_cast<size_t>(c.B) + 1}), k_start_(ctx, {c.k_start, static_cast<size_t>(c.B) + 1}),
+        page_start_(ctx, {c.page_start, c.page_start ? static_cast<size_t>(c.B) + 1 : 0}) {
+    static_assert(sizeof(void*) == sizeof(int64_t));
+    for (int64_t b = 0; b < c.B; ++b) longest_ = std::max(longest_, c.q_start[b + 1] - c.q_start[b]);
+    c.q_start = q_start_.data(), c.k_start = k_start_.data();
+    if (c.pages) {
+      pages_ = ctx.empty({pages}, DType::I64);
+      cuda::copy(pages_.address(), ctx.device(), c.pages, {}, pages_.nbytes());
+      c.pages = static_cast<const void* const*>(static_cast<const void*>(pages_.address())), c.page_start = page_start_.data();
+    }
+    if (c.key_bias) {
+      key_bias_ = ctx.empty({Nk}, DType::F32);
+      cuda::copy(key_bias_.address(), ctx.device(), c.key_bias, {}, key_bias_.nbytes());
+      c.key_bias = key_bias_.ptr<float>();
+    }
+  }
+  int64_t longest() const { return longest_; }
+
+ private:
+  Numbers q_start_, k_start_, page_start_;
+  Tensor pages_, key_bias_;
+  int64_t longest_ = 0;
+};
+
+/// pages: how many there are, if any.
+inline void run_attention(Context& ctx, AttentionCall c, int64_t pages = 0) {
+  if (!ctx.device().is_cpu()) {
+    if (c.Nq == 0) return;
+    const CallOnDevice call(ctx, c, pages, c.k_start[c.B]);
+    return ctx.kernels().attention(c, kAllSequences, 0, 0, call.longest(), nullptr);
+  }
   struct Task {
     int64_t b, h, begin, end;
   };
@@ -162,25 +197,37 @@ inline void run_attention(Context& ctx, AttentionCall c) {
               [&](int64_t i, void* scratch) { ctx.kernels().attention(c, tasks[i].b, tasks[i].h, tasks[i].begin, tasks[i].end, scratch); });
 }
 
+/// The gradients, with that of the distance bias summed over the sequences' shares.
+inline std::vector<Tensor> backward_results(Context& ctx, const AttentionCall& c, const Tensor& dq, const Tensor& dk, const Tensor& dv,
+                                            const Tensor& shares) {
+  if (!c.distance_bias) return {dq, dk, dv};
+  Tensor d_distance = ctx.zeros({c.H, c.ld_distance}, DType::F32);
+  ctx.kernels().sum_rows(d_distance.ptr<float>(), shares.ptr<float>(), c.B, c.H * c.ld_distance);
+  return {dq, dk, dv, d_distance};
+}
+
 inline std::vector<Tensor> attention_backward(Context& ctx, AttentionCall c, const Tensor& q, const Tensor& k, const Tensor& v,
                                               const Tensor& out, const Tensor& lse, const Tensor& dy) {
+  check_here(ctx, "attention", q, dy);
   Tensor dq = ctx.zeros(q.shape(), DType::F32), dk = ctx.zeros(k.shape(), DType::F32), dv = ctx.zeros(v.shape(), DType::F32);
-  c.q = q.raw(), c.k = k.raw(), c.v = v.raw();
-  c.out = const_cast<void*>(out.raw());  // read only from here on
-  c.lse = const_cast<float*>(lse.data<float>());
+  c.q = q.address(), c.k = k.address(), c.v = v.address();
+  c.out = const_cast<void*>(out.address());  // read only from here on
+  c.lse = const_cast<float*>(lse.ptr<float>());
   Tensor shares;
-  AttentionGrad g{.d_out = dy.data<float>(), .dq = dq.data<float>(), .dk = dk.data<float>(), .dv = dv.data<float>()};
+  AttentionGrad g{.d_out = dy.ptr<float>(), .dq = dq.ptr<float>(), .dk = dk.ptr<float>(), .dv = dv.ptr<float>()};
   if (c.distance_bias) {
     shares = ctx.zeros({c.B, c.H, c.ld_distance}, DType::F32);
-    g.d_distance = shares.data<float>();
+    g.d_distance = shares.ptr<float>();
+  }
+  if (!ctx.device().is_cpu()) {
+    const CallOnDevice call(ctx, c, 0, k.size(0));
+    if (c.Nq > 0) ctx.kernels().attention_backward(c, g, kAllSequences, call.longest(), nullptr);
+    return backward_results(ctx, c, dq, dk, dv, shares);
   }
   const std::vector<int64_t> order = by_size(c);
   share_tasks(ctx, c.B * c.Hkv, scratch_for_all(ctx.kernels(), c),
               [&](int64_t i, void* scratch) { ctx.kernels().attention_backward(c, g, order[i / c.Hkv], i % c.Hkv, scratch); });
-  if (!c.distance_bias) return {dq, dk, dv};
-  Tensor d_distance = ctx.zeros({c.H, c.ld_distance}, DType::F32);
-  ctx.kernels().sum_rows(d_distance.data<float>(), shares.data<float>(), c.B, c.H * c.ld_distance);
-  return {dq, dk, dv, d_distance};
+  return backward_results(ctx, c, dq, dk, dv, shares);
 }
 
 }  // namespace detail
@@ -202,15 +249,16 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
         "k and v: expected (", k.size(0), ", ", Hkv * D, ") and as many rows of a multiple of ", Hkv, ", got ", k.shape(), " and ", v.shape());
   AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, v.size(1) / Hkv, q.dtype());
   detail::set_dropout(ctx, c, options);
+  detail::check_here(ctx, "attention", q, k, v, options.distance_bias);
   Tensor out = ctx.empty({q.size(0), c.H * c.Dv}, q.dtype()), lse;
   const Tensor& distance = options.distance_bias;
   const bool record = recording(ctx, "attention", q, k, v) || (distance.defined() && recording(ctx, "attention", distance));
   if (record) {
     check(c.softcap == 0, ErrorCode::Type, "attention", "gradient: there is none with softcap");
     lse = ctx.empty({c.H, c.Nq}, DType::F32);
-    c.lse = lse.data<float>();
+    c.lse = lse.ptr<float>();
   }
-  c.out = out.raw(), c.q = q.raw(), c.k = k.raw(), c.v = v.raw();
+  c.out = out.address(), c.q = q.address(), c.k = k.address(), c.v = v.address();
   c.ld_q = q.size(1), c.ld_out = out.size(1), c.ld_k = k.size(1), c.ld_v = v.size(1);
   detail::run_attention(ctx, c);
   if (record) {
@@ -225,7 +273,7 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
                              AttentionCall call = c;
                              call.q_start = q_start.data(), call.k_start = k_start.data();
                              call.key_bias = bias.empty() ? nullptr : bias.data();
-                             call.distance_bias = distance.defined() ? distance.data<float>() : nullptr;
+                             call.distance_bias = distance.defined() ? distance.ptr<float>() : nullptr;
                              return detail::attention_backward(own, call, q, k, v, out, lse, dy[0]);
                            });
   }
@@ -248,17 +296,18 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
   const int64_t Nq = queries.empty() ? qkv.size(0) : static_cast<int64_t>(queries.size());
   AttentionCall c = detail::attention_call(options, Nq, qkv.size(0), D, D, qkv.dtype());
   detail::set_dropout(ctx, c, options);
+  detail::check_here(ctx, "attention", qkv, options.distance_bias);
   Tensor out = ctx.empty({Nq, options.heads * D}, qkv.dtype());
-  const auto* base = static_cast<const char*>(qkv.raw());
+  const auto* base = static_cast<const char*>(qkv.address());
   const auto item = static_cast<int64_t>(size_of(qkv.dtype()));
-  c.out = out.raw();
+  c.out = out.address();
   c.q = base, c.k = base + options.heads * D * item, c.v = base + (options.heads + Hkv) * D * item;
   c.ld_q = c.ld_k = c.ld_v = qkv.size(1), c.ld_out = options.heads * D;
   if (!queries.empty()) {  // side by side in the output, where each task reads a head of a row before it writes there
     const size_t width = static_cast<size_t>(c.ld_out * item);
     for (int64_t i = 0; i < Nq; ++i)
-      std::memcpy(static_cast<char*>(out.raw()) + i * width, base + queries[i] * qkv.size(1) * item, width);
-    c.q = out.raw(), c.ld_q = c.ld_out;
+      cuda::copy(static_cast<char*>(out.address()) + i * width, ctx.device(), base + queries[i] * qkv.size(1) * item, ctx.device(), width);
+    c.q = out.address(), c.ld_q = c.ld_out;
   }
   detail::run_attention(ctx, c);
   return out;
@@ -270,6 +319,7 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
 inline Tensor attention_paged(Context& ctx, const Tensor& q, const PagedKeys& kv, const AttentionOptions& options) {
   detail::check_f32_or_bf16(q, "attention", "q");
   no_gradient(ctx, "attention_paged", q);
+  check(ctx.device().is_cpu(), ErrorCode::Device, "attention", "the cache lies in the host's memory; it cannot be read on ", ctx.device());
   check(q.rank() == 2 && q.dtype() == kv.dtype && q.size(1) == options.heads * kv.key_width, ErrorCode::Shape, "attention", "q: expected (N, ",
         options.heads * kv.key_width, ") ", name_of(kv.dtype), ", got ", q.describe());
   check(kv.page_rows >= 16 && (kv.page_rows & (kv.page_rows - 1)) == 0, ErrorCode::Shape, "attention",
@@ -281,13 +331,14 @@ inline Tensor attention_paged(Context& ctx, const Tensor& q, const PagedKeys& kv
     check((options.k_start[b + 1] - options.k_start[b] + kv.page_rows - 1) / kv.page_rows <= kv.page_start[b + 1] - kv.page_start[b] &&
               kv.page_start[b + 1] <= static_cast<int64_t>(kv.pages.size()),
           ErrorCode::Limit, "attention", "pages of sequence ", b, ": too few for its ", options.k_start[b + 1] - options.k_start[b], " keys");
+  detail::check_here(ctx, "attention", q, options.distance_bias);
   Tensor out = ctx.empty({q.size(0), c.H * c.Dv}, q.dtype());
-  c.out = out.raw(), c.q = q.raw();
+  c.out = out.address(), c.q = q.address();
   c.pages = kv.pages.data(), c.page_start = kv.page_start.data(), c.page_rows = kv.page_rows;
   c.k_offset = kv.k_offset, c.v_offset = kv.v_offset;
   c.codes = kv.codes, c.k_scale_offset = kv.k_scale_offset, c.v_scale_offset = kv.v_scale_offset;
   c.ld_q = q.size(1), c.ld_out = out.size(1), c.ld_k = kv.ld_k, c.ld_v = kv.ld_v;
-  detail::run_attention(ctx, c);
+  detail::run_attention(ctx, c, static_cast<int64_t>(kv.pages.size()));
   return out;
 }
 

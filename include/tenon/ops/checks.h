@@ -33,6 +33,31 @@ void no_gradient(const Context& ctx, std::string_view op, const Tensors&... tens
 
 namespace detail {
 
+/// Errors: Error(Device) naming the op unless all tensors lie where the Context computes.
+template <class... Tensors>
+void check_here(const Context& ctx, std::string_view op, const Tensors&... tensors) {
+  const auto here = [&](const Tensor& t) {
+    check(!t.defined() || t.device() == ctx.device(), ErrorCode::Device, op, "expected tensors on ", ctx.device(), ", got ", t.describe());
+  };
+  (here(tensors), ...);
+}
+
+/// Numbers of the host where the Context's kernels can read them.
+class Numbers {
+ public:
+  Numbers(Context& ctx, std::span<const int64_t> host) : numbers_(host.data()) {
+    if (ctx.device().is_cpu() || host.empty()) return;
+    copy_ = ctx.empty({static_cast<int64_t>(host.size())}, DType::I64);
+    cuda::copy(copy_.address(), ctx.device(), host.data(), {}, host.size_bytes());
+    numbers_ = copy_.ptr<int64_t>();
+  }
+  const int64_t* data() const { return numbers_; }
+
+ private:
+  const int64_t* numbers_;
+  Tensor copy_;
+};
+
 /// A tensor seen as a matrix: its last dimension, and all others flattened.
 struct Matrix {
   int64_t N, C;
@@ -82,7 +107,8 @@ inline void check_index(std::span<const int64_t> index, int64_t rows, std::strin
 
 inline Tensor scalar(Context& ctx, double value) {
   Tensor t = ctx.empty({}, DType::F32);
-  *t.data<float>() = static_cast<float>(value);
+  const float v = static_cast<float>(value);
+  cuda::copy(t.address(), ctx.device(), &v, {}, sizeof(v));
   return t;
 }
 
@@ -92,9 +118,14 @@ constexpr int64_t kSumBlock = 128;
 /// sums (k, C) += over rows of N, by body(sums, begin, end) in blocks that threads share, added up in order.
 template <class Body>
 Tensor sum_in_blocks(Context& ctx, int64_t N, int64_t k, int64_t C, Body&& body) {
-  const int64_t blocks = std::max<int64_t>(1, (N + kSumBlock - 1) / kSumBlock);
+  // A device's kernels sum all rows in an order of their own.
+  const int64_t blocks = ctx.device().is_cpu() ? std::max<int64_t>(1, (N + kSumBlock - 1) / kSumBlock) : 1;
   Tensor partial = ctx.zeros({blocks, k, C}, DType::F32);
-  float* sums = partial.data<float>();
+  float* sums = partial.ptr<float>();
+  if (!ctx.device().is_cpu()) {
+    if (N > 0) body(sums, 0, N);
+    return partial.view({k, C});
+  }
   ctx.over_rows(blocks, kSumBlock * k * C, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(sums + i * k * C, i * kSumBlock, std::min(N, (i + 1) * kSumBlock));
   });
@@ -106,7 +137,7 @@ Tensor sum_in_blocks(Context& ctx, int64_t N, int64_t k, int64_t C, Body&& body)
 
 /// The sum over rows of x (N,C), as (C).
 inline Tensor column_sums(Context& ctx, const Tensor& x, int64_t N, int64_t C) {
-  const float* p = x.data<float>();
+  const float* p = x.ptr<float>();
   return sum_in_blocks(ctx, N, 1, C,
                        [&](float* sum, int64_t begin, int64_t end) { ctx.kernels().sum_rows(sum, p + begin * C, end - begin, C); })
       .view({C});

@@ -22,10 +22,11 @@ inline Dropout draw_dropout(Context& ctx, float p, int64_t elements, std::string
 }
 
 inline Tensor dropped(Context& ctx, const Tensor& x, const Dropout& d) {
+  check_here(ctx, "dropout", x);
   Tensor y = ctx.empty(x.shape(), x.dtype());
   const auto size = static_cast<int64_t>(size_of(x.dtype()));
-  const auto* from = static_cast<const char*>(x.raw());
-  auto* to = static_cast<char*>(y.raw());
+  const auto* from = static_cast<const char*>(x.address());
+  auto* to = static_cast<char*>(y.address());
   // Whole blocks of numbers per thread: the split does not change what is dropped, but shared blocks would be made twice.
   ctx.over_rows((x.numel() + 7) / 8, 16, [&](int64_t begin, int64_t end) {
     const int64_t first = begin * 8, n = std::min(x.numel(), end * 8) - first;

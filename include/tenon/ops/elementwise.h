@@ -13,17 +13,19 @@ namespace detail {
 
 /// y = a * x as a new tensor.
 inline Tensor scaled(Context& ctx, const Tensor& x, float a) {
+  check_here(ctx, "scale", x);
   Tensor y = ctx.empty(x.shape(), DType::F32);
-  float* to = y.data<float>();
-  const float* from = x.data<float>();
+  float* to = y.ptr<float>();
+  const float* from = x.ptr<float>();
   ctx.over_rows(x.numel(), 1, [&](int64_t begin, int64_t end) { ctx.kernels().axpby(to + begin, from + begin, end - begin, a, 0); });
   return y;
 }
 
 inline Tensor product(Context& ctx, const Tensor& a, const Tensor& b) {
+  check_here(ctx, "mul", a, b);
   Tensor y = ctx.empty(a.shape(), DType::F32);
-  float* to = y.data<float>();
-  const float *a0 = a.data<float>(), *b0 = b.data<float>();
+  float* to = y.ptr<float>();
+  const float *a0 = a.ptr<float>(), *b0 = b.ptr<float>();
   ctx.over_rows(a.numel(), 1, [&](int64_t begin, int64_t end) { ctx.kernels().mul(to + begin, a0 + begin, b0 + begin, end - begin); });
   return y;
 }
@@ -58,15 +60,19 @@ inline Tensor add(Context& ctx, const Tensor& a, const Tensor& b) {
   check(b.defined() && detail::is_suffix(b.shape(), a.shape()), ErrorCode::Shape, "add", "b: expected ", a.shape(),
         " or its last dimensions, got ", b.describe());
   check(b.dtype() == a.dtype(), ErrorCode::Type, "add", "b: expected ", name_of(a.dtype()), ", got ", name_of(b.dtype()));
+  detail::check_here(ctx, "add", a, b);
   Tensor y = ctx.empty(a.shape(), a.dtype());
-  const auto *a0 = static_cast<const char*>(a.raw()), *b0 = static_cast<const char*>(b.raw());
-  auto* y0 = static_cast<char*>(y.raw());
+  const auto *a0 = static_cast<const char*>(a.address()), *b0 = static_cast<const char*>(b.address());
+  auto* y0 = static_cast<char*>(y.address());
   const int64_t C = b.numel(), N = C ? a.numel() / C : 0;
   const auto size = static_cast<int64_t>(size_of(a.dtype()));
   if (N == 1) {
     ctx.over_rows(C, 1, [&](int64_t begin, int64_t end) {
       ctx.kernels().add(y0 + begin * size, a0 + begin * size, b0 + begin * size, end - begin, a.dtype());
     });
+  } else if (!ctx.device().is_cpu()) {  // row 0 of b to every row of a
+    cuda::copy(y0, ctx.device(), a0, ctx.device(), a.nbytes());
+    if (N > 0) ctx.kernels().gather_rows(y0, y.dtype(), b0, b.dtype(), ctx.zeros({N}, DType::I64).ptr<int64_t>(), N, C, true);
   } else {
     ctx.over_rows(N, C, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) ctx.kernels().add(y0 + n * C * size, a0 + n * C * size, b0, C, a.dtype());
@@ -160,9 +166,10 @@ inline Tensor cast(Context& ctx, const Tensor& x, DType dtype) {
         x.describe(), " to ", name_of(dtype));
   if (x.dtype() == dtype) return x;
   no_gradient(ctx, "cast", x);
+  detail::check_here(ctx, "cast", x);
   Tensor y = ctx.empty(x.shape(), dtype);
-  const auto* from = static_cast<const char*>(x.raw());
-  auto* to = static_cast<char*>(y.raw());
+  const auto* from = static_cast<const char*>(x.address());
+  auto* to = static_cast<char*>(y.address());
   const size_t from_size = size_of(x.dtype()), to_size = size_of(dtype);
   ctx.over_rows(x.numel(), 1, [&](int64_t begin, int64_t end) {
     ctx.kernels().cast(to + begin * to_size, dtype, from + begin * from_size, x.dtype(), end - begin);

@@ -13,10 +13,12 @@ namespace detail {
 /// table[index] as a new tensor (n, C).
 inline Tensor picked(Context& ctx, const Tensor& table, std::span<const int64_t> index, DType out) {
   const int64_t n = static_cast<int64_t>(index.size()), C = table.size(-1);
+  check_here(ctx, "gather_rows", table);
   Tensor y = ctx.empty({n, C}, out);
-  auto* to = static_cast<char*>(y.raw());
+  auto* to = static_cast<char*>(y.address());
+  const Numbers numbers(ctx, index);
   ctx.over_rows(n, C, [&](int64_t begin, int64_t end) {
-    ctx.kernels().gather_rows(to + static_cast<size_t>(begin * C) * size_of(out), out, table.raw(), table.dtype(), index.data() + begin,
+    ctx.kernels().gather_rows(to + static_cast<size_t>(begin * C) * size_of(out), out, table.address(), table.dtype(), numbers.data() + begin,
                               end - begin, C, false);
   });
   return y;
@@ -28,10 +30,13 @@ inline void record_picked(Context& ctx, std::string_view op, const Tensor& y, co
   ctx.recorder()->record(op, {y}, {table},
                          [shape = table.shape(), index = std::vector<int64_t>(index.begin(), index.end()), padding](
                              Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                           check_here(c, "scatter_add_rows", dy[0]);
                            Tensor d = c.zeros(shape, DType::F32);
-                           c.kernels().scatter_add_rows(d.data<float>(), dy[0].data<float>(), index.data(),
+                           const Numbers numbers(c, index);
+                           c.kernels().scatter_add_rows(d.ptr<float>(), dy[0].ptr<float>(), numbers.data(),
                                                         static_cast<int64_t>(index.size()), shape[-1]);
-                           if (padding >= 0 && padding < shape[0]) std::fill_n(d.data<float>() + padding * shape[-1], shape[-1], 0.0f);
+                           if (padding >= 0 && padding < shape[0])
+                             cuda::zero(d.ptr<float>() + padding * shape[-1], c.device(), static_cast<size_t>(shape[-1]) * sizeof(float));
                            return {d};
                          });
 }

@@ -15,6 +15,7 @@ inline Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& w, const T
   const auto [N, C] = detail::matrix_of(x, "layer_norm", "x");
   detail::check_vector(w, C, "layer_norm", "weight");
   detail::check_vector(b, C, "layer_norm", "bias");
+  detail::check_here(ctx, "layer_norm", x, w, b);
   const bool record = recording(ctx, "layer_norm", x, w, b);
   Tensor y = ctx.empty(x.shape(), x.dtype());
   Tensor mean, rstd;
@@ -22,22 +23,23 @@ inline Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& w, const T
     detail::check_f32(x, "layer_norm", "x with gradients");
     mean = ctx.empty({N}, DType::F32), rstd = ctx.empty({N}, DType::F32);
   }
-  float *mean0 = record ? mean.data<float>() : nullptr, *rstd0 = record ? rstd.data<float>() : nullptr;
-  const auto* from = static_cast<const char*>(x.raw());
-  auto* to = static_cast<char*>(y.raw());
+  float *mean0 = record ? mean.ptr<float>() : nullptr, *rstd0 = record ? rstd.ptr<float>() : nullptr;
+  const auto* from = static_cast<const char*>(x.address());
+  auto* to = static_cast<char*>(y.address());
   const size_t row = static_cast<size_t>(C) * size_of(x.dtype());
   ctx.over_rows(N, 2 * C, [&, C = C](int64_t begin, int64_t end) {
-    ctx.kernels().layer_norm(to + begin * row, from + begin * row, w.data<float>(), b.data<float>(), mean0 ? mean0 + begin : nullptr,
+    ctx.kernels().layer_norm(to + begin * row, from + begin * row, w.ptr<float>(), b.ptr<float>(), mean0 ? mean0 + begin : nullptr,
                              rstd0 ? rstd0 + begin : nullptr, end - begin, C, eps, x.dtype());
   });
   if (record)
     ctx.recorder()->record(
         "layer_norm", {y}, {x, w, b}, [x, w, mean, rstd, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+          detail::check_here(c, "layer_norm", x, dy[0]);
           Tensor dx = c.empty(x.shape(), DType::F32);
-          float* out = dx.data<float>();
-          const float *dy0 = dy[0].data<float>(), *x0 = x.data<float>(), *m = mean.data<float>(), *r = rstd.data<float>();
+          float* out = dx.ptr<float>();
+          const float *dy0 = dy[0].ptr<float>(), *x0 = x.ptr<float>(), *m = mean.ptr<float>(), *r = rstd.ptr<float>();
           const Tensor dwb = detail::sum_in_blocks(c, N, 2, C, [&](float* sum, int64_t begin, int64_t end) {
-            c.kernels().layer_norm_backward(out + begin * C, sum, sum + C, dy0 + begin * C, x0 + begin * C, w.data<float>(), m + begin,
+            c.kernels().layer_norm_backward(out + begin * C, sum, sum + C, dy0 + begin * C, x0 + begin * C, w.ptr<float>(), m + begin,
                                             r + begin, end - begin, C);
           });
           return {dx, dwb.rows(0, 1).view({C}), dwb.rows(1, 2).view({C})};

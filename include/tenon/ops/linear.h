@@ -27,11 +27,15 @@ inline void check_linear(const Tensor& x, int64_t N, int64_t K, const Tensor& bi
 /// x w^T + bias + residual as float32: what is added is laid down first and the product added to it. x and w are of one type.
 inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool in_out, int64_t M,
                          int64_t N, int64_t K) {
+  check_here(ctx, "linear", x, w, bias, residual);
   Tensor y = ctx.empty(with_last(x.shape(), N), DType::F32);
-  float* to = y.data<float>();
-  const float *b = bias.defined() ? bias.data<float>() : nullptr, *r = residual.defined() ? residual.data<float>() : nullptr;
+  float* to = y.ptr<float>();
+  const float *b = bias.defined() ? bias.ptr<float>() : nullptr, *r = residual.defined() ? residual.ptr<float>() : nullptr;
   const size_t row = static_cast<size_t>(N) * sizeof(float);
-  if (b || r)
+  if (!ctx.device().is_cpu() && M > 0) {
+    if (r) cuda::copy(to, ctx.device(), r, ctx.device(), static_cast<size_t>(M) * row);
+    if (b) ctx.kernels().gather_rows(to, DType::F32, b, DType::F32, ctx.zeros({M}, DType::I64).ptr<int64_t>(), M, N, r != nullptr);
+  } else if (b || r) {
     ctx.over_rows(M, N, [&](int64_t begin, int64_t end) {
       if (!b) std::memcpy(to + begin * N, r + begin * N, row * static_cast<size_t>(end - begin));
       for (int64_t m = begin; b && m < end; ++m) {
@@ -41,7 +45,8 @@ inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const T
           std::memcpy(to + m * N, b, row);
       }
     });
-  multiply(ctx, to, x.raw(), w.raw(), x.dtype(), false, !in_out, M, N, K, b || r);
+  }
+  multiply(ctx, to, x.address(), w.address(), x.dtype(), false, !in_out, M, N, K, b || r);
   return y;
 }
 
@@ -94,17 +99,18 @@ inline std::vector<Tensor> linear_parts(Context& ctx, const Tensor& x, std::span
         for (size_t i = 0; i < sides.size(); ++i) {
           const auto& [w, wants_w, wants_b, N] = sides[i];
           Tensor dw, db;
+          check_here(c, "linear", dy[i]);
           if (!dy[i].defined()) {
             if (wants_w) dw = c.zeros(in_out ? Shape{K, N} : Shape{N, K}, DType::F32);
             if (wants_b) db = c.zeros({N}, DType::F32);
           } else {
             const Tensor rounded = want_x || wants_w ? converted(c, dy[i], type) : Tensor();
-            if (want_x) multiply(c, d[0].data<float>(), rounded.raw(), w.raw(), type, false, in_out, M, K, N, summed);
+            if (want_x) multiply(c, d[0].ptr<float>(), rounded.address(), w.address(), type, false, in_out, M, K, N, summed);
             summed = true;
             if (wants_w) {
               dw = c.empty(in_out ? Shape{K, N} : Shape{N, K}, DType::F32);
-              const void *of_x = kept.raw(), *of_y = rounded.raw();
-              multiply(c, dw.data<float>(), in_out ? of_x : of_y, in_out ? of_y : of_x, type, true, false, in_out ? K : N, in_out ? N : K, M,
+              const void *of_x = kept.address(), *of_y = rounded.address();
+              multiply(c, dw.ptr<float>(), in_out ? of_x : of_y, in_out ? of_y : of_x, type, true, false, in_out ? K : N, in_out ? N : K, M,
                        false);
             }
             if (wants_b) db = column_sums(c, dy[i], M, N);
@@ -200,15 +206,16 @@ inline Tensor linear(Context& ctx, const Tensor& x, const quant::PackedWeight& w
   check(w.defined(), ErrorCode::Shape, "linear", "weight: expected a packed weight, got none");
   detail::check_linear(x, w.N, w.K, bias, residual);
   no_gradient(ctx, "linear on a packed weight", x, bias, residual);
+  detail::check_here(ctx, "linear", x, w.data, w.scale, bias, residual);
   Tensor y = ctx.empty(detail::with_last(x.shape(), w.N), x.dtype());
   if (y.numel() == 0) return y;
   const Tensor rows = w.order.empty() ? x : detail::reordered(ctx, x, w.order);
-  LinearCall call{.y = y.raw(),
-                  .x = rows.raw(),
-                  .w = w.data.raw(),
-                  .w_scale = w.scale.defined() ? w.scale.data<float>() : nullptr,
-                  .bias = bias.defined() ? bias.data<float>() : nullptr,
-                  .residual = residual.raw(),
+  LinearCall call{.y = y.address(),
+                  .x = rows.address(),
+                  .w = w.data.address(),
+                  .w_scale = w.scale.defined() ? w.scale.ptr<float>() : nullptr,
+                  .bias = bias.defined() ? bias.ptr<float>() : nullptr,
+                  .residual = residual.address(),
                   .type = x.dtype(),
                   .format = w.format,
                   .act = act,
@@ -220,7 +227,7 @@ inline Tensor linear(Context& ctx, const Tensor& x, const quant::PackedWeight& w
                   .threads = ctx.threads()};
   const Kernels& k = ctx.kernels();
   const Tensor scratch = ctx.empty({static_cast<int64_t>(w.sparse ? k.sparse_scratch(call) : k.linear_scratch(call))}, DType::U8);
-  call.scratch = const_cast<void*>(scratch.raw());
+  call.scratch = const_cast<void*>(scratch.address());
   w.sparse ? k.sparse_linear(call) : k.linear(call);
   return y;
 }

@@ -1,8 +1,6 @@
 // Products of two matrices: float32 ones with gradients, and those that training is made of.
 #pragma once
 
-#include <cstring>
-
 #include "tenon/ops/checks.h"
 
 namespace tenon::ops {
@@ -14,7 +12,7 @@ inline void multiply(Context& ctx, float* c, const void* a, const void* b, DType
                      int64_t K, bool accumulate) {
   if (M == 0 || N == 0) return;
   if (K == 0) {
-    if (!accumulate) std::memset(c, 0, static_cast<size_t>(M * N) * sizeof(float));
+    if (!accumulate) cuda::zero(c, ctx.device(), static_cast<size_t>(M * N) * sizeof(float));
     return;
   }
   ctx.kernels().matmul({.c = c,
@@ -36,9 +34,10 @@ inline DType product_type(const Context& ctx, const Tensor& x) { return x.dtype(
 /// The elements in another type. Records nothing.
 inline Tensor converted(Context& ctx, const Tensor& x, DType type) {
   if (x.dtype() == type) return x;
+  check_here(ctx, "matmul", x);
   Tensor y = ctx.empty(x.shape(), type);
-  const auto* from = static_cast<const char*>(x.raw());
-  auto* to = static_cast<char*>(y.raw());
+  const auto* from = static_cast<const char*>(x.address());
+  auto* to = static_cast<char*>(y.address());
   const size_t from_size = size_of(x.dtype()), to_size = size_of(type);
   ctx.over_rows(x.numel(), 1, [&](int64_t begin, int64_t end) {
     ctx.kernels().cast(to + begin * to_size, type, from + begin * from_size, x.dtype(), end - begin);
@@ -48,11 +47,19 @@ inline Tensor converted(Context& ctx, const Tensor& x, DType type) {
 
 /// A new c (M,N) = a b over float32, with either factor transposed.
 inline Tensor product_of(Context& ctx, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K) {
+  check_here(ctx, "matmul", a, b);
   Tensor c = ctx.empty({M, N}, DType::F32);
   if (M == 0 || N == 0) return c;
   if (K == 0) return ctx.zeros({M, N}, DType::F32);
-  ctx.kernels().matmul(
-      {.c = c.raw(), .a = a.raw(), .b = b.raw(), .trans_a = trans_a, .trans_b = trans_b, .M = M, .N = N, .K = K, .threads = ctx.threads()});
+  ctx.kernels().matmul({.c = c.address(),
+                        .a = a.address(),
+                        .b = b.address(),
+                        .trans_a = trans_a,
+                        .trans_b = trans_b,
+                        .M = M,
+                        .N = N,
+                        .K = K,
+                        .threads = ctx.threads()});
   return c;
 }
 

@@ -13,9 +13,10 @@ namespace tenon::ops {
 inline Tensor l2_normalize(Context& ctx, const Tensor& x, float eps = 0) {
   detail::check_f32(x, "l2_normalize", "x");
   const auto [N, C] = detail::matrix_of(x, "l2_normalize", "x");
+  detail::check_here(ctx, "l2_normalize", x);
   Tensor y = ctx.empty(x.shape(), DType::F32), norm = ctx.empty({N}, DType::F32);
-  float *to = y.data<float>(), *lengths = norm.data<float>();
-  const float* from = x.data<float>();
+  float *to = y.ptr<float>(), *lengths = norm.ptr<float>();
+  const float* from = x.ptr<float>();
   ctx.over_rows(N, 2 * C, [&, C = C](int64_t begin, int64_t end) {
     ctx.kernels().l2_normalize(to + begin * C, lengths + begin, from + begin * C, end - begin, C, eps);
   });

@@ -1,8 +1,6 @@
 // Rotary position embedding.
 #pragma once
 
-#include <cstring>
-
 #include "tenon/ops/checks.h"
 
 namespace tenon::ops {
@@ -29,14 +27,15 @@ inline Tensor rope(Context& ctx, const Tensor& x, const Tensor& cos, const Tenso
     check(t->defined() && t->dtype() == DType::F32 && t->shape() == Shape{N, half}, ErrorCode::Shape, "rope", "cos, sin: expected float32 ",
           Shape{N, half}, ", got ", t->describe());
   const auto turn = [layout, D, half](Context& c, const Tensor& from, const Tensor& co, const Tensor& si) {
+    detail::check_here(c, "rope", from, co, si);
     Tensor y = c.empty(from.shape(), from.dtype());
     const int64_t ld = from.size(1);
     const size_t row = static_cast<size_t>(ld) * size_of(from.dtype()), skip = static_cast<size_t>(layout.begin) * size_of(from.dtype());
-    auto* to = static_cast<char*>(y.raw());
-    const auto* x0 = static_cast<const char*>(from.raw());
-    const float *c0 = co.data<float>(), *s0 = si.data<float>();
+    auto* to = static_cast<char*>(y.address());
+    const auto* x0 = static_cast<const char*>(from.address());
+    const float *c0 = co.ptr<float>(), *s0 = si.ptr<float>();
     c.over_rows(from.size(0), 2 * ld, [&](int64_t begin, int64_t end) {
-      std::memcpy(to + begin * row, x0 + begin * row, static_cast<size_t>(end - begin) * row);
+      cuda::copy(to + begin * row, c.device(), x0 + begin * row, c.device(), static_cast<size_t>(end - begin) * row);
       c.kernels().rope(to + begin * row + skip, to + begin * row + skip, c0 + begin * half, s0 + begin * half, end - begin, layout.heads, ld,
                        D, layout.width, layout.interleaved, from.dtype());
     });
@@ -48,7 +47,7 @@ inline Tensor rope(Context& ctx, const Tensor& x, const Tensor& cos, const Tenso
   if (record)
     ctx.recorder()->record("rope", {y}, {x}, [turn, cos, sin](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
       Tensor back = c.empty(sin.shape(), DType::F32);  // the angle turned back
-      c.kernels().axpby(back.data<float>(), sin.data<float>(), sin.numel(), -1, 0);
+      c.kernels().axpby(back.ptr<float>(), sin.ptr<float>(), sin.numel(), -1, 0);
       return {turn(c, dy[0], cos, back)};
     });
   return y;

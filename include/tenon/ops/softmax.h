@@ -14,16 +14,18 @@ namespace tenon::ops {
 inline Tensor softmax(Context& ctx, const Tensor& x) {
   detail::check_f32(x, "softmax", "x");
   const auto [N, C] = detail::matrix_of(x, "softmax", "x");
+  detail::check_here(ctx, "softmax", x);
   Tensor y = ctx.empty(x.shape(), DType::F32);
-  float* to = y.data<float>();
-  const float* from = x.data<float>();
+  float* to = y.ptr<float>();
+  const float* from = x.ptr<float>();
   ctx.over_rows(N, 4 * C,
                 [&, C = C](int64_t begin, int64_t end) { ctx.kernels().softmax(to + begin * C, from + begin * C, end - begin, C); });
   if (recording(ctx, "softmax", x))
     ctx.recorder()->record("softmax", {y}, {x}, [y, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      detail::check_here(c, "softmax", y, dy[0]);
       Tensor dx = c.empty(y.shape(), DType::F32);
-      float* out = dx.data<float>();
-      const float *dy0 = dy[0].data<float>(), *y0 = y.data<float>();
+      float* out = dx.ptr<float>();
+      const float *dy0 = dy[0].ptr<float>(), *y0 = y.ptr<float>();
       c.over_rows(N, 2 * C, [&](int64_t begin, int64_t end) {
         c.kernels().softmax_backward(out + begin * C, dy0 + begin * C, y0 + begin * C, end - begin, C);
       });

@@ -69,6 +69,15 @@ inline int64_t few_nonzeros(const Tensor& w) {
   return found <= most ? found : -1;
 }
 
+inline PackedWeight pack_on_device(Context& ctx, const Tensor& w, WeightFormat format) {
+  const int64_t N = w.size(0), K = w.size(1);
+  PackedWeight p{.format = format, .N = N, .K = K, .data = {}, .scale = {}, .order = {}};
+  p.data = ctx.empty({static_cast<int64_t>(ctx.kernels().linear_packed_bytes(format, N, K))}, DType::U8);
+  if (info(format).has_scale) p.scale = ctx.empty({N}, DType::F32);
+  ctx.kernels().linear_pack(p.data.address(), p.scale.defined() ? p.scale.ptr<float>() : nullptr, w.address(), w.dtype(), format, N, K, 1);
+  return p;
+}
+
 }  // namespace detail
 
 /// Packs a weight matrix; Int4 and Fp8 round it to nearest in groups of 128. With may_be_sparse a weight of at most a quarter nonzeros
@@ -80,6 +89,7 @@ inline PackedWeight pack(Context& ctx, const Tensor& w, WeightFormat format, boo
   check(w.dtype() == DType::F32 || w.dtype() == DType::BF16 || w.dtype() == DType::F16, ErrorCode::Type, "pack",
         "weight: expected float32, bfloat16 or float16, got ", w.describe());
   if (info(format).grouped) return pack(ctx, round_to_nearest(ctx, w, format));
+  if (!ctx.device().is_cpu()) return detail::pack_on_device(ctx, w.to(ctx.device()), format);
   const int64_t N = w.size(0), K = w.size(1);
   PackedWeight p{.format = format, .N = N, .K = K, .data = {}, .scale = {}, .order = {}};
   const bool is_float = format == WeightFormat::F32 || format == WeightFormat::BF16;
@@ -110,11 +120,11 @@ inline PackedWeight pack_rows_concat(Context& ctx, std::span<const Tensor> ws, W
     N += w.size(0);
     same_type &= w.dtype() == ws[0].dtype();
   }
-  Tensor all = Tensor::empty({N, ws[0].size(1)}, same_type ? ws[0].dtype() : DType::F32);
-  char* at = static_cast<char*>(all.raw());
+  Tensor all = Tensor::empty({N, ws[0].size(1)}, same_type ? ws[0].dtype() : DType::F32, ctx.device());
+  char* at = static_cast<char*>(all.address());
   for (const Tensor& w : ws) {
     const Tensor part = w.to(all.dtype());
-    if (part.nbytes()) std::memcpy(at, part.raw(), part.nbytes());
+    cuda::copy(at, all.device(), part.address(), part.device(), part.nbytes());
     at += part.nbytes();
   }
   return pack(ctx, all, format, may_be_sparse);

@@ -69,7 +69,8 @@ class Tape final : public Recorder {
     if (!dy.defined()) {
       check(loss.numel() == 1, ErrorCode::Shape, "tape", "backward: expected a loss of one element, got ", loss.shape());
       dy = ctx.empty(loss.shape(), DType::F32);
-      *dy.data<float>() = 1;
+      const float one = 1;
+      cuda::copy(dy.address(), ctx.device(), &one, {}, sizeof(one));
     }
     backward(ctx, std::span(&loss, 1), std::span(&dy, 1));
   }
@@ -207,6 +208,7 @@ class Tape final : public Recorder {
   void accumulate(Context& ctx, std::string_view op, const Node& node, Tensor d) {
     check(d.defined() && d.dtype() == DType::F32 && d.numel() == node.shape.numel(), ErrorCode::Shape, op, "gradient: expected float32 ",
           node.shape, ", got ", d.describe());
+    check(d.device() == ctx.device(), ErrorCode::Device, op, "gradient: expected it on ", ctx.device(), ", got ", d.describe());
     if (d.shape() != node.shape) d = d.view(node.shape);
     Tensor& sum = gradients_[node.id];
     if (!sum.defined()) {
@@ -215,8 +217,8 @@ class Tape final : public Recorder {
     }
     // In place only in memory that nobody else holds.
     Tensor to = sum.storage().use_count() == 1 ? sum : ctx.empty(node.shape, DType::F32);
-    float* out = to.data<float>();
-    const float *a = std::as_const(sum).data<float>(), *b = std::as_const(d).data<float>();
+    float* out = to.ptr<float>();
+    const float *a = std::as_const(sum).ptr<float>(), *b = std::as_const(d).ptr<float>();
     ctx.over_rows(d.numel(), 1,
                   [&](int64_t begin, int64_t end) { ctx.kernels().add(out + begin, a + begin, b + begin, end - begin, DType::F32); });
     sum = std::move(to);
