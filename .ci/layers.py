@@ -13,7 +13,7 @@ SAME_HEIGHT = {("text", "io"), ("vision", "io")}
 DOORS = [
     (r"dnnl(\.hpp|\.h)?\b", r"src/cpu/onednn"),
     (r"pybind11/", r"python/src/"),
-    (r"cuda(_|/)|cublas|cudnn", r"cuda/"),
+    (r"cuda(_|\.h$|/)|cublas|cudnn|nccl|driver_types|mma\.h|cub/|thrust/", r"cuda/"),
     (r"simdjson", r"src/(core|io|text)/"),
     (r"pcre2|utf8proc", r"src/text/"),
     (r"jpeglib|png\.h", r"src/vision/"),

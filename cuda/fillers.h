@@ -1,0 +1,18 @@
+// The parts of the CUDA table, one per file of launchers.
+#pragma once
+
+#include "tenon/core/kernels.h"
+
+namespace tenon::cuda {
+
+void fill_elements(Kernels&);
+void fill_norms(Kernels&);
+void fill_rows(Kernels&);
+void fill_training(Kernels&);
+void fill_matmul(Kernels&);
+void fill_attention(Kernels&);
+
+/// All of them; entries without a kernel stay null.
+void fill_table(Kernels& table);
+
+}  // namespace tenon::cuda

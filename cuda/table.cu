@@ -1,0 +1,18 @@
+// Puts the CUDA table together.
+#include "fillers.h"
+
+namespace tenon::cuda {
+
+void fill_table(Kernels& table) {
+  table = Kernels{};
+  table.name = "cuda";
+  table.fast_bf16 = true;
+  fill_elements(table);
+  fill_norms(table);
+  fill_rows(table);
+  fill_training(table);
+  fill_matmul(table);
+  fill_attention(table);
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,21 @@
+// What tests may set and count in the emulated CUDA library.
+#pragma once
+
+#include <cstddef>
+#include <map>
+
+namespace tenon::cuda {
+
+struct EmulatorSettings {
+  size_t total_bytes = size_t{256} << 20;
+  bool no_pinned = false;         // pinned memory cannot be had
+  bool lost = false;              // every call fails as after an illegal access
+  bool streams_are_slow = false;  // events are not reached until somebody waits for them
+};
+
+struct EmulatorCounts {
+  int allocations = 0, releases = 0, copies = 0, launches = 0, graph_launches = 0;
+  std::map<void*, size_t> bytes;
+};
+
+}  // namespace tenon::cuda

@@ -1,0 +1,218 @@
+// Attention, forward and backward: ragged, causal, windowed, grouped heads, paged, with every bias.
+#include <cstring>
+
+#include "device_agree.h"
+
+using namespace tenon;
+using namespace tenon::agree;
+using namespace tenon::device_test;
+
+namespace {
+
+size_t size(int64_t n) { return static_cast<size_t>(n); }
+
+struct Case {
+  std::vector<int64_t> q_start, k_start;
+  int64_t H = 4, Hkv = 2, D = 8, Dv = 8, window = 0;
+  bool causal = false, key_bias = false, distance_bias = false;
+  float softcap = 0;
+  uint32_t dropped = 0;
+  const char* what = "";
+};
+
+std::vector<Case> cases() {
+  const std::vector<int64_t> ragged = {0, 1, 18, 18, 50, 83}, keys = {0, 1, 18, 18, 50, 83}, more = {0, 40, 63, 70, 102, 166};
+  std::vector<Case> list;
+  const auto with = [&](const char* what, auto&& change) {
+    Case c;
+    c.q_start = ragged, c.k_start = keys, c.what = what;
+    change(c);
+    list.push_back(c);
+  };
+  with("plain", [](Case&) {});
+  with("causal", [](Case& c) { c.causal = true; });
+  with("causal, more keys than queries", [&](Case& c) { c.causal = true, c.k_start = more; });
+  with("causal, fewer keys than queries", [&](Case& c) { c.causal = true, c.q_start = more; });
+  with("window", [](Case& c) { c.causal = true, c.window = 5; });
+  with("window beyond a tile", [](Case& c) { c.causal = true, c.window = 33; });
+  with("one key head", [](Case& c) { c.Hkv = 1; });
+  with("a head for each", [](Case& c) { c.Hkv = 4; });
+  with("odd widths", [](Case& c) { c.D = 5, c.Dv = 3; });
+  with("wide heads", [](Case& c) { c.H = 2, c.Hkv = 1, c.D = 96, c.Dv = 64; });
+  with("values wider than keys", [](Case& c) { c.D = 4, c.Dv = 40; });
+  with("key bias", [](Case& c) { c.key_bias = true; });
+  with("distance bias", [](Case& c) { c.distance_bias = true, c.causal = true; });
+  with("softcap", [](Case& c) { c.softcap = 2; });
+  with("dropout", [](Case& c) { c.dropped = 20000; });
+  return list;
+}
+
+struct Data {
+  int64_t Nq, Nk, ld_q, ld_k, ld_v, ld_out, zero = 200;
+  std::vector<float> q, k, v, key_bias, distance;
+  explicit Data(const Case& c) : Nq(c.q_start.back()), Nk(c.k_start.back()), ld_q(c.H * c.D + 3), ld_k(c.Hkv * c.D + 1), ld_v(c.Hkv * c.Dv),
+                                 ld_out(c.H * c.Dv + 2) {
+    q = normal(size(Nq * ld_q), 1), k = normal(size(Nk * ld_k), 2), v = normal(size(Nk * ld_v), 3);
+    key_bias = normal(size(Nk), 4), distance = normal(size(c.H * 400), 5);
+    // the third sequence and a key of another are shut out
+    for (int64_t s = c.k_start[1]; s < c.k_start[2]; s += 3) key_bias[size(s)] = -std::numeric_limits<float>::infinity();
+    for (int64_t s = c.k_start[0]; s < c.k_start[1]; ++s) key_bias[size(s)] = -std::numeric_limits<float>::infinity();
+  }
+};
+
+AttentionCall call_of(const Case& c, const Data& d, DType type) {
+  AttentionCall call;
+  call.type = type;
+  call.ld_q = d.ld_q, call.ld_k = d.ld_k, call.ld_v = d.ld_v, call.ld_out = d.ld_out;
+  call.B = static_cast<int64_t>(c.q_start.size()) - 1, call.H = c.H, call.Hkv = c.Hkv, call.D = c.D, call.Dv = c.Dv, call.Nq = d.Nq;
+  call.scale = 0.5f, call.causal = c.causal, call.window = c.window, call.softcap = c.softcap;
+  call.ld_distance = 400, call.distance_zero = d.zero;
+  if (c.dropped) {
+    call.dropout = {.seed = 5, .stream = 6, .first = 7, .below = c.dropped, .scale = 65536.0f / static_cast<float>(65536 - c.dropped)};
+    call.ld_dropout = 72;
+  }
+  return call;
+}
+
+int64_t longest(const std::vector<int64_t>& starts) {
+  int64_t most = 0;
+  for (size_t i = 1; i < starts.size(); ++i) most = std::max(most, starts[i] - starts[i - 1]);
+  return most;
+}
+
+void run_ref(AttentionCall call) {
+  std::vector<float> scratch(4096);
+  for (int64_t b = 0; b < call.B; ++b)
+    for (int64_t h = 0; h < call.H; ++h) ref().attention(call, b, h, 0, call.q_start[b + 1] - call.q_start[b], scratch.data());
+}
+
+template <class E>
+void check_forward(const Case& c) {
+  const Data d(c);
+  const std::vector<E> q = as<E>(d.q), k = as<E>(d.k), v = as<E>(d.v);
+  std::vector<E> out = as<E>(normal(size(d.Nq * d.ld_out), 9));
+  std::vector<float> lse(size(c.H * d.Nq));
+  OnDevice<E> gq = q, gk = k, gv = v, gout = out;
+  Floats glse = lse, gbias = d.key_bias, gdistance = d.distance;
+  Indices gq_start = c.q_start, gk_start = c.k_start;
+
+  AttentionCall call = call_of(c, d, type_of<E>());
+  call.out = out.data(), call.q = q.data(), call.k = k.data(), call.v = v.data(), call.lse = lse.data();
+  call.q_start = c.q_start.data(), call.k_start = c.k_start.data();
+  call.key_bias = c.key_bias ? d.key_bias.data() : nullptr, call.distance_bias = c.distance_bias ? d.distance.data() : nullptr;
+  run_ref(call);
+  call.out = gout.p(), call.q = gq.p(), call.k = gk.p(), call.v = gv.p(), call.lse = glse.p();
+  call.q_start = gq_start.p(), call.k_start = gk_start.p();
+  call.key_bias = c.key_bias ? gbias.p() : nullptr, call.distance_bias = c.distance_bias ? gdistance.p() : nullptr;
+  kernels().attention(call, kAllSequences, 0, 0, longest(c.q_start), nullptr);
+  CHECK(distance(gout.get(), out) <= step(out, 1e-5));
+  CHECK(distance(glse.get(), lse) <= 1e-5);
+  if (sizeof(E) == 4) {
+    call.lse = nullptr;  // without it the same
+    const std::vector<E> before = gout.get();
+    kernels().attention(call, kAllSequences, 0, 0, longest(c.q_start), nullptr);
+    CHECK(distance(gout.get(), before) == 0);
+  }
+}
+
+void check_backward(const Case& c) {
+  const Data d(c);
+  std::vector<float> out(size(d.Nq * d.ld_out)), lse(size(c.H * d.Nq)), dy = normal(out.size(), 6);
+  std::vector<float> dq(d.q.size()), dk(d.k.size()), dv(d.v.size()), scratch(4096);
+  AttentionCall call = call_of(c, d, DType::F32);
+  call.out = out.data(), call.q = d.q.data(), call.k = d.k.data(), call.v = d.v.data(), call.lse = lse.data();
+  call.q_start = c.q_start.data(), call.k_start = c.k_start.data();
+  call.key_bias = c.key_bias ? d.key_bias.data() : nullptr, call.distance_bias = c.distance_bias ? d.distance.data() : nullptr;
+  run_ref(call);
+  Floats gq = d.q, gk = d.k, gv = d.v, gout = out, glse = lse, gbias = d.key_bias, gdistance = d.distance, gdy = dy, gdq = dq, gdk = dk, gdv = dv;
+  Indices gq_start = c.q_start, gk_start = c.k_start;
+  AttentionGrad g{.d_out = dy.data(), .dq = dq.data(), .dk = dk.data(), .dv = dv.data()};
+  for (int64_t b = 0; b < call.B; ++b)
+    for (int64_t h = 0; h < c.Hkv; ++h) ref().attention_backward(call, g, b, h, scratch.data());
+  call.out = gout.p(), call.q = gq.p(), call.k = gk.p(), call.v = gv.p(), call.lse = glse.p();
+  call.q_start = gq_start.p(), call.k_start = gk_start.p();
+  call.key_bias = c.key_bias ? gbias.p() : nullptr, call.distance_bias = c.distance_bias ? gdistance.p() : nullptr;
+  g = {.d_out = gdy.p(), .dq = gdq.p(), .dk = gdk.p(), .dv = gdv.p()};
+  kernels().attention_backward(call, g, kAllSequences, longest(c.q_start), nullptr);
+  CHECK(distance(gdq.get(), dq) <= 1e-5 * (1 + largest(dq)));
+  CHECK(distance(gdk.get(), dk) <= 1e-5 * (1 + largest(dk)));
+  CHECK(distance(gdv.get(), dv) <= 1e-5 * (1 + largest(dv)));
+}
+
+}  // namespace
+
+TEST_CASE("device: attention agrees") {
+  for (const Case& c : cases()) {
+    INFO(c.what);
+    check_forward<float>(c);
+    check_forward<bfloat16>(c);
+  }
+}
+
+TEST_CASE("device: the gradients of attention agree") {
+  for (const Case& c : cases()) {
+    if (c.softcap > 0) continue;  // which has none
+    INFO(c.what);
+    check_backward(c);
+  }
+}
+
+TEST_CASE("device: attention reads keys and values from pages, int8 ones too") {
+  constexpr int64_t rows = 16, Hkv = 2, D = 8, H = 4, pages = 7;
+  const std::vector<int64_t> q_start = {0, 1, 3, 4}, k_start = {0, 5, 5 + 33, 5 + 33 + 48}, page_start = {0, 1, 4, 7};
+  for (bool int8 : {false, true}) {
+    INFO("int8 ", int8);
+    const int64_t item = int8 ? 1 : 4, v_offset = rows * Hkv * D * item, scales = 2 * v_offset, bytes = scales + 2 * rows * Hkv * 4;
+    std::vector<char> memory(size(pages * bytes));
+    const std::vector<float> values = normal(memory.size() / 4, 1);
+    std::memcpy(memory.data(), values.data(), values.size() * 4);
+    if (int8)
+      for (int64_t p = 0; p < pages; ++p) {
+        for (int64_t i = 0; i < scales; ++i) memory[size(p * bytes + i)] = static_cast<char>(i * 37 + p);
+        for (int64_t i = 0; i < 2 * rows * Hkv; ++i) {
+          const float s = 0.01f + 0.001f * static_cast<float>(i % 5);
+          std::memcpy(memory.data() + p * bytes + scales + i * 4, &s, 4);
+        }
+      }
+    const std::vector<float> q = normal(size(4 * H * D), 2);
+    std::vector<float> out(q.size());
+    const std::vector<int64_t> order = {3, 0, 6, 1, 5, 2, 4};
+    const auto addresses = [&](const char* base) {
+      std::vector<int64_t> list;
+      for (int64_t p : order) list.push_back(reinterpret_cast<int64_t>(base + p * bytes));
+      return list;
+    };
+    const std::vector<int64_t> host = addresses(memory.data());
+    AttentionCall call;
+    call.ld_q = call.ld_out = H * D, call.ld_k = call.ld_v = Hkv * D, call.B = 3, call.H = H, call.Hkv = Hkv, call.D = call.Dv = D, call.Nq = 4;
+    call.causal = true, call.page_rows = rows, call.v_offset = v_offset, call.int8_pages = int8;
+    call.k_scale_offset = scales, call.v_scale_offset = scales + rows * Hkv * 4;
+    call.out = out.data(), call.q = q.data(), call.q_start = q_start.data(), call.k_start = k_start.data(), call.page_start = page_start.data();
+    call.pages = reinterpret_cast<const void* const*>(host.data());
+    run_ref(call);
+
+    OnDevice<uint8_t> gmemory = std::vector<uint8_t>(memory.begin(), memory.end());
+    Floats gq = q, gout = std::vector<float>(q.size());
+    Indices gq_start = q_start, gk_start = k_start, gpage_start = page_start, gpages = addresses(reinterpret_cast<const char*>(gmemory.p()));
+    call.out = gout.p(), call.q = gq.p(), call.q_start = gq_start.p(), call.k_start = gk_start.p(), call.page_start = gpage_start.p();
+    call.pages = reinterpret_cast<const void* const*>(gpages.p());
+    kernels().attention(call, kAllSequences, 0, 0, 2, nullptr);
+    CHECK(distance(gout.get(), out) <= 1e-5);
+  }
+}
+
+TEST_CASE("device: attention refuses what it has no kernel for") {
+  AttentionCall call;
+  call.B = call.H = call.Hkv = 1, call.D = call.Dv = 2048;
+  try {
+    kernels().attention(call, kAllSequences, 0, 0, 1, nullptr);
+    FAIL("expected an error");
+  } catch (const Error& e) {
+    CHECK(std::string(e.what()).find("[attention] heads of width 2048") == 0);
+  }
+  float one = 0;
+  call.D = call.Dv = 8;
+  AttentionGrad g;
+  g.d_distance = &one;
+  CHECK_THROWS_AS(kernels().attention_backward(call, g, kAllSequences, 1, nullptr), Error);
+}
