@@ -46,6 +46,7 @@ py::buffer_info buffer_of(Tensor& t) {
   std::vector<py::ssize_t> shape(t.shape().begin(), t.shape().end()), strides(shape.size());
   py::ssize_t stride = item;
   for (int i = t.rank() - 1; i >= 0; --i) strides[i] = stride, stride *= shape[i];
+  t.check_host("buffer");
   void* data = const_cast<void*>(static_cast<const Tensor&>(t).raw());
   return py::buffer_info(data, item, format_of(t.dtype()), t.rank(), shape, strides, t.read_only());
 }
@@ -101,7 +102,7 @@ void bind_tensor(py::module_& m) {
       .def_property_readonly("_device", [](const Tensor& t) { return t.device().str(); })
       .def_property_readonly("_id", &Tensor::id)
       .def("numel", &Tensor::numel, "The number of elements.")
-      .def("data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.raw()); }, "The address of the first element.")
+      .def("data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.address()); }, "The address of the first element.")
       .def_property_readonly("_version", [](const Tensor& t) { return t.storage() ? t.storage()->version : 0; })
       .def("_changed", [](const Tensor& t) { if (t.storage()) ++t.storage()->version; }, "Counts a change in place.")
       .def("_rebind", [](Tensor& t, const Tensor& other) { t = other; }, "Becomes another handle of `other`'s elements; views stay as they are.")
@@ -109,13 +110,17 @@ void bind_tensor(py::module_& m) {
       .def("_clone", &Tensor::clone, "A copy in memory of its own.")
       .def("_view", [](const Tensor& t, const std::vector<int64_t>& dims) { return t.view(shape_of(dims)); })
       .def("_rows", &Tensor::rows)
-      .def("_to", &Tensor::to, py::call_guard<py::gil_scoped_release>())
+      .def("_to", [](const Tensor& t, DType dtype) { return t.to(dtype); }, py::call_guard<py::gil_scoped_release>())
+      .def("_to_device", [](const Tensor& t, const std::string& device) { return t.to(parse_device(device)); },
+           py::call_guard<py::gil_scoped_release>())
       .def("_reinterpret", [](const Tensor& t, DType dtype) {
-        const auto offset = static_cast<const char*>(t.raw()) - static_cast<const char*>(t.storage()->data);
+        const auto offset = static_cast<const char*>(t.address()) - static_cast<const char*>(t.storage()->data);
         return Tensor::over(t.storage(), static_cast<size_t>(offset), t.shape(), dtype);
       }, "The same bytes as elements of another type of the same size.")
-      .def("item", [](const Tensor& t) { t.item(); return element(t, 0); }, "The one element as a Python number; ValueError if there are more.")
-      .def("tolist", [](const Tensor& t) { int64_t next = 0; return nested(t, 0, next); }, "The elements as nested lists of numbers.")
+      .def("item", [](const Tensor& t) { t.item(); return element(t.to(Device{}), 0); },
+           "The one element as a Python number; ValueError if there are more.")
+      .def("tolist", [](const Tensor& t) { int64_t next = 0; return nested(t.to(Device{}), 0, next); },
+           "The elements as nested lists of numbers.")
       .def("_to_dlpack", &to_dlpack);
   m.def("empty", [](const std::vector<int64_t>& dims, DType dtype) { return Tensor::empty(shape_of(dims), dtype); });
   m.def("zeros", [](const std::vector<int64_t>& dims, DType dtype) { return Tensor::zeros(shape_of(dims), dtype); });

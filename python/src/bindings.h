@@ -28,6 +28,7 @@ void bind_training(py::module_& m);
 void bind_optim(py::module_& m);
 void bind_quantize(py::module_& m);
 void bind_sparse(py::module_& m);
+void bind_cuda(py::module_& m);
 
 /// JSON as dict, list, str, int, float, bool and None, and back. Keys that are no strings are written as str() of them.
 /// Errors: Error(Type) naming the Python type for objects that JSON does not have; Error(Limit) for nesting deeper than 512.

@@ -46,4 +46,5 @@ PYBIND11_MODULE(_core, m) {
   tenon::python::bind_optim(m);
   tenon::python::bind_quantize(m);
   tenon::python::bind_sparse(m);
+  tenon::python::bind_cuda(m);
 }

@@ -22,7 +22,7 @@ _NAMES = {
     "conversion": "Size as_tensor device from_dlpack from_numpy",
     "autocast_mode": "autocast get_autocast_dtype is_autocast_enabled",
     "functions": "FloatTensor LongTensor abs acos add addmm all allclose any arange argmax argmin argsort asin atan atan2 backends bernoulli bincount bmm broadcast_to cat ceil chunk "
-                 "clamp clip compile concat concatenate cos cosh cosine_similarity count_nonzero cuda cumsum diag diagonal div divide dot einsum empty "
+                 "clamp clip compile concat concatenate cos cosh cosine_similarity count_nonzero cumsum diag diagonal div divide dot einsum empty "
                  "empty_like eq equal erf exp exp2 expm1 eye flatten flip floor floor_divide fmod full full_like gather ge get_default_dtype gt hstack "
                  "index_add index_select is_tensor isclose isfinite isinf isnan le lerp linalg linspace log log10 log1p log2 log_softmax logaddexp logical_and "
                  "logical_or logical_xor logsumexp lt masked_fill masked_select matmul max maximum mean median meshgrid min minimum mm movedim mul "

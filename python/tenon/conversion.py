@@ -47,9 +47,12 @@ class device:
 
 
 def check_device(where: Any) -> None:
-    """Raises RuntimeError unless `where` (a name, an index, a device, None) is one that this build computes on."""
-    if where is not None and where not in ("cpu", "auto", -1):
-        _core._parse_device(str(device(where)))
+    """Raises RuntimeError unless `where` (a name, an index, a device, None) is one that models and functions compute on: the CPU."""
+    if where is None or where in ("cpu", "auto", -1):
+        return
+    name = _core._parse_device(str(device(where)))
+    if name != "cpu":
+        raise RuntimeError(f"[device] {name}: expected cpu; tensors can be moved there with .to(), models and functions cannot compute there yet")
 
 
 class Size(tuple):

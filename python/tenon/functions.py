@@ -240,44 +240,6 @@ def __getattr__(name: str) -> Any:  # not as globals: they would hide any(), max
     return _from_method(name)
 
 
-class _Cuda:
-    """What scripts ask of torch.cuda before they choose a device."""
-
-    @staticmethod
-    def is_available() -> bool:
-        return False
-
-    @staticmethod
-    def device_count() -> int:
-        return 0
-
-    @staticmethod
-    def empty_cache() -> None:
-        return None
-
-    @staticmethod
-    def is_bf16_supported() -> bool:
-        return False
-
-    @staticmethod
-    def manual_seed(seed: int) -> None:
-        manual_seed(seed)
-
-    @property
-    def amp(self) -> Any:
-        """torch.cuda.amp: the same autocast and scaler."""
-        from . import amp
-
-        return amp
-
-    @staticmethod
-    def manual_seed_all(seed: int) -> None:
-        manual_seed(seed)
-
-
-cuda = _Cuda()
-
-
 class _Backends:
     """What scripts ask of torch.backends, and set there."""
 

@@ -9,7 +9,7 @@ from . import _core, autograd
 from ._core import Tensor, dtype
 from ._lazy import np
 from .autograd import attach
-from .conversion import NO_BUFFER, Size, array_of, check_device, device, to_dtype, wrap
+from .conversion import NO_BUFFER, Size, array_of, device, to_dtype, wrap
 from .tensor_in_place import FROM_COPY, InPlaceMethods, from_copy, in_place_operator
 from .tensor_in_place import OPERATORS as IN_PLACE_OPERATORS
 from .tensor_math import BINARY, COMPARISONS, OPERATORS, UNARY, MathMethods, apply_binary, apply_unary
@@ -19,9 +19,14 @@ from .tensor_shapes import ShapeMethods, sizes_of, view_of
 __all__ = ["MinMax", "TensorMethods", "apply_binary", "axes_of", "sizes_of"]
 
 
+_device_of = device  # where an argument has the class's name
+
+
 def _text(t: Tensor) -> str:
     options: dict[str, Any] = {"precision": 4, "separator": ", ", "suppress_small": False, "floatmode": "maxprec_equal"}
-    body = np.array2string(array_of(t), prefix="tensor(", **options)
+    body = np.array2string(array_of(t.cpu()), prefix="tensor(", **options)
+    if t.is_cuda:
+        body += f", device='{t.device}'"
     if t.dtype not in (dtype.float32, dtype.int64, dtype.bool):
         body += f", dtype={t.dtype}"
     if t.grad_fn is not None:
@@ -41,8 +46,9 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
         return device(self._device)
 
     @property
-    def is_cuda(self) -> bool:
-        return False
+    def is_cuda(self: Tensor) -> bool:
+        """True if the elements lie on a GPU; they are read through cpu()."""
+        return self._device != "cpu"
 
     def size(self: Tensor, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -76,6 +82,8 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
 
     def __dlpack__(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None,
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+        if self.is_cuda:
+            raise BufferError("[dlpack] expected a tensor on the cpu; copy it with .cpu()")
         if dl_device is not None and tuple(dl_device) != (1, 0):
             raise BufferError(f"[dlpack] expected the CPU, (1, 0), got device {dl_device}")
         versioned = max_version is not None and max_version[0] >= 1
@@ -139,7 +147,7 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
 
     # Copies and conversions
     def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False) -> Tensor:
-        """The tensor in another dtype (or on another device, of which this build has only the CPU)."""
+        """The tensor in another dtype or on another device ("cuda", where tenon.cuda.is_available()). Gradients follow it back."""
         for arg in args:
             if isinstance(arg, Tensor):
                 dtype = arg.dtype
@@ -147,19 +155,19 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
                 dtype = arg
             elif not isinstance(arg, bool):
                 device = arg
-        check_device(device)
         kind = self.dtype if dtype is None else to_dtype(dtype)
-        if kind == self.dtype:
+        source, target = self._device, self._device if device is None else _core._parse_device(str(_device_of(device)))
+        if kind == self.dtype and target == source:
             return self.clone() if copy else self
-        y = self._to(kind)
-        return attach("to_copy", y, (self,), lambda g: g, arrays=False) if kind.is_floating_point else y
+        y = self if kind == self.dtype else self._to(kind)
+        y = y._to_device(target)
+        return attach("to_copy", y, (self,), lambda g: g._to_device(source), arrays=False) if kind.is_floating_point else y
 
     def cpu(self: Tensor) -> Tensor:
-        return self
+        return self if self._device == "cpu" else self.to("cpu")
 
     def cuda(self: Tensor, device: Any = None) -> Tensor:
-        check_device("cuda" if device is None else device)
-        return self
+        return self.to("cuda" if device is None else device)
 
     def clone(self: Tensor, memory_format: Any = None) -> Tensor:
         """A copy in memory of its own."""

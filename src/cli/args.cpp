@@ -91,10 +91,13 @@ const std::vector<Option> kModelOptions = {
     {"precision", "P", "float32, bfloat16, int8, int4 or fp8; of quantised checkpoints that of all else (default float32)"},
     kExactOption,
     {"threads", "N", "threads to use (default: all that this process may)"},
+    {"device", "D", "cpu, cuda or cuda:1 (default cpu)"},
     {"batch", "N", "inputs per forward pass (default 32)"},
 };
 
 PipelineOptions pipeline_options(const Args& args) {
+  const Device device = parse_device(args.text("device", "cpu"));
+  check(device.is_cpu(), ErrorCode::Device, "device", device, ": expected cpu; models cannot compute there yet");
   PipelineOptions options;
   options.precision = parse_precision(args.text("precision", "float32"));
   options.exact_products = args.has("exact");

@@ -44,7 +44,7 @@ class Args {
 models::Precision parse_precision(const std::string& text);
 const char* name_of(models::Precision precision);
 
-/// --threads, --batch, --precision and --exact, which all commands that run a model share.
+/// --threads, --batch, --precision, --device and --exact, which all commands that run a model share.
 PipelineOptions pipeline_options(const Args& args);
 extern const std::vector<Option> kModelOptions;
 extern const Option kExactOption;

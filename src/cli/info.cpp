@@ -6,6 +6,7 @@
 #include <map>
 
 #include "cli/command.h"
+#include "tenon/core/cuda.h"
 #include "tenon/core/version.h"
 #include "tenon/quant/checkpoint_format.h"
 #include "tenon/tasks/pipeline.h"
@@ -31,6 +32,13 @@ int machine() {
   row("threads", std::to_string(get_num_threads()) + " (the least of OMP_NUM_THREADS, this process's processors and the cgroup's quota)");
   std::printf("\nKernels, best first; each set overwrites what it makes faster in the one before it\n");
   for (const KernelChoice& c : kernel_choices()) std::printf("  %-10s %s\n", c.name.c_str(), c.reason.c_str());
+  std::printf("\nGPUs\n");
+  for (int i = 0; i < cuda::device_count(); ++i) {
+    const cuda::Properties p = cuda::properties(i);
+    std::printf("  cuda:%-5d %s, %s, compute capability %d.%d, %d multiprocessors\n", i, p.name.c_str(),
+                bytes_text(static_cast<double>(p.total_bytes)).c_str(), p.major, p.minor, p.multiprocessors);
+  }
+  if (!cuda::is_available()) std::printf("  none: %s\n", cuda::why_not().c_str());
   cpu_kernels();  // an impossible TENON_ISA is an error, also where it is only asked about
   std::printf("\nTENON_ISA=NAME forces a set. Known models\n");
   std::map<std::string, std::string> classes;

@@ -151,6 +151,19 @@ def test_devices():
             torch.zeros(1, device=where)
 
 
+def test_cuda_says_why_it_is_not_there():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    reason = torch.cuda.why_not()
+    assert reason and torch.cuda.device_count() == 0 and torch.cuda.memory_allocated() == 0 and not torch.cuda.is_bf16_supported()
+    torch.cuda.empty_cache()
+    for ask in (lambda: torch.zeros(1).to("cuda"), lambda: torch.zeros(1).cuda(), lambda: torch.tensor([1.0], device="cuda"),
+                lambda: torch.nn.Linear(2, 2).to("cuda"), torch.cuda.get_device_name, torch.cuda.synchronize):
+        with pytest.raises(RuntimeError) as error:
+            ask()
+        assert reason in str(error.value)
+
+
 def test_grad_modes_are_contexts_and_decorators():
     with torch.no_grad(), torch.inference_mode():
         pass
