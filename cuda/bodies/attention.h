@@ -41,9 +41,10 @@ TENON_BODY float cached(const AttentionCall& c, const Head& head, const void* al
   if (!c.pages) return to_float(static_cast<const E*>(all)[(head.k_row + s) * ld + head.kv_head * width + d]);
   const char* page = static_cast<const char*>(c.pages[head.page + s / c.page_rows]);
   const int64_t row = s % c.page_rows, at = row * ld + head.kv_head * width + d;
-  if (!c.int8_pages) return to_float(reinterpret_cast<const E*>(page + offset)[at]);
-  return static_cast<float>(reinterpret_cast<const int8_t*>(page + offset)[at]) *
-         reinterpret_cast<const float*>(page + scale_offset)[row * c.Hkv + head.kv_head];
+  if (c.codes == CacheCodes::None) return to_float(reinterpret_cast<const E*>(page + offset)[at]);
+  const float code = c.codes == CacheCodes::Int8 ? static_cast<float>(reinterpret_cast<const int8_t*>(page + offset)[at])
+                                                 : f8e4m3_to_float(reinterpret_cast<const uint8_t*>(page + offset)[at]);
+  return code * reinterpret_cast<const float*>(page + scale_offset)[row * c.Hkv + head.kv_head];
 }
 
 /// A product of query t and key s as a score; -inf where t does not see s.

@@ -157,18 +157,21 @@ TEST_CASE("device: the gradients of attention agree") {
   }
 }
 
-TEST_CASE("device: attention reads keys and values from pages, int8 ones too") {
+TEST_CASE("device: attention reads keys and values from pages, also of int8 and float8") {
   constexpr int64_t rows = 16, Hkv = 2, D = 8, H = 4, pages = 7;
   const std::vector<int64_t> q_start = {0, 1, 3, 4}, k_start = {0, 5, 5 + 33, 5 + 33 + 48}, page_start = {0, 1, 4, 7};
-  for (bool int8 : {false, true}) {
-    INFO("int8 ", int8);
-    const int64_t item = int8 ? 1 : 4, v_offset = rows * Hkv * D * item, scales = 2 * v_offset, bytes = scales + 2 * rows * Hkv * 4;
+  for (const CacheCodes codes : {CacheCodes::None, CacheCodes::Int8, CacheCodes::Fp8}) {
+    INFO("codes ", static_cast<int>(codes));
+    const int64_t item = codes == CacheCodes::None ? 4 : 1, v_offset = rows * Hkv * D * item, scales = 2 * v_offset, bytes = scales + 2 * rows * Hkv * 4;
     std::vector<char> memory(size(pages * bytes));
     const std::vector<float> values = normal(memory.size() / 4, 1);
     std::memcpy(memory.data(), values.data(), values.size() * 4);
-    if (int8)
+    if (codes != CacheCodes::None)
       for (int64_t p = 0; p < pages; ++p) {
-        for (int64_t i = 0; i < scales; ++i) memory[size(p * bytes + i)] = static_cast<char>(i * 37 + p);
+        for (int64_t i = 0; i < scales; ++i) {
+          const auto byte = static_cast<char>(i * 37 + p);
+          memory[size(p * bytes + i)] = (byte & 0x7f) == 0x7f ? char{3} : byte;  // a NaN of float8
+        }
         for (int64_t i = 0; i < 2 * rows * Hkv; ++i) {
           const float s = 0.01f + 0.001f * static_cast<float>(i % 5);
           std::memcpy(memory.data() + p * bytes + scales + i * 4, &s, 4);
@@ -185,7 +188,7 @@ TEST_CASE("device: attention reads keys and values from pages, int8 ones too") {
     const std::vector<int64_t> host = addresses(memory.data());
     AttentionCall call;
     call.ld_q = call.ld_out = H * D, call.ld_k = call.ld_v = Hkv * D, call.B = 3, call.H = H, call.Hkv = Hkv, call.D = call.Dv = D, call.Nq = 4;
-    call.causal = true, call.page_rows = rows, call.v_offset = v_offset, call.int8_pages = int8;
+    call.causal = true, call.page_rows = rows, call.v_offset = v_offset, call.codes = codes;
     call.k_scale_offset = scales, call.v_scale_offset = scales + rows * Hkv * 4;
     call.out = out.data(), call.q = q.data(), call.q_start = q_start.data(), call.k_start = k_start.data(), call.page_start = page_start.data();
     call.pages = reinterpret_cast<const void* const*>(host.data());
