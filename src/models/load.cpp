@@ -85,6 +85,7 @@ class Loader final : public nn::Visitor {
 
   /// Looks at what can be damaged in quantised layers without that headers show it.
   void check_quantized(Context& ctx) const {
+    for (const auto& q : quantized_) q->prefetch_contents();
     ctx.over_rows(static_cast<int64_t>(quantized_.size()), 1 << 14, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) quantized_[static_cast<size_t>(i)]->check_contents();
     });

@@ -50,8 +50,11 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
   /// Errors: Error(Format) naming the tensor.
   void check_contents() const {
     scheme_.format->check_contents(layer_, scheme_.settings);
-    for (const auto& [suffix, t] : layer_.tensors)
-      if (suffix.find("scale") != suffix.npos || suffix.ends_with("g_idx")) io::release_pages(t);
+    for_contents([](const Tensor& t) { io::release_pages(t); });
+  }
+  /// Asks for what check_contents() reads. Thousands of small tensors that a disk is asked for together come several times faster.
+  void prefetch_contents() const {
+    for_contents([](const Tensor& t) { io::prefetch_pages(t); });
   }
   /// Errors: Error(Format) naming the layer for damaged contents.
   quant::StoredWeight read(Context& ctx) const { return scheme_.format->read(ctx, layer_, scheme_.settings); }
@@ -111,6 +114,12 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
   }
 
  private:
+  template <class F>
+  void for_contents(F&& f) const {
+    for (const auto& [suffix, t] : layer_.tensors)
+      if (suffix.find("scale") != suffix.npos || suffix.ends_with("g_idx")) f(t);
+  }
+
   quant::Scheme scheme_;
   quant::StoredLayer layer_;
   bool exact_;
