@@ -270,20 +270,53 @@ TEST_CASE("heads that share a key head, together; caches of int8 and float8") {
     }
 }
 
+TEST_CASE("a few queries agree where widths and numbers of keys end anywhere") {
+  for (const int64_t S : {1, 2, 3, 17, 31, 32, 33, 513, 545})
+    for (const auto& [D, Dv] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {16, 33}, {33, 17}, {40, 64}, {72, 100}, {576, 512}})
+      for (const int64_t T : {1, 3})
+        for (const bool distance : {false, true}) {
+          Case c{.q_lengths = {T}, .k_lengths = {S}, .H = 7, .Hkv = 1, .D = D, .causal = true, .Dv = Dv, .distance = distance};
+          c.page_rows = 16, c.group = 7, c.window = S > 500 ? 21 : 0;
+          compare(c);
+        }
+}
+
+/// Whether all of out are the same bits.
+bool same_bits(const std::vector<bfloat16>& a, const std::vector<bfloat16>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](bfloat16 x, bfloat16 y) { return x.bits == y.bits; });
+}
+
 TEST_CASE("heads together give the bits of heads apart") {
-  Case c{{2, 1, 20}, {700, 33, 64}};
-  c.H = 8, c.Hkv = 2, c.D = 64, c.causal = true, c.page_rows = 32;
-  for_tables([&](const Kernels& kernels) {
-    Problem<bfloat16> apart(c);
-    apart.run(kernels, 0);
-    for (const int64_t group : {2, 4}) {
-      c.group = group;
-      Problem<bfloat16> together(c);
+  for (const auto& [D, Dv] : std::vector<std::pair<int64_t, int64_t>>{{64, 64}, {72, 36}}) {
+    Case c{{2, 1, 20}, {700, 33, 64}};
+    c.H = 14, c.Hkv = 2, c.D = D, c.Dv = Dv, c.causal = true, c.page_rows = 32;
+    for_tables([&](const Kernels& kernels) {
+      Problem<bfloat16> apart(c);
+      apart.run(kernels, 0);
+      Case grouped = c;
+      grouped.group = 7;
+      Problem<bfloat16> together(grouped);
       together.run(kernels, 0);
-      CHECK(std::equal(apart.out.begin(), apart.out.end(), together.out.begin(), [](bfloat16 a, bfloat16 b) { return a.bits == b.bits; }));
-      c.group = 1;
-    }
-  });
+      CHECK(same_bits(apart.out, together.out));
+    });
+  }
+}
+
+TEST_CASE("a few queries give the bits of each alone, in pages and in one piece") {
+  for (const int64_t S : {3, 32, 699, 700}) {
+    Case c{{3, 2}, {S, S / 3 + 1}};
+    c.H = 4, c.Hkv = 2, c.D = 64, c.Dv = 72, c.causal = true, c.group = 2;
+    for_tables([&](const Kernels& kernels) {
+      Problem<bfloat16> together(c), apart(c);
+      together.run(kernels, 0), apart.run(kernels, 1);
+      CHECK(same_bits(together.out, apart.out));
+      Case in_pages = c;
+      in_pages.page_rows = 16;
+      Problem<bfloat16> paged(in_pages);
+      paged.run(kernels, 0);
+      CHECK(same_bits(together.out, paged.out));
+    });
+  }
 }
 
 TEST_CASE("attention gives a row the same bits however the queries are split") {

@@ -30,6 +30,7 @@ namespace {
 #include "cpu/generic/attention.inl.h"
 #include "cpu/generic/attention_few.inl.h"
 #include "cpu/avx512_bf16/operands.inl.h"
+#include "cpu/avx512_bf16/few_pairs.inl.h"
 #include "cpu/amx/tiles.inl.h"
 // clang-format on
 
@@ -56,15 +57,17 @@ struct MultiplyTiles {
   }
 };
 
+using Operands = Bf16Operands<MultiplyTiles>;
+
 size_t attention_scratch(const AttentionCall& c, int64_t T, int64_t S) {
   if (c.type != DType::BF16) return avx512::attention_scratch(c, T, S);
-  return scratch_bytes<Bf16Operands<MultiplyTiles>>(c, S);
+  return scratch_bytes<Operands>(c, S);
 }
 
 void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
   if (c.type != DType::BF16) return avx512::attention(c, b, h, begin, end, scratch);
   const TileState state;
-  attend<Bf16Operands<MultiplyTiles>>(c, b, h, begin, end, scratch);
+  attend<Operands, FewPairs<Operands>>(c, b, h, begin, end, scratch);
 }
 
 }  // namespace

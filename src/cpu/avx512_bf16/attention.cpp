@@ -31,20 +31,23 @@ namespace {
 #include "cpu/generic/attention.inl.h"
 #include "cpu/generic/attention_few.inl.h"
 #include "cpu/avx512_bf16/operands.inl.h"
+#include "cpu/avx512_bf16/few_pairs.inl.h"
 // clang-format on
 
 struct MultiplyBf16 {
   static vf accumulate(vf sum, vf a, vf b) { return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)); }
 };
 
+using Operands = Bf16Operands<MultiplyBf16>;
+
 size_t attention_scratch(const AttentionCall& c, int64_t T, int64_t S) {
   if (c.type != DType::BF16) return avx512::attention_scratch(c, T, S);
-  return scratch_bytes<Bf16Operands<MultiplyBf16>>(c, S);
+  return scratch_bytes<Operands>(c, S);
 }
 
 void attention(const AttentionCall& c, int64_t b, int64_t h, int64_t begin, int64_t end, void* scratch) {
   if (c.type != DType::BF16) return avx512::attention(c, b, h, begin, end, scratch);
-  attend<Bf16Operands<MultiplyBf16>>(c, b, h, begin, end, scratch);
+  attend<Operands, FewPairs<Operands>>(c, b, h, begin, end, scratch);
 }
 
 }  // namespace
