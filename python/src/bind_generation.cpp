@@ -95,6 +95,7 @@ namespace {
 py::dict generate_with(const models::Model& model, const py::dict& given, const py::object& options, const py::dict& given_hooks) {
   models::Inputs inputs;
   inputs.visit([&](const char* name, Tensor& to) { read(given, name, to); });
+  read(given, "past_key_values", inputs.past_key_values);
   const GenerationConfig config = config_of(options);
   const GenerateHooks hooks = hooks_of(given_hooks);
   GenerateOutput output;
@@ -105,6 +106,7 @@ py::dict generate_with(const models::Model& model, const py::dict& given, const 
   }
   py::dict result;
   result["sequences"] = output.sequences;
+  result["prompt_length"] = output.prompt_length;
   if (output.sequences_scores.defined()) result["sequences_scores"] = output.sequences_scores;
   if (!output.scores.empty()) result["scores"] = py::tuple(py::cast(output.scores));
   if (!output.logits.empty()) result["logits"] = py::tuple(py::cast(output.logits));

@@ -1,7 +1,7 @@
 """past_key_values: what a call of a model leaves behind, so that the next one computes the new tokens alone."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from .conversion import as_tensor
 from .decoder_families import ROWS as _DECODERS
@@ -18,7 +18,7 @@ class Cache:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Arguments of Transformers (config, max_cache_len, ...) are accepted: memory is taken as it is needed."""
         self._core: Any = None
-        self._waiting: "tuple[PreTrainedModel, dict[str, Any]] | None" = None
+        self._waiting: "tuple[PreTrainedModel, dict[str, Any] | Callable[[], dict[str, Any]]] | None" = None
 
     @classmethod
     def _later(cls, model: "PreTrainedModel", inputs: dict[str, Any]) -> "Cache":
@@ -30,7 +30,7 @@ class Cache:
     def _past(self) -> Any:
         if self._waiting is not None:
             model, inputs = self._waiting
-            self._core = model._core.forward(**inputs, use_cache=True)["past_key_values"]
+            self._core = model._core.forward(**(inputs() if callable(inputs) else inputs), use_cache=True)["past_key_values"]
             self._waiting = None
         return self._core
 
@@ -92,12 +92,19 @@ def has_cache(model: "PreTrainedModel") -> bool:
 
 def split(model: "PreTrainedModel", kwargs: dict[str, Any]) -> "tuple[Cache | None, bool | None]":
     """Takes past_key_values and use_cache out of a call's arguments. Errors: TypeError for a past that is not a Cache."""
+    past, wanted = take_past(model, kwargs), kwargs.pop("use_cache", None)
+    return past, wanted
+
+
+def take_past(model: "PreTrainedModel", kwargs: dict[str, Any]) -> "Cache | None":
+    """Takes past_key_values out of a call's arguments. Errors: TypeError unless it is a Cache."""
     kwargs.pop("cache_position", None)  # tokens stand behind those of the past
-    past, wanted = kwargs.pop("past_key_values", None), kwargs.pop("use_cache", None)
-    past = kwargs.pop("cache", None) if past is None else past  # the newer name
+    past = kwargs.pop("past_key_values", None)
+    newer = kwargs.pop("cache", None)  # its newer name
+    past = newer if past is None else past
     if past is not None and not isinstance(past, Cache):
         raise TypeError(f"[{type(model).__name__}] past_key_values: expected those of an earlier call or a DynamicCache, got {type(past).__name__}")
-    return past, wanted
+    return past
 
 
 def forward(model: "PreTrainedModel", inputs: dict[str, Any], past: "Cache | None") -> dict[str, Any]:

@@ -257,7 +257,8 @@ class Engine:
         allowed = options.pop("prefix_allowed_tokens_fn", None)
         seed = options.pop("seed", None)
         plain = self.model._generation_options(config or self._config, options)
-        plain.pop("return_dict_in_generate", None)
+        for name in ("return_dict_in_generate", "output_attentions", "output_hidden_states"):
+            plain.pop(name, None)
         if seed is None:
             seed = _next_seed() if plain.get("do_sample") else 0
         hooks = {"logits_processors": [_processor(p) for p in processors], "stopping_criteria": [_criterion(c) for c in criteria],

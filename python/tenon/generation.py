@@ -4,10 +4,11 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Iterable
 
-from . import _core, hub
+from . import _core, cache_utils, hub
 from ._core import Tensor, dtype
 from .conversion import as_tensor
-from .outputs import ModelOutput, first_tensor
+from .generation_steps import Recorder, Steps
+from .outputs import ModelOutput, first_tensor, ordered
 
 # Options of Transformers without an effect on the answer, and those that this library lacks; the former are accepted.
 _ACCEPTED = ("use_cache", "cache_config", "max_cache_len", "prefill_chunk_size", "compile_config", "disable_compile",
@@ -214,16 +215,21 @@ class GenerationMixin:
                  stopping_criteria: "Iterable[Any] | None" = None, prefix_allowed_tokens_fn: "Callable[[int, Tensor], list[int]] | None" = None,
                  synced_gpus: "bool | None" = None, assistant_model: Any = None, streamer: Any = None, negative_prompt_ids: Any = None,
                  negative_prompt_attention_mask: Any = None, custom_generate: Any = None, **kwargs: Any) -> Any:
-        """Continues prompts (B,T), or translates texts. kwargs: attention_mask, encoder_outputs, decoder_input_ids, tokenizer (for stop_strings), and the
-        options of GenerationConfig, which go before generation_config and the model's own.
+        """Continues prompts (B,T), or translates texts. kwargs: attention_mask, encoder_outputs, decoder_input_ids, tokenizer (for stop_strings),
+        past_key_values, and the options of GenerationConfig, which go before generation_config and the model's own.
+
+        past_key_values (decoders) hold the beginning of the prompt, which is not computed again; afterwards they hold all but the last token. The
+        prompt may be given without what they hold, if attention_mask covers both.
 
         Returns ids (B * num_return_sequences, T), prompts included where the model is a decoder; with return_dict_in_generate=True an
-        output with .sequences, .scores, ... Sampling follows tenon.manual_seed. Ctrl-C ends it.
+        output with .sequences, .scores, .past_key_values, ..., and a tuple of .attentions and .hidden_states for each step if output_attentions
+        and output_hidden_states ask for them: that takes as long again. Sampling follows tenon.manual_seed. Ctrl-C ends it.
         Errors: ValueError for options out of range or contradictory, an empty or too long prompt, NaN among the logits; TypeError for
         unknown arguments and for models that do not generate.
         """
         if custom_generate is not None:
             raise TypeError("[generate] custom_generate is not supported")
+        past = cache_utils.take_past(self, kwargs)  # type: ignore[arg-type]
         arguments = {name: kwargs.pop(name, None) for name in _INPUTS}
         options = self._generation_options(generation_config, kwargs)
         if inputs is not None:
@@ -248,13 +254,32 @@ class GenerationMixin:
         if options.get("use_mtp"):
             hooks["mtp"] = self._mtp()
         as_dict = bool(options.pop("return_dict_in_generate", False))
+        flags = tuple(bool(options.pop(name, False)) and as_dict for name in ("output_attentions", "output_hidden_states"))
         if not as_dict:
             options.update(output_scores=False, output_logits=False)
+        prefixed = "prefix_key_values" in tensors or "prompt_embeds" in tensors
+        if any(flags) and prefixed:
+            raise ValueError("[generate] output_attentions and output_hidden_states: not with trained prompts")
+        steps = Steps(self, dict(tensors), options, past)  # type: ignore[arg-type]
+        beams, recorder = options.get("num_beams") or 1, Recorder()
+        if any(flags) and beams > 1:
+            hooks["logits_processors"].insert(0, recorder)
+        given: dict[str, Any] = dict(tensors)
+        if past is not None and past._past() is not None:
+            given["past_key_values"] = past._past()
         if streamer is None:
-            result = _core.generate(self._core, tensors, _plain(options), hooks)
+            result = _core.generate(self._core, given, _plain(options), hooks)
         else:
-            result = self._stream(streamer, tensors, options, hooks)
-        return self._output(result, options) if as_dict else result["sequences"]
+            result = self._stream(streamer, given, options, hooks)
+        sequences, prompt, core = result["sequences"], result.pop("prompt_length"), None
+        if any(flags):
+            ids = sequences.numpy()
+            told = steps.replay(recorder.steps if beams > 1 else [ids[:, :n] for n in range(prompt, ids.shape[1])], beams, *flags)
+            core = told.pop("past_key_values")
+            result.update(told)
+        if past is not None or (as_dict and not prefixed):
+            result["past_key_values"] = steps.cache(sequences, prompt, None if beams > 1 else core)
+        return self._output(result, options) if as_dict else sequences
 
     def _mtp(self) -> Any:
         """The block of the model's checkpoint that guesses the token after the next one. Errors: ValueError if it has none."""
@@ -275,16 +300,13 @@ class GenerationMixin:
             raise TypeError(f"[generate] unknown arguments: {', '.join(sorted(unknown))}")
         own = {name: value for name, value in kwargs.items() if name in known}
         options = {**self.generation_config.options(), **(given.options() if given is not None else {}), **own}
-        for name in ("output_attentions", "output_hidden_states"):
-            if options.pop(name, None):
-                raise ValueError(f"[generate] {name} is not supported; the model's forward() gives them")
         if not options.get("do_sample"):
             unused = [name for name, default in _SAMPLING.items() if name in own and own[name] not in (None, default)]
             if unused:
                 hub.warn(f"generate: only used with do_sample=True: {', '.join(unused)}")
         return options
 
-    def _stream(self, streamer: Any, tensors: dict[str, Tensor], options: dict[str, Any], hooks: dict[str, Any]) -> dict[str, Any]:
+    def _stream(self, streamer: Any, tensors: dict[str, Any], options: dict[str, Any], hooks: dict[str, Any]) -> dict[str, Any]:
         if (options.get("num_beams") or 1) > 1:
             raise ValueError("[generate] a streamer cannot be used with num_beams > 1: beams change after the fact")
         prompt = hooks["decoder_input_ids"] if getattr(self.config, "is_encoder_decoder", False) else tensors.get("input_ids")
@@ -302,10 +324,10 @@ class GenerationMixin:
     def _output(self, result: dict[str, Any], options: dict[str, Any]) -> ModelOutput:
         encoder_decoder = bool(getattr(self.config, "is_encoder_decoder", False))
         if (options.get("num_beams") or 1) == 1:
-            return (GenerateEncoderDecoderOutput if encoder_decoder else GenerateDecoderOnlyOutput)(result)
+            return ordered(GenerateEncoderDecoderOutput if encoder_decoder else GenerateDecoderOnlyOutput, result)
         if not options.get("output_scores"):
             result.pop("sequences_scores", None)
-        return (GenerateBeamEncoderDecoderOutput if encoder_decoder else GenerateBeamDecoderOnlyOutput)(result)
+        return ordered(GenerateBeamEncoderDecoderOutput if encoder_decoder else GenerateBeamDecoderOnlyOutput, result)
 
     def compute_transition_scores(self, sequences: Any, scores: Any, beam_indices: Any = None, normalize_logits: bool = False) -> Tensor:
         """The score of each generated token, from the outputs of generate() with output_scores=True; 0 behind the end of a beam."""

@@ -72,11 +72,13 @@ def test_options_come_from_the_caller_a_config_and_the_checkpoint(model, tmp_pat
 def test_what_is_refused_is_named(model):
     for options, error, part in (({"foo": 1}, TypeError, "foo"), ({"top_p": 0.0}, ValueError, "top_p"), ({"max_length": 2}, ValueError, "max_length"),
                                  ({"num_return_sequences": 2}, ValueError, "num_return_sequences"), ({"penalty_alpha": 0.6}, ValueError, "penalty_alpha"),
-                                 ({"stop_strings": "x"}, ValueError, "tokenizer"), ({"output_attentions": True}, ValueError, "output_attentions"),
+                                 ({"stop_strings": "x"}, ValueError, "tokenizer"), ({"past_key_values": ((1, 2),)}, TypeError, "past_key_values"),
                                  ({"num_beams": 2, "streamer": Recorder()}, ValueError, "streamer"), ({"max_new_tokens": "many"}, TypeError, "max_new_tokens"),
                                  ({"input_ids": tenon.tensor([[1]])}, ValueError, "twice"), ({"do_sample": True, "temperature": 0.0}, ValueError, "temperature")):
         with pytest.raises(error, match=part):
             ids(model, **options)
+    with pytest.raises(ValueError, match="prompt 0 is empty"):
+        model.generate([[]], max_new_tokens=2)
     with pytest.raises(ValueError, match="token id"):
         ids(model, prompt=[[len(model.get_input_embeddings().weight)]])
     with pytest.raises(ValueError, match="top_p"):

@@ -21,11 +21,10 @@ Ids context_limits(const models::DecodingSession& session, const Prompt& prompt)
   Ids limits;
   const int64_t most = session.max_length();
   for (size_t i = 0; i < prompt.tokens.size(); ++i) {
-    const int64_t length = static_cast<int64_t>(prompt.tokens[i].size()),
-                  padding = static_cast<int64_t>(prompt.sequences[i].size()) - length;
-    check(length > 0, ErrorCode::Limit, kWhere, "prompt ", i, " is empty");
+    const int64_t length = prompt.length(i), beside = static_cast<int64_t>(prompt.sequences[i].size()) - length;
+    check(!prompt.tokens[i].empty(), ErrorCode::Limit, kWhere, "prompt ", i, " is empty");
     check(length <= most, ErrorCode::Limit, kWhere, "prompt ", i, " has ", length, " tokens, but the model's context holds ", most);
-    limits.push_back(most >= std::numeric_limits<int64_t>::max() - padding - 1 ? most : most + padding + 1);
+    limits.push_back(most >= std::numeric_limits<int64_t>::max() - std::max<int64_t>(0, beside) - 1 ? most : most + beside + 1);
   }
   return limits;
 }
@@ -35,7 +34,7 @@ Ids padding_of(const Prompt& prompt, int64_t width) {
   Ids padding;
   bool any = false;
   for (size_t i = 0; i < prompt.tokens.size(); ++i) {
-    const int64_t n = static_cast<int64_t>(prompt.sequences[i].size() - prompt.tokens[i].size());
+    const int64_t n = prompt.padding(i);
     any = any || n > 0;
     padding.insert(padding.end(), static_cast<size_t>(width), n);
   }
@@ -106,6 +105,20 @@ std::vector<generation::Ids> negative_prompts(const generation::Prompt& prompt, 
   return last;
 }
 
+/// The sequences of past_key_values, to be continued without changing them.
+std::unique_ptr<models::DecodingSession> go_on(const models::Model& model, const models::Inputs& inputs, const GenerationConfig& config,
+                                               const GenerateHooks& hooks) {
+  const auto* decoder = dynamic_cast<const models::Decoder*>(&model);
+  const auto* held = dynamic_cast<const models::DecoderSession*>(&inputs.past_key_values->session());
+  check(decoder && held && &held->decoder_config() == &decoder->decoder_config(), ErrorCode::Type, "generate",
+        "past_key_values: expected those of this model, a decoder");
+  check(!inputs.prefix_key_values.defined() && !inputs.prompt_embeds.defined(), ErrorCode::Type, "generate",
+        "past_key_values: not with prefix_key_values or prompt_embeds");
+  check(!hooks.assistant && !config.use_mtp && config.guidance_scale.value_or(1) == 1, ErrorCode::Type, "generate",
+        "past_key_values: not with an assistant, use_mtp or guidance_scale, which have read nothing of what they hold");
+  return held->clone();
+}
+
 std::unique_ptr<models::DecodingSession> start_draft(Context& ctx, const models::Model& assistant, const models::Inputs& inputs,
                                                      int64_t vocab_size) {
   models::Inputs bare = inputs;  // what is trained to stand before texts is the model's, not the assistant's
@@ -125,7 +138,8 @@ GenerateOutput generate(Context& ctx, const models::Model& model, const models::
   models::Inputs start = inputs;
   if (!start.input_ids.defined() && !start.encoder_outputs.defined()) start.input_ids = generation::to_tensor(prompt.sequences, 0);
   start.cache_codes = config.cache_codes();
-  std::unique_ptr<models::DecodingSession> session = model.start(ctx, start), draft;
+  const bool goes_on = inputs.past_key_values && inputs.past_key_values->columns() > 0;
+  std::unique_ptr<models::DecodingSession> session = goes_on ? go_on(model, inputs, config, hooks) : model.start(ctx, start), draft;
   if (config.guidance_scale.value_or(1) != 1)
     session = std::make_unique<generation::GuidedSession>(std::move(session), model.start(ctx, start), negative_prompts(prompt, hooks),
                                                           *config.guidance_scale);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "tenon/models/past.h"
+
 namespace tenon::generation {
 namespace {
 
@@ -10,6 +12,7 @@ constexpr const char* kWhere = "generate";
 
 std::vector<Ids> rows_of(const Tensor& t, const char* name) {
   check(t.rank() == 2 && t.size(0) > 0, ErrorCode::Shape, kWhere, name, ": expected (batch, tokens), got ", t.shape());
+  if (t.size(1) == 0) return std::vector<Ids>(static_cast<size_t>(t.size(0)));  // an empty list has no type that says anything
   check(t.dtype() == DType::I64 || t.dtype() == DType::I32, ErrorCode::Type, kWhere, name, ": expected int64 or int32, got ",
         name_of(t.dtype()));
   const Tensor wide = t.to(DType::I64);
@@ -30,6 +33,29 @@ bool infers_mask(const GenerationConfig& c, const Tensor& mask) {
   return std::find(c.eos_token_id.begin(), c.eos_token_id.end(), *c.pad_token_id) == c.eos_token_id.end();
 }
 
+/// Takes out what `past` holds. The ids are a whole text, or what is new in it: then the mask is longer than they are.
+void leave_held(Prompt& prompt, const models::PastKeyValues& past, const models::Inputs& inputs, bool infers, int64_t pad) {
+  const Tensor& mask = inputs.attention_mask;
+  const auto B = static_cast<int64_t>(prompt.sequences.size()), length = static_cast<int64_t>(prompt.sequences.front().size()),
+             columns = past.columns();
+  check(past.size() == B, ErrorCode::Shape, kWhere, "past_key_values: expected ", B, " sequences, got ", past.size());
+  prompt.shows_held = !mask.defined() || mask.rank() != 2 || mask.size(1) == length;
+  const int64_t first = prompt.shows_held ? columns : 0, fresh = length - first;
+  check(fresh > 0, ErrorCode::Limit, kWhere, "input_ids: expected more than the ", columns, " columns that past_key_values hold, got ", length,
+        "; new tokens alone need an attention_mask for all");
+  const std::vector<uint8_t> shown = models::mask_of_new(mask, B, fresh, past, kWhere);
+  for (int64_t i = 0; i < B; ++i) {
+    const auto row = static_cast<size_t>(i);
+    Ids& tokens = prompt.tokens[row];
+    tokens.clear();
+    for (int64_t t = 0; t < fresh; ++t) {
+      const int64_t id = prompt.sequences[row][static_cast<size_t>(first + t)];
+      if (shown[static_cast<size_t>(i * fresh + t)] && !(infers && id == pad)) tokens.push_back(id);
+    }
+    prompt.held.push_back(past.session().length(i));
+  }
+}
+
 Prompt decoder_prompt(const models::Inputs& inputs, const GenerationConfig& c) {
   Prompt prompt;
   if (!inputs.input_ids.defined()) {
@@ -38,8 +64,14 @@ Prompt decoder_prompt(const models::Inputs& inputs, const GenerationConfig& c) {
     return prompt;
   }
   prompt.sequences = rows_of(inputs.input_ids, "input_ids");
+  const bool infers = infers_mask(c, inputs.attention_mask);
+  if (inputs.past_key_values && inputs.past_key_values->columns() > 0) {
+    prompt.tokens.resize(prompt.sequences.size());
+    leave_held(prompt, *inputs.past_key_values, inputs, infers, c.pad_token_id.value_or(0));
+    return prompt;
+  }
   prompt.tokens = unpadded(inputs.input_ids, inputs.attention_mask, "input_ids");
-  if (infers_mask(c, inputs.attention_mask))
+  if (infers)
     for (Ids& row : prompt.tokens) std::erase(row, *c.pad_token_id);
   for (size_t i = 0; i < prompt.tokens.size(); ++i) check(!prompt.tokens[i].empty(), ErrorCode::Limit, kWhere, "prompt ", i, " is empty");
   return prompt;
@@ -51,6 +83,7 @@ Prompt encoder_decoder_prompt(const models::Inputs& inputs, const GenerationConf
         "expected input_ids for the encoder, or encoder_outputs (batch, length, width)");
   Prompt prompt;
   prompt.encoder_decoder = true;
+  check(!inputs.past_key_values, ErrorCode::Type, kWhere, "past_key_values: expected a decoder; an encoder-decoder's answers start anew");
   if (inputs.input_ids.defined()) prompt.encoder_ids = rows_of(inputs.input_ids, "input_ids");
   else prompt.encoder_ids.resize(static_cast<size_t>(encoded.size(0)));
   const std::optional<int64_t> start = c.decoder_start_token_id ? c.decoder_start_token_id : c.bos_token_id;

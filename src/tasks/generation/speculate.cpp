@@ -62,7 +62,7 @@ GenerateOutput speculate(Job& job, models::DecodingSession* draft, models::MtpSe
   Drafter drafter(job.ctx, draft ? *draft : job.session, job.config);
   const int64_t wanted = mtp ? 1 : draft ? job.config.num_assistant_tokens : *job.config.prompt_lookup_num_tokens;
   Ids drafted;
-  const auto prompt_length = static_cast<int64_t>(ids.size());
+  const auto prompt_length = static_cast<int64_t>(ids.size()), held = job.session.length(0);
   for (bool finished = false; !finished;) {
     const int64_t before = job.session.length(0);
     Tensor logits = job.session.feed(job.ctx, std::vector<Ids>{feed}, !drafted.empty());
@@ -85,7 +85,7 @@ GenerateOutput speculate(Job& job, models::DecodingSession* draft, models::MtpSe
     }
     if (finished) break;
     const int64_t room =
-        std::min(job.max_length - static_cast<int64_t>(ids.size()), job.session.max_length() - static_cast<int64_t>(tokens.size())) - 1;
+        std::min(job.max_length - static_cast<int64_t>(ids.size()), job.session.max_length() - held - static_cast<int64_t>(tokens.size())) - 1;
     const int64_t most = std::min(wanted, room);
     // The block follows every step, even where there is no room for what it guesses.
     if (mtp) drafted = {mtp->draft(job.ctx, tokens, before)};

@@ -58,10 +58,12 @@ struct GenerateOutput {
 /// assistant), which gives the same answer in fewer passes. Prompts of different lengths are padded, on the left as a rule; attention_mask says
 /// where (without it, pad_token_id does, unless it also ends texts), and padding is not computed. Without input_ids a decoder starts
 /// from bos_token_id. A row whose context is full ends there.
+/// With inputs.past_key_values a decoder goes on from what they hold, which stays as it is. input_ids are the whole text, whose beginning they
+/// hold, or what is new alone; then attention_mask covers both.
 /// Shapes: input_ids, attention_mask (B,T) int32|int64.
 /// Errors: Error(Limit) for options out of range or contradictory, an empty prompt, one that is longer than the model's context or
 /// reaches max_length, NaN among the logits (unless remove_invalid_values), and where the rules leave no token; Error(Type) for a
-/// model that does not generate; as the model's.
+/// model that does not generate and for past_key_values of another model, with guidance, an assistant or use_mtp; as the model's.
 /// Source: GenerationMixin.generate of Transformers 5.24.
 GenerateOutput generate(Context& ctx, const models::Model& model, const models::Inputs& inputs, const GenerationConfig& config,
                         const GenerateHooks& hooks = {});
@@ -71,12 +73,21 @@ namespace generation {
 /// Prompts ready for a session.
 struct Prompt {
   std::vector<Ids> sequences = {};    // as they appear in the output: of one length, with padding
-  std::vector<Ids> tokens = {};       // without padding
+  std::vector<Ids> tokens = {};       // without padding, and without what the session holds
   std::vector<Ids> encoder_ids = {};  // encoder-decoders: the texts, padded
   bool encoder_decoder = false;
+  std::vector<int64_t> held = {};  // tokens that the session holds of each; empty: none
+  bool shows_held = true;          // whether they stand in `sequences`
+
+  /// The tokens of prompt i, those that the session holds among them.
+  int64_t length(size_t i) const { return static_cast<int64_t>(tokens[i].size()) + (held.empty() ? 0 : held[i]); }
+  /// The places of sequence i that hold no token.
+  int64_t padding(size_t i) const {
+    return static_cast<int64_t>(sequences[i].size()) - (shows_held ? length(i) : static_cast<int64_t>(tokens[i].size()));
+  }
 };
 
-/// generate() over sessions: `session` holds one empty sequence for each prompt, `draft` (or nullptr) one for the only prompt; `mtp` (or
+/// generate() over sessions: `session` holds one sequence for each prompt, empty but for prompt.held tokens, `draft` (or nullptr) one for the only prompt; `mtp` (or
 /// nullptr) drafts for it; and
 /// `negative` (or nullptr), with its tokens already split, one for each prompt.
 GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Prompt& prompt, const GenerationConfig& config,
