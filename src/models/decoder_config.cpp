@@ -17,7 +17,10 @@ void read_factors(const Json& r, const char* key, std::vector<double>& out) {
 
 /// rope_parameters (5), or rope_theta and rope_scaling (4).
 nn::RopeConfig read_rope(const Json& c, int64_t width, int64_t max_positions, double default_theta) {
-  const Json* r = c.has("rope_parameters") ? c.get("rope_parameters") : c.get("rope_scaling");
+  const char* key = c.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+  const Json* r = c.get(key);
+  check(!r || r->is_null() || r->is_object(), ErrorCode::Format, "config.json", "\"", key, "\": expected an object with rope_type, got ",
+        r ? r->dump() : "");
   const Json none = Json(Json::Object{});
   const Json& p = r ? *r : none;
   nn::RopeConfig rope;
@@ -39,6 +42,9 @@ nn::RopeConfig read_rope(const Json& c, int64_t width, int64_t max_positions, do
   if (rope.type == nn::RopeType::Dynamic) rope.original_positions = max_positions;
   const double stretch = rope.original_positions > 0 ? static_cast<double>(max_positions) / static_cast<double>(rope.original_positions) : 1;
   const bool inferred = rope.type == nn::RopeType::Yarn || rope.type == nn::RopeType::Longrope;
+  const bool known = p.has("factor") || rope.type == nn::RopeType::Default || rope.type == nn::RopeType::Longrope ||
+                     (inferred && (p.has("original_max_position_embeddings") || c.has("original_max_position_embeddings")));
+  check(known, ErrorCode::Format, "config.json", "rope type ", type, ": expected \"factor\", by how much the context is stretched");
   rope.factor = p.value("factor", inferred ? stretch : 1.0);
   rope.attention_factor = p.value("attention_factor", 0.0);
   rope.beta_fast = p.value("beta_fast", 32.0), rope.beta_slow = p.value("beta_slow", 1.0);

@@ -89,6 +89,14 @@ def test_what_is_refused_is_named(model):
         encoder.generate(tenon.tensor([[1]]), max_new_tokens=1)
 
 
+def test_rope_types_are_checked():
+    for scaling, part in (({"rope_type": "spiral"}, "spiral"), ({"rope_type": "yarn"}, "factor"), ({"type": "linear"}, "factor"), ([1], "object")):
+        with pytest.raises(ValueError, match=part):
+            tenon.LlamaForCausalLM(tenon.LlamaConfig(**TINY, vocab_size=9, rope_scaling=scaling))
+    stretched = {"rope_type": "yarn", "original_max_position_embeddings": 16}
+    tenon.LlamaForCausalLM(tenon.LlamaConfig(**TINY, vocab_size=9, max_position_embeddings=64, rope_scaling=stretched))
+
+
 def test_padding_does_not_matter(model):
     rows = [[7, 8, 9, 10, 11], [0, 0, 12, 13, 14]]
     together = ids(model, rows, max_new_tokens=8, eos_token_id=None)
