@@ -47,6 +47,7 @@ py::dict dict_of(const EngineStats& s) {
   d["running"] = s.running, d["waiting"] = s.waiting;
   d["finished"] = s.finished, d["cancelled"] = s.cancelled, d["failed"] = s.failed, d["preempted"] = s.preempted, d["steps"] = s.steps;
   d["prompt_tokens"] = s.prompt_tokens, d["generated_tokens"] = s.generated_tokens, d["prefix_hit_tokens"] = s.prefix_hit_tokens;
+  d["drafted_tokens"] = s.drafted_tokens, d["accepted_tokens"] = s.accepted_tokens;
   d["tokens_per_second"] = s.tokens_per_second;
   d["cache_bytes"] = s.cache_bytes, d["max_cache_bytes"] = s.max_cache_bytes, d["kept_bytes"] = s.kept_bytes;
   return d;
@@ -55,7 +56,8 @@ py::dict dict_of(const EngineStats& s) {
 /// One thread steps; the others submit and cancel.
 class PythonEngine {
  public:
-  PythonEngine(std::shared_ptr<models::Model> model, const EngineOptions& options) : model_(std::move(model)), engine_(*model_, options) {}
+  PythonEngine(std::shared_ptr<models::Model> model, std::shared_ptr<models::Model> mtp, const EngineOptions& options)
+      : model_(std::move(model)), mtp_(std::move(mtp)), engine_(*model_, options) {}
 
   int64_t submit(py::handle prompt, const py::object& options, const py::dict& hooks) {
     EngineRequest request{.prompt = ids_of(prompt, "engine", "prompt"), .config = config_of(options), .hooks = hooks_of(hooks)};
@@ -97,7 +99,7 @@ class PythonEngine {
   }
 
  private:
-  std::shared_ptr<models::Model> model_;
+  std::shared_ptr<models::Model> model_, mtp_;
   std::vector<std::pair<std::shared_ptr<int64_t>, int64_t>> tokens_;  // filled while stepping
   std::vector<EngineResult> results_;
   std::mutex submitting_;
@@ -109,19 +111,22 @@ class PythonEngine {
 void bind_engine(py::module_& m) {
   py::class_<PythonEngine>(m, "Engine")
       .def(py::init([](std::shared_ptr<models::Model> model, size_t max_cache_bytes, int64_t max_batch, int64_t max_waiting,
-                       int64_t prefill_chunk, bool share_prefixes, int threads, const std::string& cache) {
-             return std::make_unique<PythonEngine>(std::move(model), EngineOptions{.max_cache_bytes = max_cache_bytes,
-                                                                                   .max_batch = max_batch,
-                                                                                   .max_waiting = max_waiting,
-                                                                                   .prefill_chunk = prefill_chunk,
-                                                                                   .share_prefixes = share_prefixes,
-                                                                                   .cache_codes = cache == "fp8"    ? CacheCodes::Fp8
-                                                                                                  : cache == "int8" ? CacheCodes::Int8
-                                                                                                                     : CacheCodes::None,
-                                                                                   .threads = threads});
+                       int64_t prefill_chunk, bool share_prefixes, int threads, const std::string& cache, std::shared_ptr<models::Model> mtp) {
+             const models::Model* block = mtp.get();
+             return std::make_unique<PythonEngine>(std::move(model), std::move(mtp),
+                                                   EngineOptions{.max_cache_bytes = max_cache_bytes,
+                                                                 .max_batch = max_batch,
+                                                                 .max_waiting = max_waiting,
+                                                                 .prefill_chunk = prefill_chunk,
+                                                                 .share_prefixes = share_prefixes,
+                                                                 .cache_codes = cache == "fp8"    ? CacheCodes::Fp8
+                                                                                : cache == "int8" ? CacheCodes::Int8
+                                                                                                  : CacheCodes::None,
+                                                                 .threads = threads,
+                                                                 .mtp = block});
            }),
            py::arg("model"), py::arg("max_cache_bytes"), py::arg("max_batch"), py::arg("max_waiting"), py::arg("prefill_chunk"),
-           py::arg("share_prefixes"), py::arg("threads"), py::arg("cache") = "auto")
+           py::arg("share_prefixes"), py::arg("threads"), py::arg("cache") = "auto", py::arg("mtp") = py::none())
       .def("submit", &PythonEngine::submit, py::arg("prompt"), py::arg("options"), py::arg("hooks"))
       .def("cancel", &PythonEngine::cancel, py::arg("id"), py::call_guard<py::gil_scoped_release>())
       .def("step", &PythonEngine::step)

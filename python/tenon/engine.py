@@ -175,10 +175,12 @@ class Engine:
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any = None, *, max_cache_bytes: "int | str" = "1GiB", max_batch: int = 64,
                  max_waiting: int = 4096, prefill_chunk: int = 512, share_prefixes: bool = True, threads: int = 0,
-                 kv_cache_dtype: "str | None" = None, generation_config: "GenerationConfig | None" = None) -> None:
-        """kv_cache_dtype: "int8" or "fp8" (e4m3) keeps keys and values in about half the memory of bfloat16.
+                 kv_cache_dtype: "str | None" = None, generation_config: "GenerationConfig | None" = None, use_mtp: bool = False) -> None:
+        """kv_cache_dtype: "int8" or "fp8" (e4m3) keeps keys and values in about half the memory of bfloat16; use_mtp: the block that the checkpoint
+        stores for it (DeepSeek-V3) drafts a token a step for each request, whose answer is that without it; beginnings are then not shared.
 
-        Errors: TypeError for a model that is not a decoder with a language model's head; ValueError for options out of range."""
+        Errors: TypeError for a model that is not a decoder with a language model's head; ValueError for options out of range, and for use_mtp
+        where the checkpoint has no block."""
         if not isinstance(model, PreTrainedModel):
             raise TypeError(f"[engine] expected a model, got {type(model).__name__}")
         if kv_cache_dtype not in (None, "auto", "int8", "fp8"):
@@ -188,7 +190,7 @@ class Engine:
         self._config = generation_config
         decode = None if tokenizer is None else lambda ids: tokenizer.decode(ids, skip_special_tokens=True)
         core = _core.Engine(model._core, _bytes(max_cache_bytes), max_batch, max_waiting, prefill_chunk, share_prefixes, threads,
-                            kv_cache_dtype or "auto")
+                            kv_cache_dtype or "auto", model._mtp() if use_mtp else None)
         self._loop = _Loop(core, decode)
         self._finalizer = weakref.finalize(self, self._loop.close)
 
@@ -257,7 +259,7 @@ class Engine:
         allowed = options.pop("prefix_allowed_tokens_fn", None)
         seed = options.pop("seed", None)
         plain = self.model._generation_options(config or self._config, options)
-        for name in ("return_dict_in_generate", "output_attentions", "output_hidden_states"):
+        for name in ("return_dict_in_generate", "output_attentions", "output_hidden_states", "use_mtp"):
             plain.pop(name, None)
         if seed is None:
             seed = _next_seed() if plain.get("do_sample") else 0
@@ -279,7 +281,7 @@ class Engine:
 
     def stats(self) -> dict[str, Any]:
         """running, waiting, finished, cancelled, failed, preempted, steps, prompt_tokens, generated_tokens, prefix_hit_tokens,
-        tokens_per_second, cache_bytes, max_cache_bytes, kept_bytes."""
+        drafted_tokens and accepted_tokens (of use_mtp), tokens_per_second, cache_bytes, max_cache_bytes, kept_bytes."""
         return self._loop.core.stats()
 
     def close(self) -> None:

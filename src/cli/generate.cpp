@@ -35,6 +35,7 @@ GenerationConfig read_options(const Args& args, GenerationConfig config) {
   if (args.has("stop")) config.stop_strings = {args.text("stop")};
   if (args.has("beams")) config.num_beams = args.number("beams", 1, 1, 1 << 16);
   if (args.has("kv-cache")) config.kv_cache_dtype = args.text("kv-cache");
+  config.use_mtp = config.use_mtp || args.has("mtp");
   if (args.has("lookup")) config.prompt_lookup_num_tokens = args.number("lookup", 10, 1, 1 << 16);
   for (const char* option : {"temperature", "top-k", "top-p", "min-p", "seed"}) config.do_sample = config.do_sample || args.has(option);
   if (args.has("greedy")) config.do_sample = false;
@@ -116,6 +117,7 @@ Command generate_command() {
       {"no-repeat-ngram", "N", "no N tokens in a row appear twice"},
       {"stop", "TEXT", "end where the text ends with this"},
       {"lookup", "N", "speculation: guess up to N tokens from the text so far (the same text, sooner)"},
+      {"mtp", "", "speculation by the block that DeepSeek-V3 stores for it (the same text, sooner)"},
       {"kv-cache", "TYPE", "auto, int8 or fp8: how keys and values of the text so far are kept (default auto, the precision's own)"},
       {"answer-only", "", "do not print the prompt"},
       {"stats", "", "tokens per second, on standard error"},

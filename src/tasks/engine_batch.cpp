@@ -1,4 +1,4 @@
-// Continuous batching: admission, the tokens of a step, shared beginnings, preemption.
+// Continuous batching: admission, the tokens of a step, shared beginnings, drafts, preemption.
 #include "engine_batch.h"
 
 #include <algorithm>
@@ -14,6 +14,11 @@ Batch::Batch(const models::Decoder& model, const EngineOptions& options) : optio
   in_range("max_batch", options.max_batch), in_range("max_waiting", options.max_waiting), in_range("prefill_chunk", options.prefill_chunk);
   check(options.max_cache_bytes >= cache().page_bytes(), ErrorCode::Limit, "engine", "max_cache_bytes: expected at least the ",
         cache().page_bytes(), " of one page of ", KvCache::kPageRows, " tokens, got ", options.max_cache_bytes);
+  if (!options.mtp) return;
+  const auto* block = dynamic_cast<const models::MtpModel*>(options.mtp);
+  check(block != nullptr, ErrorCode::Type, "engine", "mtp: expected the block of the model's checkpoint, got ", options.mtp->class_name());
+  drafts_ = std::make_unique<Drafts>(*block, session_);
+  options_.share_prefixes = false;
 }
 
 void Batch::check_fits(const Task& task) const {
@@ -47,6 +52,7 @@ void Batch::admit() {
   while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < options_.max_batch) {
     if (!running_.empty() && !fits(*waiting_.front())) return;
     cache().add();
+    if (drafts_) drafts_->add();
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
   }
@@ -70,8 +76,10 @@ void Batch::remember(int64_t i) {
 
 /// Those who write get their last token. Of those who read, the oldest get the next piece of their prompts, as many as a step takes;
 /// where a piece begins and ends does not depend on companions.
-std::vector<Ids> Batch::next_tokens() {
-  std::vector<Ids> tokens(running_.size());
+Batch::Step Batch::next_tokens(bool draft) {
+  Step step;
+  std::vector<Ids>& tokens = step.tokens;
+  tokens.resize(running_.size()), step.drafted.resize(running_.size());
   int64_t budget = options_.prefill_chunk;
   std::vector<size_t> order(running_.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -90,20 +98,43 @@ std::vector<Ids> Batch::next_tokens() {
     const auto begin = text.begin() + session_.length(sequence);
     tokens[i].assign(begin, begin + left);
   }
-  return tokens;
+  if (draft && drafts_) add_drafts(step);
+  return step;
 }
 
-std::vector<Ids> Batch::plan() {
-  for (;;) {
-    std::vector<Ids> tokens = next_tokens();
+/// A guess behind the token of each sequence that writes, if nobody reads a prompt: logits of a whole prompt are not to be made for it.
+void Batch::add_drafts(Step& step) const {
+  for (const Ids& t : step.tokens)
+    if (t.size() > 1) return;
+  for (size_t i = 0; i < step.tokens.size(); ++i) {
+    const int64_t guess = drafts_->guess(static_cast<int64_t>(i));
+    if (step.tokens[i].empty() || guess < 0 || running_[i]->length() >= running_[i]->longest()) continue;
+    step.tokens[i].push_back(guess);
+    step.drafted[i] = step.any_drafted = true;
+  }
+}
+
+Batch::Step Batch::plan() {
+  for (bool draft = true;;) {
+    Step step = next_tokens(draft);
     int64_t missing = -free_pages();
-    for (size_t i = 0; i < tokens.size(); ++i) {
+    for (size_t i = 0; i < step.tokens.size(); ++i) {
       const int64_t length = session_.length(static_cast<int64_t>(i));
-      missing += KvCache::pages_for(length + static_cast<int64_t>(tokens[i].size())) - KvCache::pages_for(length);
+      missing += KvCache::pages_for(length + static_cast<int64_t>(step.tokens[i].size())) - KvCache::pages_for(length);
     }
-    if (missing <= 0 || prefixes_.evict(missing) >= missing || running_.size() <= 1) return tokens;
+    if (missing <= 0 || prefixes_.evict(missing) >= missing) return step;
+    if (step.any_drafted) {
+      draft = false;  // nobody gives way for a guess
+      continue;
+    }
+    if (running_.size() <= 1) return step;
     preempt_youngest();
   }
+}
+
+void Batch::reorder(const Ids& kept) {
+  session_.reorder(kept);
+  if (drafts_) drafts_->reorder(kept);
 }
 
 void Batch::preempt_youngest() {
@@ -113,30 +144,36 @@ void Batch::preempt_youngest() {
   Ids kept;
   for (int64_t i = 0; i < session_.size(); ++i)
     if (i != index) kept.push_back(i);
-  session_.reorder(kept);
+  reorder(kept);
   TaskRef task = std::move(*youngest);
   running_.erase(youngest);
   ++task->result.preemptions, ++preempted_;
   add(std::move(task));
 }
 
-/// Logits of the sequences that got tokens, undefined for the others. If the pass fails, each sequence runs alone, so that only
-/// those whose fault it is end.
-std::vector<Tensor> Batch::feed(Context& ctx, const std::vector<Ids>& tokens) {
+/// Logits of the sequences that got tokens, undefined for the others: a row each, or with a guess two. If the pass fails, each sequence
+/// runs alone, so that only those whose fault it is end; then it is not `together`.
+std::vector<Tensor> Batch::feed(Context& ctx, const Step& step, bool& together) {
+  const std::vector<Ids>& tokens = step.tokens;
   std::vector<Tensor> logits(tokens.size());
   try {
-    const Tensor all = session_.feed(ctx, tokens, false);
-    for (int64_t i = 0, row = 0; i < static_cast<int64_t>(tokens.size()); ++i)
-      if (!tokens[static_cast<size_t>(i)].empty()) logits[static_cast<size_t>(i)] = all.rows(row, row + 1), ++row;
+    const Tensor all = session_.feed(ctx, tokens, step.any_drafted);
+    for (size_t i = 0, row = 0; i < tokens.size(); ++i) {
+      if (tokens[i].empty()) continue;
+      const size_t rows = step.drafted[i] ? 2 : 1;
+      logits[i] = all.rows(static_cast<int64_t>(row), static_cast<int64_t>(row + rows)), row += rows;
+    }
+    together = true;
     return logits;
   } catch (const std::exception&) {
+    together = false;
   }
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i].empty()) continue;
     std::vector<Ids> alone(tokens.size());
     alone[i] = tokens[i];
     try {
-      logits[i] = session_.feed(ctx, alone, false);
+      logits[i] = session_.feed(ctx, alone, step.drafted[i] != 0);
     } catch (const std::exception& e) {
       running_[i]->fail_with(e);
     }
@@ -144,24 +181,60 @@ std::vector<Tensor> Batch::feed(Context& ctx, const std::vector<Ids>& tokens) {
   return logits;
 }
 
-void Batch::write(Context& ctx, const std::vector<Ids>& tokens, const std::vector<Tensor>& logits) {
-  std::vector<size_t> ready, own_rules, all;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i].empty() || running_[i]->is_finished()) continue;
-    const auto sequence = static_cast<int64_t>(i);
-    const bool is_prompt = tokens[i].size() > 1 || session_.length(sequence) <= running_[i]->result.prompt_tokens;
-    if (is_prompt) prompt_tokens_ += static_cast<int64_t>(tokens[i].size()), remember(sequence);
-    if (session_.length(sequence) < running_[i]->length()) continue;
-    (running_[i]->has_own_rules() ? own_rules : ready).push_back(i);
-    all.push_back(i);
-  }
+/// The next token of each writer, from this row of its logits.
+void Batch::choose(Context& ctx, const std::vector<size_t>& writers, const std::vector<Tensor>& logits, int64_t row) {
+  std::vector<size_t> ready;
+  for (const size_t i : writers)
+    if (!running_[i]->has_own_rules()) ready.push_back(i);
+  const auto next = [&](size_t i) { running_[i]->choose(ctx, logits[i].rows(row, row + 1)); };
   ctx.over_rows(static_cast<int64_t>(ready.size()), 8 * vocab_size(), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) running_[ready[static_cast<size_t>(r)]]->choose(ctx, logits[ready[static_cast<size_t>(r)]]);
+    for (int64_t r = begin; r < end; ++r) next(ready[static_cast<size_t>(r)]);
   });
-  for (const size_t i : own_rules) running_[i]->choose(ctx, logits[i]);
-  for (const size_t i : all) {
+  for (const size_t i : writers)
+    if (running_[i]->has_own_rules()) next(i);
+  for (const size_t i : writers) {
     generated_tokens_ += !running_[i]->is_finished();
     running_[i]->settle();
+  }
+}
+
+void Batch::write(Context& ctx, const Step& step, const std::vector<Tensor>& logits) {
+  std::vector<size_t> writers, right;
+  for (size_t i = 0; i < step.tokens.size(); ++i) {
+    if (step.tokens[i].empty() || running_[i]->is_finished()) continue;
+    const auto sequence = static_cast<int64_t>(i);
+    const int64_t read = static_cast<int64_t>(step.tokens[i].size()) - step.drafted[i];
+    const bool is_prompt = read > 1 || session_.length(sequence) - step.drafted[i] <= running_[i]->result.prompt_tokens;
+    if (is_prompt) prompt_tokens_ += read, remember(sequence);
+    if (session_.length(sequence) >= running_[i]->length()) writers.push_back(i);
+  }
+  choose(ctx, writers, logits, 0);
+  for (const size_t i : writers) {
+    if (!step.drafted[i]) continue;
+    ++drafted_tokens_;
+    if (!running_[i]->is_finished() && running_[i]->text().back() == step.tokens[i].back()) right.push_back(i);
+  }
+  accepted_tokens_ += static_cast<int64_t>(right.size());
+  choose(ctx, right, logits, 1);
+  for (const size_t i : writers) {  // what a guess got wrong is no part of the text
+    const auto sequence = static_cast<int64_t>(i);
+    if (session_.length(sequence) >= running_[i]->length()) session_.truncate(sequence, running_[i]->length() - 1);
+  }
+}
+
+/// Lets the block read what the step has read. What goes wrong ends drafting, not the requests.
+void Batch::follow(Context& ctx, const Step& step, const Ids& before) {
+  Ids first_row;
+  std::vector<const Ids*> texts;
+  int64_t row = 0;
+  for (size_t i = 0; i < step.tokens.size(); ++i) {
+    first_row.push_back(row), row += static_cast<int64_t>(step.tokens[i].size());
+    texts.push_back(&running_[i]->text());
+  }
+  try {
+    drafts_->follow(ctx, first_row, before, texts);
+  } catch (const std::exception&) {
+    drafts_.reset();
   }
 }
 
@@ -178,7 +251,7 @@ void Batch::take_finished(std::vector<TaskRef>& finished) {
     if (task->result.reason != FinishReason::Error) remember(i);
     finished.push_back(std::move(task));
   }
-  if (kept.size() < running_.size()) session_.reorder(kept);
+  if (kept.size() < running_.size()) reorder(kept);
   running_ = std::move(running);
 }
 
@@ -196,8 +269,14 @@ std::vector<TaskRef> Batch::step(Context& ctx) {
   admit();
   if (running_.empty()) return finished;
   try {
-    const std::vector<Ids> tokens = plan();
-    write(ctx, tokens, feed(ctx, tokens));
+    const Step step = plan();
+    Ids before;
+    for (int64_t i = 0; i < session_.size(); ++i) before.push_back(session_.length(i));
+    bool together = false;
+    const std::vector<Tensor> logits = feed(ctx, step, together);
+    write(ctx, step, logits);
+    if (drafts_ && together) follow(ctx, step, before);
+    else if (drafts_) drafts_->forget_guesses();
   } catch (const std::exception& e) {  // no memory for the bookkeeping: what runs ends, the engine goes on
     for (const TaskRef& task : running_)
       if (!task->is_finished()) task->fail_with(e);
@@ -212,6 +291,7 @@ void Batch::describe(EngineStats& s) const {
   s.running = static_cast<int64_t>(running_.size());
   s.preempted = preempted_, s.steps = steps_;
   s.prompt_tokens = prompt_tokens_, s.generated_tokens = generated_tokens_, s.prefix_hit_tokens = hit_tokens_;
+  s.drafted_tokens = drafted_tokens_, s.accepted_tokens = accepted_tokens_;
   s.cache_bytes = c.bytes(), s.max_cache_bytes = c.max_bytes();
   s.kept_bytes = static_cast<size_t>(prefixes_.size()) * c.page_bytes();
 }

@@ -3,6 +3,7 @@
 
 #include <deque>
 
+#include "engine_drafts.h"
 #include "engine_task.h"
 #include "tenon/models/decoder.h"
 #include "tenon/nn/prefix_index.h"
@@ -30,22 +31,34 @@ class Batch {
   nn::KvCache& cache() { return session_.cache(); }
   int64_t free_pages() const;
   bool fits(const Task& task) const;
+  /// What each sequence reads in a step.
+  struct Step {
+    std::vector<Ids> tokens;
+    std::vector<uint8_t> drafted;  // whether the last of them is a guess
+    bool any_drafted = false;
+  };
   void admit();
-  std::vector<Ids> plan();
-  std::vector<Ids> next_tokens();
+  Step plan();
+  Step next_tokens(bool draft);
+  void add_drafts(Step& step) const;
   void share(int64_t i);
   void remember(int64_t i);
   void preempt_youngest();
-  std::vector<Tensor> feed(Context& ctx, const std::vector<Ids>& tokens);
-  void write(Context& ctx, const std::vector<Ids>& tokens, const std::vector<Tensor>& logits);
+  std::vector<Tensor> feed(Context& ctx, const Step& step, bool& together);
+  void write(Context& ctx, const Step& step, const std::vector<Tensor>& logits);
+  void choose(Context& ctx, const std::vector<size_t>& writers, const std::vector<Tensor>& logits, int64_t row);
+  void follow(Context& ctx, const Step& step, const Ids& before);
+  void reorder(const Ids& kept);
   void take_finished(std::vector<TaskRef>& finished);
 
   EngineOptions options_;
   models::DecoderSession session_;
+  std::unique_ptr<Drafts> drafts_;  // or nullptr
   nn::PrefixIndex prefixes_;
   std::vector<TaskRef> running_;  // running_[i] is sequence i of the session
   std::deque<TaskRef> waiting_;   // by number
   int64_t steps_ = 0, preempted_ = 0, prompt_tokens_ = 0, generated_tokens_ = 0, hit_tokens_ = 0;
+  int64_t drafted_tokens_ = 0, accepted_tokens_ = 0;
 };
 
 }  // namespace tenon::engine

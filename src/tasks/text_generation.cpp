@@ -6,8 +6,18 @@
 
 namespace tenon {
 
+struct TextGeneration::Block {
+  std::mutex opening;
+  std::unique_ptr<models::Model> model;
+};
+
 TextGeneration::TextGeneration(const std::string& folder, const PipelineOptions& options)
-    : runner_(folder, options, {}), tokenizer_(text::Tokenizer::from_folder(folder)), config_(GenerationConfig::from_pretrained(folder)) {
+    : runner_(folder, options, {}),
+      tokenizer_(text::Tokenizer::from_folder(folder)),
+      config_(GenerationConfig::from_pretrained(folder)),
+      folder_(folder),
+      opened_with_(options),
+      block_(std::make_shared<Block>()) {
   try {
     chat_.emplace(text::ChatTemplate::from_folder(folder));
   } catch (const Error& e) {
@@ -41,10 +51,25 @@ models::Inputs TextGeneration::encode(std::span<const std::string> prompts, cons
   return inputs;
 }
 
+const models::Model* TextGeneration::mtp_block() const {
+  const std::lock_guard lock(block_->opening);
+  if (block_->model) return block_->model.get();
+  const std::string type = runner_.config().value("model_type", "");
+  for (const models::Entry& e : models::registry()) {
+    if (type != e.model_type || !std::string_view(e.class_name).ends_with("MtpModel")) continue;
+    models::LoadOptions load{.class_name = e.class_name, .precision = opened_with_.precision};
+    load.exact_products = opened_with_.exact_products;
+    block_->model = runner_.with_context([&](Context& ctx) { return models::load(ctx, folder_, load); });
+    return block_->model.get();
+  }
+  fail(ErrorCode::Type, "generate", "use_mtp: expected a checkpoint with a block for it (deepseek_v3), got ", type);
+}
+
 GenerateHooks TextGeneration::hooks(const TextGenerationOptions& options) const {
   GenerateHooks hooks;
   hooks.seed = options.seed;
   hooks.cancel = options.cancel;
+  if (options.config.use_mtp) hooks.mtp = mtp_block();
   hooks.decode = [this](std::span<const int64_t> ids) { return decode(ids, false); };
   return hooks;
 }

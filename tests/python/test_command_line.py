@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -133,3 +134,88 @@ def test_generate():
     failed = run("generate", model, "x", "--top-p", "7")
     assert failed.returncode == 1 and "top_p" in failed.stderr
     assert run("generate", GOLDEN / "bert", "x").returncode == 1
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    """stories260K as a chat model: a story goes on from what the system and the user say."""
+    folder = tmp_path_factory.mktemp("chat") / "stories"
+    shutil.copytree(shared("weights", "stories260K"), folder)
+    template = ("{{ bos_token }}{% for m in messages %}{% if m['role'] not in ('system', 'user') %}{{ raise_exception('who is ' + m['role']) }}"
+                "{% endif %}{% if m['content'] == 'refuse' %}{{ raise_exception('I will not') }}{% endif %}{{ m['content'] }} {% endfor %}")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}))
+    return folder
+
+
+def test_generate_chat(talker):
+    model, tokenizer = tenon.AutoModelForCausalLM.from_pretrained(talker), tenon.AutoTokenizer.from_pretrained(talker)
+
+    def expected(*messages):
+        ids = tokenizer.apply_chat_template([{"role": r, "content": c} for r, c in messages], add_generation_prompt=True, return_tensors="np")
+        ids = ids["input_ids"] if hasattr(ids, "keys") else ids
+        text = model.generate(ids, max_new_tokens=16, do_sample=False)[0]
+        before = tokenizer.decode(text[:ids.shape[1]], skip_special_tokens=True)
+        return tokenizer.decode(text, skip_special_tokens=True)[len(before):] + "\n"
+
+    alone = answer("generate", talker, "--chat", "Once upon a time", "--max-new-tokens", "16")
+    assert alone == expected(("user", "Once upon a time")) and "Once upon" not in alone
+    both = answer("generate", talker, "--chat", "He saw a dog.", "--system", "Tom went to the park.", "--max-new-tokens", "16")
+    assert both == expected(("system", "Tom went to the park."), ("user", "He saw a dog."))
+    lines = answer("generate", talker, "--chat", "--max-new-tokens=16", stdin="Once upon a time\nHe saw a dog.\n")
+    assert lines == alone + expected(("user", "He saw a dog."))
+    for words, code, part in ((["x", "--system", "y"], 2, "--chat"), (["--chat", "refuse"], 1, "I will not")):
+        failed = run("generate", talker, *words)
+        assert failed.returncode == code and part in failed.stderr and failed.stdout == ""
+    plain = run("generate", shared("weights", "stories260K"), "--chat", "x")
+    assert plain.returncode == 1 and "chat template" in plain.stderr and plain.stdout == ""
+    settings = json.loads((talker / "tokenizer_config.json").read_text())
+    broken = talker.parent / "broken"
+    shutil.copytree(talker, broken)
+    (broken / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": "{% for m in messages %}"}))
+    failed = run("generate", broken, "--chat", "x")
+    assert failed.returncode == 1 and "chat template" in failed.stderr
+    assert answer("generate", broken, "Once", "--max-new-tokens", "4")  # a template that cannot be used hinders none but who asks for it
+
+
+def test_generate_kv_cache():
+    model = shared("weights", "stories260K")
+    words = ("generate", model, "--prompt", "Once upon a time", "--max-new-tokens", "20")
+    text = answer(*words)
+    assert answer(*words, "--kv-cache", "auto") == text
+    assert answer(*words, "--kv-cache", "int8") == text  # near enough that every token stays
+    assert answer(*words, "--kv-cache=int8", "--precision", "bfloat16").startswith("Once upon a time, there was a little girl")
+    assert answer(*words, "--kv-cache", "int8", "--beams", "2", "--answer-only").strip()
+    failed = run(*words, "--kv-cache", "int3")
+    assert failed.returncode == 1 and "kv_cache_dtype: expected auto, int8 or fp8" in failed.stderr and failed.stdout == ""
+    assert run(*words, "--kv-cache").returncode == 2
+
+
+def test_generate_mtp(tmp_path):
+    refused = run("generate", shared("weights", "stories260K"), "x", "--mtp")
+    assert refused.returncode == 1 and "use_mtp" in refused.stderr and "deepseek_v3" in refused.stderr
+    source = GOLDEN / "deepseek-v3"
+    if not (source / "model.safetensors").exists():
+        pytest.skip("there is no golden case deepseek-v3")
+    folder = tmp_path / "deepseek"
+    shutil.copytree(source, folder)
+    # A tokenizer of as many tokens as the model has: a word for each.
+    vocab = {f"w{i}": i for i in range(tenon.AutoConfig.from_pretrained(folder).vocab_size)}
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
+        "truncation": None, "padding": None, "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "w0"}}))
+    config = json.loads((folder / "config.json").read_text())
+    config.update(num_nextn_predict_layers=1, initializer_range=0.2, eos_token_id=None)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "generation_config.json").write_text("{}")
+    missing = run("generate", folder, "w5 w17", "--mtp")
+    assert missing.returncode == 1 and "eh_proj" in missing.stderr
+    tenon.manual_seed(5)
+    block = tenon.modeling.model_class("DeepseekV3MtpModel")(tenon.AutoConfig.from_pretrained(folder))
+    weights = {**tenon.safetensors.load_file(folder / "model.safetensors"), **block.state_dict()}
+    tenon.safetensors.save_file(weights, folder / "model.safetensors")
+    words = ("generate", folder, "w5 w17 w29", "--max-new-tokens", "24")
+    text = answer(*words)
+    assert len(text.split()) > 10 and answer(*words, "--mtp") == text
+    assert answer(*words, "--seed", "3", "--mtp") == answer(*words, "--seed", "3")
+    assert answer(*words, "--mtp", "--kv-cache", "int8").split()[:3] == ["w5", "w17", "w29"]

@@ -16,13 +16,17 @@ struct EngineOptions {
   bool share_prefixes = true;                // prompts that begin alike are computed once
   CacheCodes cache_codes = CacheCodes::None;  // keys and values in bytes: nearly half the memory of bfloat16
   int threads = 0;                           // 0: get_num_threads()
+  /// A DeepseekV3MtpModel of the model's checkpoint, or nullptr: it drafts a token for each request and step, and answers are those without
+  /// it. Beginnings are then not shared, since it must read a text from the first token on. Its own keys and values, those of one layer, come
+  /// on top of max_cache_bytes. It must outlive the engine.
+  const models::Model* mtp = nullptr;
 };
 
 struct EngineRequest {
   std::vector<int64_t> prompt;  // without padding
   GenerationConfig config = {};
   /// As for generate(), called on the thread that steps; an exception thrown by one ends this request only. on_tokens gets each token
-  /// as it is written. Without effect on the answer and ignored: speculation.
+  /// as it is written. Without effect on the answer and ignored: speculation, but for EngineOptions::mtp.
   GenerateHooks hooks = {};
   /// Called once, after the last token.
   std::function<void(const struct EngineResult&)> on_finish = {};
@@ -52,6 +56,7 @@ struct EngineStats {
   int64_t prompt_tokens = 0;     // computed, again after preemption
   int64_t generated_tokens = 0;
   int64_t prefix_hit_tokens = 0;  // not computed, since another text begins alike
+  int64_t drafted_tokens = 0, accepted_tokens = 0;  // by EngineOptions::mtp, and of these what was written
   double tokens_per_second = 0;   // generated, over about the last five seconds of work
   size_t cache_bytes = 0, max_cache_bytes = 0;  // cache_bytes: pages in use and kept
   size_t kept_bytes = 0;  // of them, pages in the index of beginnings
@@ -75,7 +80,8 @@ class EngineStream {
 class Engine {
  public:
   /// Starts no thread. The model must outlive the engine.
-  /// Errors: Error(Type) for a model that is not a decoder with a language model's head; Error(Limit) for options out of range.
+  /// Errors: Error(Type) for a model that is not a decoder with a language model's head, and where mtp is not its block; Error(Limit) for
+  /// options out of range.
   explicit Engine(const models::Model& model, const EngineOptions& options = {});
   /// Ends the thread; what has not finished is cancelled.
   ~Engine();

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -33,7 +34,8 @@ class TextGeneration {
  public:
   static constexpr const char* kTask = "text-generation";
 
-  /// Opens model and tokenizer. Errors: as models::load() and text::Tokenizer::from_folder().
+  /// Opens model and tokenizer; a block for config.use_mtp when it is first asked for. Errors: as models::load() and
+  /// text::Tokenizer::from_folder().
   explicit TextGeneration(const std::string& folder, const PipelineOptions& options = {});
 
   /// The options of the checkpoint; a caller changes a copy.
@@ -57,9 +59,11 @@ class TextGeneration {
                  const std::function<void(std::string_view)>& on_text) const;
 
  private:
+  struct Block;  // of multi-token prediction
   models::Inputs encode(std::span<const std::string> prompts, const TextGenerationOptions& options) const;
   void write(std::span<const std::string> prompts, const TextGenerationOptions& options, std::vector<std::string>& to) const;
   GenerateHooks hooks(const TextGenerationOptions& options) const;
+  const models::Model* mtp_block() const;
   std::string decode(std::span<const int64_t> ids, bool skip_special_tokens) const;
 
   tasks::Runner runner_;
@@ -67,6 +71,9 @@ class TextGeneration {
   std::optional<text::ChatTemplate> chat_;
   std::optional<Error> chat_error_;  // a template that cannot be used hinders none but who asks for it
   GenerationConfig config_;
+  std::string folder_;
+  PipelineOptions opened_with_;
+  std::shared_ptr<Block> block_;
 };
 
 }  // namespace tenon
