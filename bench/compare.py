@@ -24,7 +24,9 @@ cold      minilm: a fresh process that imports, loads all-MiniLM-L6-v2, tokenize
 
 Runners: torch (with transformers), ort (ONNX Runtime), openvino, llamacpp (llama-cpp-python), tenon-bf16 (the same model in bfloat16), hf (tokenizers), sentencepiece, tiktoken, tenon. One that is not installed or cannot do a case is skipped
 with a word. bench/make_models.py, make_decoders.py and make_quantized.py write DIR. Figures are milliseconds, median over the rounds [min..max], and the peak resident
-memory of the process; the last table is each peer's median over Tenon's: above 1, Tenon is faster.
+memory of the process; the last table is each peer's median over Tenon's: above 1, Tenon is faster. `decoder` also says what share of this
+machine's arithmetic (prefill) and memory bandwidth (decode) Tenon reaches, both measured before and after each case by tenon_bench_decoder,
+which a build with TENON_BUILD_BENCH has.
 """
 import argparse
 import importlib.util
@@ -196,6 +198,14 @@ def start_child(args, runner, case):
     return None, "does not do this case" if word else errors[-1] if errors else "ended without a word"
 
 
+def with_limits(program, work):
+    """What work() gives, and the machine's limits as they are around it: neighbours on a shared machine take more or less of it."""
+    before = decoders.measured_limits(program)
+    figures = work()
+    after = decoders.measured_limits(program)
+    return figures, {k: max(before[k], after[k]) if k != "read" else (before[k] + after[k]) / 2 for k in before}
+
+
 def measure(args, runners, case):
     children = {}
     for runner in runners:
@@ -240,14 +250,24 @@ def main():
     cases = [c for c in CASES[args.task] if any(c == w or c.startswith(w + ":") for w in wanted)]
     if not cases:
         parser.error(f"no such case: {args.cases}; known: {' '.join(CASES[args.task])}")
-    table = {}
+    table, shares = {}, {}
+    program = decoders.find_program() if args.task == "decoder" else None
     for case in cases:
-        table[case] = measure(args, runners, case)
+        if program:
+            table[case], limits = with_limits(program, lambda: measure(args, runners, case))
+            if "tenon" in table[case]:
+                shares[case] = decoders.share(case, table[case]["tenon"]["ms"], limits, args.models)
+        else:
+            table[case] = measure(args, runners, case)
         print(f"{case:16}", "  ".join(f"{r} {v['ms']:.2f} ms [{v['min']:.2f}..{v['max']:.2f}] {v['rss']:.0f} MB" for r, v in table[case].items()), flush=True)
     print("\npeer's time / Tenon's time (above 1: Tenon is faster)")
     for case, row in table.items():
         if "tenon" in row:
             print(f"{case:16}", "  ".join(f"{r} {v['ms'] / row['tenon']['ms']:.2f}" for r, v in row.items() if r != "tenon"))
+    if args.task == "decoder":
+        print("\nTenon beside the limits of this machine" + ("" if program else ": not measured, since there is no build of tenon_bench_decoder"))
+        for case, line in shares.items():
+            print(f"{case:16}", line)
     if args.json:
         args.json.write_text(json.dumps(table, indent=1))
 

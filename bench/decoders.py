@@ -1,4 +1,9 @@
 """compare.py's decoders and mixtures of experts: what each runner does for a case. bench/make_decoders.py writes the models."""
+import json
+import pathlib
+import re
+import struct
+import subprocess
 import time
 
 import numpy as np
@@ -13,6 +18,50 @@ PROMPT, PAST, STEPS = 512, 64, 16
 USERS, ASKED, WRITTEN = 8, 64, 32  # prompts of different beginnings, tokens of each and of its answer
 LAYERS = {"wide": (2048, 4096), "narrow": (1024, 1024)}  # width, width of an expert: 256 wide ones need 26 GB in float32
 TOKENS = 512
+
+
+def find_program():
+    """The newest tenon_bench_decoder below build/, or None."""
+    built = pathlib.Path(__file__).resolve().parents[1].glob("build/**/tenon_bench_decoder")
+    return max((p for p in built if p.is_file()), key=lambda p: p.stat().st_mtime, default=None)
+
+
+def measured_limits(program):
+    """What the machine can do just now: FLOP/s in bf16 and int8, and bytes/s of reading memory."""
+    line = subprocess.run([str(program), "limits"], capture_output=True, text=True, check=True).stdout
+    _, bf16, int8, read = re.search(r": ([\d.]+) / ([\d.]+) / ([\d.]+) GFLOP/s .*, ([\d.]+) GB/s", line).groups()
+    return {"bf16": float(bf16) * 1e9, "int8": float(int8) * 1e9, "read": float(read) * 1e9}
+
+
+def weights_of(folder):
+    """Weights that one token meets: of the layers, of which those of the experts that are chosen, and of the head."""
+    config, layers, head, table = json.loads((folder / "config.json").read_text()), 0, 0, 0
+    chosen = config.get("num_experts_per_tok", 0) / max(1, config.get("num_local_experts", 1))
+    for file in folder.glob("*.safetensors"):
+        with open(file, "rb") as f:
+            header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        for name, entry in header.items():
+            if name == "__metadata__" or len(entry["shape"]) != 2:
+                continue
+            n = int(np.prod(entry["shape"]))
+            if "embed_tokens" in name:
+                table = n
+            elif "lm_head" in name:
+                head = n
+            else:
+                layers += n * (chosen if ".experts." in name else 1)
+    return layers, head or table
+
+
+def share(case, ms, limits, models):
+    """What a case of `decoder` reaches of the machine's limits: a line that names both."""
+    name, what, precision = case.split(":")
+    layers, head = weights_of(models / name)
+    if what == "prefill":  # the head sees the last token alone; the products of attention are not counted
+        reached, limit, unit = 2 * layers * PROMPT / ms * 1e3, limits[precision], f"GFLOP/s in {precision}"
+    else:
+        reached, limit, unit = (layers + head) * (2 if precision == "bf16" else 1) / ms * 1e3, limits["read"], "GB/s of weights read"
+    return f"{100 * reached / limit:5.1f} %: {reached / 1e9:.1f} of {limit / 1e9:.1f} {unit}"
 
 
 def prepare(task, runner, case, models, threads, unable):

@@ -3,6 +3,7 @@
 //
 // tenon_bench_decoder FOLDER [float32|bfloat16|int8] [prompt 512] [past 64] [steps 32]
 // tenon_bench_decoder moe [hidden 2048] [inner 4096] [tokens 512]
+// tenon_bench_decoder limits        what the machine can do at most, alone: compare.py asks
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -145,8 +146,13 @@ int mixture(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) return std::fprintf(stderr, "usage: tenon_bench_decoder FOLDER|moe [...]; see the file's head\n"), 2;
+  if (argc < 2) return std::fprintf(stderr, "usage: tenon_bench_decoder FOLDER|moe|limits [...]; see the file's head\n"), 2;
   try {
+    if (std::string(argv[1]) == "limits") {
+      Context ctx;
+      const Limits measured(ctx);
+      return 0;
+    }
     return std::string(argv[1]) == "moe" ? mixture(argc, argv) : decoder(argc, argv);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());
