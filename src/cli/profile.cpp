@@ -1,3 +1,4 @@
+// The timed kernels, and the report.
 #include "cli/profile.h"
 
 #include <algorithm>
