@@ -24,12 +24,18 @@ def draw(axis, report, one):
     for kind, colour in COLOURS.items():
         if limits[kind]:
             axis.plot(x, np.minimum(limits["read"] * x, limits[kind]), color=colour, lw=1, label=f"{kind}, {limits[kind]:.0f} GFLOP/s")
+    lines = []
     for part in one["parts"]:
-        if not part["operations"] or part["seconds"] < 0.005 * one["seconds"]:
+        share = part["seconds"] / one["seconds"]
+        if not part["operations"] or share < 0.005:
             continue
         at, speed = part["operations"] / part["bytes"], part["operations"] / part["seconds"] / 1e9
-        axis.scatter([at], [speed], s=20 + 500 * part["seconds"] / one["seconds"], color=COLOURS[part["arithmetic"]], alpha=0.5)
-        axis.annotate(part["kind"], (at, speed), textcoords="offset points", xytext=(6, -10), fontsize=7)
+        roof = min(limits["read"] * at, limits[part["arithmetic"]] or np.inf)
+        lines.append(f"{len(lines) + 1}  {part['kind']}: {100 * share:.0f} % of the time, {100 * speed / roof:.0f} % of its roof")
+        axis.scatter([at], [speed], s=20 + 500 * share, color=COLOURS[part["arithmetic"]], alpha=0.5)
+        shift = 9 * (-1) ** len(lines) * (1 + len(lines) // 3)  # points often lie on each other
+        axis.annotate(str(len(lines)), (at, speed), textcoords="offset points", xytext=(shift, -12 if shift > 0 else 8), fontsize=7)
+    axis.text(0.98, 0.03, "\n".join(lines), transform=axis.transAxes, ha="right", va="bottom", fontsize=7)
     model = report["model"].rstrip("/").split("/")[-1]
     axis.set(xscale="log", yscale="log", title=f"{model}: {one['title']}", xlabel="operations per byte", ylim=(1, None))
     axis.title.set_fontsize(9)
@@ -39,11 +45,14 @@ def draw(axis, report, one):
 def main():
     *files, picture = sys.argv[1:]
     panels = [(report, one) for report in (json.load(open(f)) for f in files) for one in report["passes"]]
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6), layout="constrained", squeeze=False)
-    for axis, (report, one) in zip(axes[0], panels):
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 3.6 * rows), layout="constrained", squeeze=False)
+    for axis, (report, one) in zip(axes.flat, panels):
         draw(axis, report, one)
-    axes[0][0].set_ylabel("GFLOP/s")
-    axes[0][0].legend(frameon=False, fontsize=7)
+    for line in axes:
+        line[0].set_ylabel("GFLOP/s")
+    axes[0][0].legend(frameon=False, fontsize=7, loc="upper left")
     figure.savefig(picture, dpi=110)
 
 
