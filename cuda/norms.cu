@@ -65,12 +65,13 @@ void l2_normalize(float* y, float* norm, const float* x, int64_t N, int64_t C, f
   });
 }
 
-void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
+template <class Code>
+void quantize_to(Code* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
   with_float(type, [&](auto* tag) {
     using E = std::remove_pointer_t<decltype(tag)>;
     with_width<E>(C, {x, q}, [&](auto width) {
       constexpr int V = decltype(width)::value;
-      launch(N, 1, threads_for(C / V), 0, QuantizeRowsBody<E, V>{q, scale, static_cast<const E*>(x), C});
+      launch(N, 1, threads_for(C / V), 0, QuantizeRowsBody<Code, E, V>{q, scale, static_cast<const E*>(x), C});
     });
   });
 }
@@ -84,7 +85,8 @@ void fill_norms(Kernels& k) {
   k.rms_norm_backward = rms_norm_backward;
   k.sum_rows = sum_rows;
   k.l2_normalize = l2_normalize;
-  k.quantize_rows = quantize_rows;
+  k.quantize_rows = quantize_to<int8_t>;
+  k.quantize_rows_fp8 = quantize_to<float8>;
 }
 
 }  // namespace tenon::cuda

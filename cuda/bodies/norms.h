@@ -184,9 +184,17 @@ struct L2NormalizeBody {
   }
 };
 
-template <class E, int V>
+TENON_BODY int8_t coded(float v, const int8_t*) {
+  const float r = rintf(v);
+  return r >= -127 && r <= 127 ? static_cast<int8_t>(r) : int8_t{0};  // outside only for a NaN
+}
+TENON_BODY float8 coded(float v, const float8*) { return {float_to_f8e4m3(v)}; }
+constexpr float largest_code(const int8_t*) { return 127; }
+constexpr float largest_code(const float8*) { return 448; }
+
+template <class Code, class E, int V>
 struct QuantizeRowsBody {
-  int8_t* q;
+  Code* q;
   float* scale;
   const E* x;
   int64_t C;
@@ -203,17 +211,15 @@ struct QuantizeRowsBody {
       });
       part[t] = largest;
     });
-    const float largest = block.max(part), s = largest / 127 > 0 ? largest / 127 : 1.0f;
+    constexpr float limit = largest_code(static_cast<const Code*>(nullptr));
+    const float largest = block.max(part), s = largest / limit > 0 ? largest / limit : 1.0f;
     block.each([&](int t) {
       over_row<V>(t, block.threads, C, [&](int64_t c) {
         float v[V];
         load(v, x + row + c);
-        Pack<int8_t, V> p;
-        for (int j = 0; j < V; ++j) {
-          const float r = rintf(v[j] / s);
-          p.e[j] = r >= -127 && r <= 127 ? static_cast<int8_t>(r) : int8_t{0};  // outside only for a NaN
-        }
-        *reinterpret_cast<Pack<int8_t, V>*>(q + row + c) = p;
+        Pack<Code, V> p;
+        for (int j = 0; j < V; ++j) p.e[j] = coded(v[j] / s, static_cast<const Code*>(nullptr));
+        *reinterpret_cast<Pack<Code, V>*>(q + row + c) = p;
       });
       if (t == 0) scale[block.index] = s;
     });

@@ -53,6 +53,7 @@ void fill_missing(Kernels& t) {
   fill<"scatter_add_rows">(t.scatter_add_rows);
   fill<"sum_rows">(t.sum_rows);
   fill<"quantize_rows">(t.quantize_rows);
+  fill<"quantize_rows_fp8">(t.quantize_rows_fp8);
   fill<"activation">(t.activation);
   fill<"activation_backward">(t.activation_backward);
   fill<"gated">(t.gated);

@@ -49,6 +49,13 @@ void check_quantize(int64_t C) {
   kernels().quantize_rows(q.p(), dscale.p(), dx.p(), N, C, type_of<E>());
   CHECK(dscale.get() == scale);
   CHECK(q.get() == expected);
+  std::vector<float8> expected8(x.size());
+  ref().quantize_rows_fp8(expected8.data(), scale.data(), x.data(), N, C, type_of<E>());
+  OnDevice<uint8_t> q8 = std::vector<uint8_t>(x.size());
+  kernels().quantize_rows_fp8(reinterpret_cast<float8*>(q8.p()), dscale.p(), dx.p(), N, C, type_of<E>());
+  CHECK(dscale.get() == scale);
+  const std::vector<uint8_t> got8 = q8.get();
+  CHECK(std::equal(got8.begin(), got8.end(), expected8.begin(), [](uint8_t a, float8 b) { return a == b.bits; }));
 }
 
 }  // namespace
