@@ -53,9 +53,10 @@ void check_quantize(const Kernels& k, int64_t C) {
 
 template <class E>
 void check_quantize_fp8(const Kernels& k, int64_t C) {
-  std::vector<E> x = as<E>(normal(static_cast<size_t>(N * C), 1, 5));
-  for (int64_t c = 0; c < C; ++c) x[static_cast<size_t>(C + c)] = E{};                // a row of zeros
-  for (int64_t c = 0; c < C; c += 3) x[static_cast<size_t>(c)] = E{static_cast<float>(c) * 1e-4f};  // numbers below the smallest normal one
+  std::vector<float> values = normal(static_cast<size_t>(N * C), 1, 5);
+  for (int64_t c = 0; c < C; ++c) values[static_cast<size_t>(C + c)] = 0;                            // a row of zeros
+  for (int64_t c = 0; c < C; c += 3) values[static_cast<size_t>(c)] = static_cast<float>(c) * 1e-4f;  // below the smallest normal number
+  const std::vector<E> x = as<E>(values);
   std::vector<float8> expected(x.size()), got(x.size());
   std::vector<float> scale(N), got_scale(N);
   ref().quantize_rows_fp8(expected.data(), scale.data(), x.data(), N, C, type_of<E>());
