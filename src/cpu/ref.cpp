@@ -188,31 +188,22 @@ void sum_rows(float* sum, const float* x, int64_t N, int64_t C) {
     for (int64_t c = 0; c < C; ++c) sum[c] += x[n * C + c];
 }
 
-void quantize_rows(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
-  with_float(type, [&](auto* tag) {
-    using E = std::remove_pointer_t<decltype(tag)>;
-    for (int64_t n = 0; n < N; ++n) {
-      const E* x_n = static_cast<const E*>(x) + n * C;
-      float largest = 0;
-      for (int64_t c = 0; c < C; ++c) largest = std::max(largest, std::fabs(load(x_n + c)));
-      scale[n] = largest / 127 > 0 ? largest / 127 : 1;
-      for (int64_t c = 0; c < C; ++c) {
-        const float v = std::nearbyint(load(x_n + c) / scale[n]);
-        q[n * C + c] = v >= -127 && v <= 127 ? static_cast<int8_t>(v) : int8_t{0};  // outside only for a NaN
-      }
-    }
-  });
+int8_t coded(float v, const int8_t*) {
+  v = std::nearbyint(v);
+  return v >= -127 && v <= 127 ? static_cast<int8_t>(v) : int8_t{0};  // outside only for a NaN
 }
+float8 coded(float v, const float8*) { return {float_to_f8e4m3(v)}; }
 
-void quantize_rows_fp8(float8* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
+template <class Code, int kLimit>
+void quantize_to(Code* q, float* scale, const void* x, int64_t N, int64_t C, DType type) {
   with_float(type, [&](auto* tag) {
     using E = std::remove_pointer_t<decltype(tag)>;
     for (int64_t n = 0; n < N; ++n) {
       const E* x_n = static_cast<const E*>(x) + n * C;
       float largest = 0;
       for (int64_t c = 0; c < C; ++c) largest = std::max(largest, std::fabs(load(x_n + c)));
-      scale[n] = largest / 448 > 0 ? largest / 448 : 1;
-      for (int64_t c = 0; c < C; ++c) q[n * C + c].bits = float_to_f8e4m3(load(x_n + c) / scale[n]);
+      scale[n] = largest / kLimit > 0 ? largest / kLimit : 1;
+      for (int64_t c = 0; c < C; ++c) q[n * C + c] = coded(load(x_n + c) / scale[n], q);
     }
   });
 }
@@ -233,8 +224,8 @@ void fill_ref_rows(Kernels& k) {
   k.gather_rows = gather_rows;
   k.scatter_add_rows = scatter_add_rows;
   k.sum_rows = sum_rows;
-  k.quantize_rows = quantize_rows;
-  k.quantize_rows_fp8 = quantize_rows_fp8;
+  k.quantize_rows = quantize_to<int8_t, 127>;
+  k.quantize_rows_fp8 = quantize_to<float8, 448>;
 }
 
 const Kernels& ref_kernels() {
