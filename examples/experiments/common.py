@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import os
@@ -26,6 +25,9 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="shortens (below 1) or lengthens the training")
     parser.add_argument("--check", type=int, default=200, help="how many held-out sequences, and of completions twice as many, are looked at")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="0: all that this process may use")
+    parser.add_argument("--bf16", action="store_true", help="computes in bfloat16 with float32 weights")
+    parser.add_argument("--cpu-time", action="store_true", help="seconds are the processor's time of this process: for --threads 1 on a busy machine")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("examples/out/experiments") / name, help="folder of the table and the picture")
     return parser
 
@@ -73,16 +75,17 @@ def language_loss(model: Any, rows: "list[dict]", size: int = 32) -> float:
 class Curve(TrainerCallback):
     """Validation loss against steps, operations and seconds of training; evaluation is not counted. Stops at a budget of operations."""
 
-    def __init__(self, rows: "list[dict]", every: int, tokens_per_step: int, length: int, budget: float = math.inf) -> None:
+    def __init__(self, rows: "list[dict]", every: int, tokens_per_step: int, length: int, budget: float = math.inf, cpu_time: bool = False) -> None:
         self.rows, self.every, self.tokens, self.length, self.budget = rows, every, tokens_per_step, length, budget
+        self.clock = time.process_time if cpu_time else time.perf_counter
         self.flops = self.seconds = 0.0
         self.points: list[dict] = []
 
     def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        self._begin = time.perf_counter()
+        self._begin = self.clock()
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        self.seconds += time.perf_counter() - self._begin
+        self.seconds += self.clock() - self._begin
         self.flops += self.tokens * training_flops_per_token(model, self.length)
         stop = self.flops >= self.budget or state.global_step >= state.max_steps
         if stop or state.global_step % self.every == 0:
@@ -92,11 +95,11 @@ class Curve(TrainerCallback):
 
 
 def train(model: Any, rows: "list[dict]", steps: int, batch: int, rate: float, seed: int, callbacks: "list[Any]" = (), trainer_class: Any = None,
-          warmup: int = 0, **options: Any) -> Any:
-    """Trains with AdamW at a constant rate after a warm-up; returns the trainer."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack():
+          warmup: int = 0, schedule: str = "constant_with_warmup", bf16: bool = False, **options: Any) -> Any:
+    """Trains with AdamW, at a constant rate after a warm-up or as `schedule` says; returns the trainer."""
+    with tempfile.TemporaryDirectory() as folder:
         args = tenon.TrainingArguments(folder, per_device_train_batch_size=batch, max_steps=steps, learning_rate=rate, weight_decay=0.1,
-                                       adam_beta2=0.95, lr_scheduler_type="constant_with_warmup", warmup_steps=warmup or max(1, steps // 20),
+                                       adam_beta2=0.95, lr_scheduler_type=schedule, bf16=bf16, warmup_steps=warmup or max(1, steps // 20),
                                        logging_steps=max(1, steps // 10), save_strategy="no", seed=seed, disable_tqdm=True, report_to="none")
         trainer = (trainer_class or tenon.Trainer)(model, args, train_dataset=rows, callbacks=list(callbacks), **options)
         trainer.remove_callback(tenon.PrinterCallback)

@@ -4,9 +4,11 @@
     python examples/experiments/moe_against_dense.py            the full setting
     python examples/experiments/moe_against_dense.py --small    seconds
 
-Both models have the same layers but for the feed-forward part: the dense one's is 1024 wide, the mixture's are 16 experts of 256, two of which
-are active. They read the same batches at the same constant learning rate; the loss is that of held-out files. Completions are the
-rest of a line, by greedy search, compared with what the file says: exact match, and BLEU-4 of their tokens over all lines (smoothed by 1).
+Both models have the same layers but for the feed-forward part: the dense one's is 4 times as wide as the model, an expert's is half of that, and
+two of 16 are active: a token costs the same in both. The dense model learns once. The mixture learns anew with each of several shares of the dense
+model's operations, so that every run ends with its learning rate at zero and losses can be compared; where it reaches the dense model's loss is read
+between them. The learning rates are the best of `--tune`, each model its own. Completions are the rest of a line of held-out files, by greedy
+search: exact match, and BLEU-4 of their tokens over all lines (smoothed by 1).
 """
 import collections
 import math
@@ -17,6 +19,10 @@ import numpy as np
 import common
 import domains
 import tenon
+from tenon.experts import training_flops_per_token
+
+WIDTH, LAYERS, STEPS = 96, 4, 2000
+RATE_DENSE, RATE_EXPERTS = 3e-3, 3e-3
 
 
 def bleu(candidates: "list[list[int]]", references: "list[list[int]]") -> float:
@@ -66,43 +72,85 @@ def completions(model, tokenizer, texts, count, seed, context=48, most=24):
     return sum(a == b for a, b in zip(got, wants)) / count, bleu(got, wants)
 
 
+def equal(points, loss):
+    """At which share of the dense model's operations, and with which seconds, the mixture has a loss: between its runs, straight in the logarithm."""
+    ordered = sorted(points, key=lambda p: p["share"])
+    for before, after in zip(ordered, ordered[1:]):
+        if before["loss"] >= loss >= after["loss"]:
+            part = (before["loss"] - loss) / max(before["loss"] - after["loss"], 1e-12)
+            return {key: before[key] * (after[key] / before[key]) ** part for key in ("share", "seconds")}
+    return None
+
+
 def main() -> None:
-    args = common.arguments(__doc__.splitlines()[0], "moe_against_dense").parse_args()
+    parser = common.arguments(__doc__.splitlines()[0], "moe_against_dense")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.4, 0.5, 0.6, 1.0], help="of the dense model's operations, for the mixture's runs")
+    parser.add_argument("--rates", type=float, nargs=2, default=[RATE_DENSE, RATE_EXPERTS], help="learning rates of the dense model and of the mixture")
+    parser.add_argument("--tune", type=float, nargs="+", help="trains a fifth as long with each of these learning rates, prints the losses, and stops")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from --seed on; the texts stay")
+    args = parser.parse_args()
     small = args.small
+    tenon.set_num_threads(args.threads)
     length, batch = (32, 8) if small else (128, 16)
-    steps = 12 if small else max(20, int(900 * args.scale))
-    texts = domains.python_sources(60_000 if small else 4_000_000, args.seed)
+    steps = 12 if small else max(20, int(STEPS * args.scale))
+    texts = domains.python_sources(60_000 if small else 9_000_000, args.seed)
     training, held = domains.split(texts, 0.1)
-    tokenizer = common.tokenizer_of(training, 400 if small else 2000)
+    tokenizer = common.tokenizer_of(training, 400 if small else 1000)
     rows = [{"input_ids": ids, "labels": ids} for ids in domains.sequences(tokenizer, training, length)]
     check = [{"input_ids": ids, "labels": ids} for ids in domains.sequences(tokenizer, held, length)]
     random.Random(args.seed).shuffle(check)
     check = check[: 16 if small else args.check]
-    print(f"{len(rows):,} sequences of {length} to learn from, {len(check)} to check with, vocabulary {len(tokenizer):,}")
-    width, layers, heads, inner, expert = (32, 2, 2, 64, 16) if small else (128, 4, 4, 1024, 256)
-    shape = dict(width=width, layers=layers, heads=heads, length=length, seed=args.seed)
-    models = {"dense": common.dense(len(tokenizer), inner=inner, **shape), "16 experts": common.mixture(len(tokenizer), inner=expert, **shape)}
-    models["16 experts"].set_routing(balance=0.01, z=0.001)
-    curves, results = {}, []
-    for name, model in models.items():
-        curve = common.Curve(check, max(1, steps // 15), batch * length, length)
-        trainer = common.train(model, rows, steps, batch, 1e-3 if small else 2e-3, args.seed, [curve])
-        curves[name] = curve.points
-        exact, score = completions(model, tokenizer, held, 20 if small else 2 * args.check, args.seed)
-        logs = [e for e in trainer.state.log_history if "max_violation" in e]
-        results.append({"model": name, "parameters": model.num_parameters(), "active": tenon.experts.active_parameters(model), "steps": steps,
-                        "TFLOP": curve.flops / 1e12, "seconds": curve.seconds, "loss": curve.points[-1]["loss"], "exact match %": 100 * exact,
-                        "BLEU": score, "MaxVio": logs[-1]["max_violation"] if logs else None, "dead experts": logs[-1]["dead_experts"] if logs else None})
-        print(common.markdown(results[-1:]))
-    goal = curves["dense"][-1]["loss"]
-    own = {key: common.reached(curves["16 experts"], goal, key) for key in ("flops", "seconds", "step")}
-    equal = {"dense loss": goal}
-    for key in own:
-        spent = curves["dense"][-1][key]
-        equal[f"{key} dense"], equal[f"{key} experts"] = spent, own[key]
-        equal[f"{key} saved %"] = None if own[key] is None else 100 * (1 - own[key] / spent)
-    print(common.markdown([equal]))
-    common.write(args.out, args, results, equal_loss=equal, curves=curves)
+    print(f"{len(rows):,} sequences of {length} to learn from, {len(check)} to check with, vocabulary {len(tokenizer):,}", flush=True)
+    width, layers, heads = (32, 2, 2) if small else (WIDTH, LAYERS, 4)
+    rates = dict(zip(("dense", "16 experts"), args.rates))
+
+    def fresh(kind, seed):
+        shape = dict(width=width, layers=layers, heads=heads, length=length, seed=seed)
+        if kind == "dense":
+            return common.dense(len(tokenizer), inner=4 * width, **shape)
+        model = common.mixture(len(tokenizer), inner=2 * width, **shape)
+        model.set_routing(balance=0.01, z=0.001)
+        return model
+
+    def run(kind, seed, count, rate):
+        model, curve = fresh(kind, seed), common.Curve(check, max(1, count // 8), batch * length, length, cpu_time=args.cpu_time)
+        trainer = common.train(model, rows, count, batch, rate, seed, [curve], schedule="cosine", bf16=args.bf16)
+        return model, curve, [e for e in trainer.state.log_history if "max_violation" in e]
+
+    if args.tune:
+        tuned = []
+        for kind in rates:
+            for rate in args.tune:
+                _, curve, _ = run(kind, args.seed, max(12, steps // 5), rate)
+                tuned.append({"model": kind, "rate": rate, "steps": curve.points[-1]["step"], "loss": curve.points[-1]["loss"]})
+                print(common.markdown(tuned[-1:]), flush=True)
+        common.write(args.out / "tune", args, tuned)
+        return
+    price = {kind: batch * length * training_flops_per_token(fresh(kind, 0), length) for kind in rates}
+    results, curves, at = [], {}, []
+    for seed in range(args.seed, args.seed + args.seeds):
+        points = []
+        for kind, share in [("dense", 1.0), *(("16 experts", share) for share in args.shares)]:
+            model, curve, logs = run(kind, seed, max(6, round(steps * share * price["dense"] / price[kind])), rates[kind])
+            exact, score = completions(model, tokenizer, held, 20 if small else 2 * args.check, args.seed)
+            end = curve.points[-1]
+            row = {"model": kind, "seed": seed, "parameters": model.num_parameters(), "active": tenon.experts.active_parameters(model), "steps": end["step"],
+                   "share": end["flops"] / (steps * price["dense"]), "TFLOP": end["flops"] / 1e12, "seconds": end["seconds"], "loss": end["loss"],
+                   "exact match %": 100 * exact, "BLEU": score, "MaxVio": logs[-1]["max_violation"] if logs else None,
+                   "dead experts": logs[-1]["dead_experts"] if logs else None}
+            results.append(row)
+            if kind == "dense":
+                dense = row
+            else:
+                points.append(row)
+            if seed == args.seed:
+                curves["dense" if kind == "dense" else f"16 experts, {share:.0%} of its operations"] = curve.points
+            print(common.markdown(results[-1:]), flush=True)
+        found = equal(points, dense["loss"])
+        at.append({"seed": seed, "dense loss": dense["loss"], "FLOPs saved %": None if found is None else 100 * (1 - found["share"]),
+                   "time saved %": None if found is None else 100 * (1 - found["seconds"] / dense["seconds"])})
+    print(common.markdown(at))
+    common.write(args.out, args, results, equal_loss=at, curves=curves)
     common.picture(args.out / "loss.png", curves, title="16 experts, 2 active, against a dense model: Python code")
     common.picture(args.out / "seconds.png", curves, "seconds", "the same against time", 1.0, "seconds of training")
 

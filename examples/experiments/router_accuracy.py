@@ -14,6 +14,7 @@ import numpy as np
 
 import common
 import domains
+import tenon
 from tenon.experts import ExpertDistillationTrainer, RouterMonitor, count_domains, heat_map, router_accuracy, router_statistics
 
 NAMED = {d: d for d in range(len(domains.NAMES))}
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--variants", type=int, nargs="*", help="which of them, by number from 0; all without")
     args = parser.parse_args()
     small = args.small
+    tenon.set_num_threads(args.threads)
     length, batch, per_domain = (16, 8, 8) if small else (64, 32, 60)
     steps = 6 if small else max(20, int(300 * args.scale))
     texts = domains.load_domains(12_000 if small else 200_000, args.seed)
@@ -71,12 +73,12 @@ def main() -> None:
             for d in range(len(texts)):
                 teachers[d] = common.dense(len(tokenizer), inner=32 if small else 256, seed=args.seed + 100 + d, **shape)
                 own = [{k: v for k, v in r.items() if k != "domain"} for r in rows if r["domain"] == d]
-                common.train(teachers[d], own, max(2, steps // 4), batch, 2e-3, args.seed)
+                common.train(teachers[d], own, max(2, steps // 4), batch, 2e-3, args.seed, bf16=args.bf16)
             options.update(teacher=teachers, kl_weight=0.3)
-        curve = common.Curve(check, steps, batch * length, length)
+        curve = common.Curve(check, steps, batch * length, length, cpu_time=args.cpu_time)
         callbacks = [curve, RouterMonitor()] if args.monitor else [curve]
         plain = rows if options else [{k: v for k, v in r.items() if k != "domain"} for r in rows]
-        common.train(model, plain, steps, batch, 2e-3, args.seed, callbacks, **options)
+        common.train(model, plain, steps, batch, 2e-3, args.seed, callbacks, bf16=args.bf16, **options)
         counts = count_domains(model, check, len(texts))
         found = router_accuracy(count_domains(model, seen, len(texts)), counts)
         loads = router_statistics(held_loads(model, check))
@@ -86,7 +88,7 @@ def main() -> None:
                         "seconds": curve.seconds})
         accuracies[name] = {"experts": found.experts, "by domain": dict(zip(texts, found.sequences_by_domain)),
                             "tokens by layer": found.tokens_by_layer, "sequences by layer": found.sequences_by_layer}
-        print(common.markdown(results[-1:]))
+        print(common.markdown(results[-1:]), flush=True)
         try:
             args.out.mkdir(parents=True, exist_ok=True)
             heat_map(counts.tokens, args.out / f"experts-{len(results)}.png", list(texts), f"{name}: where held-out tokens go first")

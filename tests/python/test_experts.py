@@ -110,6 +110,8 @@ def test_settings_that_do_not_fit_are_refused_and_change_nothing():
         with pytest.raises(ValueError, match=r"\[(router|routing|set_routing)\]"):
             model.set_routing(**wrong)
     assert model.num_active_experts == 2 and model.routing["balance_kind"] == "megablocks"
+    with pytest.raises(TypeError, match="active_experts: expected a whole number, got 2.5"):
+        model.set_active_experts(2.5)
     with pytest.raises(TypeError, match="unknown setting"):
         model.set_routing(balanced=1)
     with pytest.raises(TypeError, match="no experts"):
@@ -252,7 +254,8 @@ def test_the_schedule_counts_up_and_starts_softly():
 
 
 def test_schedules_that_do_not_fit(tmp_path):
-    for wrong in (dict(start=0), dict(start=4, end=2), dict(stages=(2, 2)), dict(stages=()), dict(soft_start=2.0), dict(begin=-1)):
+    for wrong in (dict(start=0), dict(start=4, end=2), dict(stages=(2, 2)), dict(stages=()), dict(soft_start=2.0), dict(begin=-1), dict(finish=1.5),
+                  dict(finish=float("nan"))):
         with pytest.raises(ValueError, match="ProgressiveExperts"):
             ProgressiveExperts(**wrong)
 

@@ -38,7 +38,11 @@ class RoutingMixin:
                 if str(value) not in kinds:
                     raise ValueError(f"[set_routing] balance_kind: expected one of {', '.join(kinds)}, got {value!r}")
                 value = kinds[str(value)]
-            setattr(now, name, value)
+            try:
+                setattr(now, name, value)
+            except TypeError:
+                kind = type(getattr(now, name)).__name__
+                raise TypeError(f"[set_routing] {name}: expected {'a whole number' if kind == 'int' else kind}, got {value!r}") from None
         self._core.set_routing(now)
 
     @property

@@ -17,8 +17,8 @@ class ProgressiveExperts(TrainerCallback, ExportableState):
     stages: the counts one after another, each as long as the others, e.g. (2, 3, 4, 6, 8); None: every number from start to end.
     soft_start: the share of a stage over which the scores of its new places grow from 0 to their own.
     The count depends on the step alone; a checkpoint keeps the schedule and refuses another one.
-    Errors: ValueError for stages that do not rise, and at the start of training for more experts than there are and a schedule that ends
-    after the run.
+    Errors: ValueError for stages that do not rise and parts of steps, and at the start of training for more experts than there are and a
+    schedule that ends after the run.
     """
 
     def __init__(self, start: int = 2, end: "int | None" = None, begin: float = 0.0, finish: float = 0.75,
@@ -28,8 +28,11 @@ class ProgressiveExperts(TrainerCallback, ExportableState):
             raise ValueError(f"[ProgressiveExperts] stages: expected rising numbers of experts, got {stages}")
         if start < 1 or (end is not None and end < start):
             raise ValueError(f"[ProgressiveExperts] expected 1 <= start <= end, got {start} and {end}")
-        if begin < 0 or finish < 0:
+        if not (0 <= begin < math.inf and 0 <= finish < math.inf):
             raise ValueError(f"[ProgressiveExperts] expected begin and finish of 0 or more, got {begin} and {finish}")
+        for name, value in (("begin", begin), ("finish", finish)):
+            if value > 1 and value != int(value):
+                raise ValueError(f"[ProgressiveExperts] {name}: expected a share of the run, 0 to 1, or a whole number of steps, got {value}")
         if not 0 <= soft_start <= 1:
             raise ValueError(f"[ProgressiveExperts] soft_start: expected a share of a stage, 0 to 1, got {soft_start}")
         self.start, self.end, self.begin, self.finish, self.soft_start = start, end, begin, finish, soft_start
@@ -89,7 +92,8 @@ class ProgressiveExperts(TrainerCallback, ExportableState):
             saved = (state.stateful_callbacks or {}).get(type(self).__name__)
             own = self.state()["args"]
             if isinstance(saved, dict) and saved.get("args") != own:
-                raise ValueError(f"[ProgressiveExperts] resume: the run was trained with the schedule {saved.get('args')}, this one has {own}")
+                raise ValueError("[ProgressiveExperts] resume: the run was trained with the schedule {}, this one has {}".format(
+                    *(", ".join(f"{k}={v}" for k, v in sorted((each or {}).items())) for each in (saved.get("args"), own))))
             if isinstance(saved, dict):
                 self.changes = [list(change) for change in saved["attributes"]["changes"]]
         else:
