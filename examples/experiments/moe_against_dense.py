@@ -22,7 +22,7 @@ import tenon
 from tenon.experts import training_flops_per_token
 
 WIDTH, LAYERS, STEPS = 96, 4, 2000
-RATE_DENSE, RATE_EXPERTS = 3e-3, 3e-3
+RATE_DENSE, RATE_EXPERTS = 4e-3, 4e-3
 
 
 def bleu(candidates: "list[list[int]]", references: "list[list[int]]") -> float:
@@ -84,7 +84,7 @@ def equal(points, loss):
 
 def main() -> None:
     parser = common.arguments(__doc__.splitlines()[0], "moe_against_dense")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.4, 0.5, 0.6, 1.0], help="of the dense model's operations, for the mixture's runs")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.4, 0.6, 1.0], help="of the dense model's operations, for the mixture's runs")
     parser.add_argument("--rates", type=float, nargs=2, default=[RATE_DENSE, RATE_EXPERTS], help="learning rates of the dense model and of the mixture")
     parser.add_argument("--tune", type=float, nargs="+", help="trains a fifth as long with each of these learning rates, prints the losses, and stops")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from --seed on; the texts stay")

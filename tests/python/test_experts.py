@@ -35,15 +35,26 @@ def test_the_hf_kind_is_transformers_loss():
     assert outputs.aux_loss.item() == pytest.approx(want, rel=1e-5)
 
 
-def test_the_hf_kind_is_what_transformers_computes():
+@pytest.mark.parametrize("experts, active", [(4, 1), (8, 2), (16, 8)])
+@pytest.mark.parametrize("padded", [True, False])
+def test_the_hf_kind_is_what_transformers_computes(experts, active, padded, tmp_path):
     torch = pytest.importorskip("torch")
-    theirs = pytest.importorskip("transformers.models.mixtral.modeling_mixtral").load_balancing_loss_func
-    model = mixtral().eval()
+    transformers = pytest.importorskip("transformers")
+    model = mixtral(experts=experts, active=active)
+    model.save_pretrained(tmp_path)
+    theirs = transformers.MixtralForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    given = {k: v for k, v in batch(padded=padded).items() if padded or k == "input_ids"}
+    want = theirs(**{k: torch.tensor(v) for k, v in given.items()}, output_router_logits=True)
+    want.aux_loss.backward()
     model.set_routing(report=True, balance_kind="hf")
-    given = batch()
     outputs = model(**given, output_router_logits=True)
-    want = theirs(tuple(torch.tensor(np.asarray(t)) for t in outputs.router_logits), 8, 2, torch.tensor(given["attention_mask"]))
-    assert outputs.balance_loss.item() == pytest.approx(float(want), rel=1e-5)
+    assert outputs.balance_loss.item() == pytest.approx(want.aux_loss.item(), rel=1e-5) == outputs.aux_loss.item()
+    outputs.balance_loss.backward()
+    gates = {name: p.grad.numpy() for name, p in theirs.named_parameters() if name.endswith("gate.weight")}
+    assert len(gates) == 2
+    for layer, theirs_grad in zip(model.model.layers, gates.values()):
+        grad = np.asarray(layer.block_sparse_moe.gate.weight.grad)
+        assert np.abs(grad - theirs_grad).max() < 1e-5 * np.abs(theirs_grad).max()
 
 
 def test_each_loss_is_an_output_and_has_its_weight_in_training_alone():
