@@ -135,8 +135,8 @@ def markdown(rows: "list[dict]") -> str:
     return "\n".join(lines)
 
 
-def write(out: pathlib.Path, args: argparse.Namespace, rows: "list[dict]", **more: Any) -> None:
-    """results.json and results.md, and the table on the screen."""
+def write(out: pathlib.Path, args: argparse.Namespace, rows: "list[dict]", show: bool = True, **more: Any) -> None:
+    """results.json and results.md, and the table on the screen. A long run writes after each row, without showing."""
     out.mkdir(parents=True, exist_ok=True)
     setting = {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in vars(args).items() if k != "out"}
     text = json.dumps({"setting": setting, "machine": machine(), "date": time.strftime("%Y-%m-%d"), "rows": rows, **more}, indent=1)
@@ -144,8 +144,9 @@ def write(out: pathlib.Path, args: argparse.Namespace, rows: "list[dict]", **mor
         draft = out / f".{name}"
         draft.write_text(content, encoding="utf-8")
         draft.replace(out / name)
-    print(markdown(rows))
-    print(f"written to {out}")
+    if show:
+        print(markdown(rows))
+        print(f"written to {out}")
 
 
 def picture(path: pathlib.Path, curves: "dict[str, list[dict]]", x: str = "flops", title: str = "", scale: float = 1e12, label: str = "TFLOP of training") -> None:

@@ -4,10 +4,11 @@
     python examples/experiments/moe_against_dense.py            the full setting
     python examples/experiments/moe_against_dense.py --small    seconds
 
-Both models have the same layers but for the feed-forward part: the dense one's is 4 times as wide as the model, an expert's is half of that, and
-two of 16 are active: a token costs the same in both. The dense model learns once. The mixture learns anew with each of several shares of the dense
-model's operations, so that every run ends with its learning rate at zero and losses can be compared; where it reaches the dense model's loss is read
-between them. The learning rates are the best of `--tune`, each model its own. Completions are the rest of a line of held-out files, by greedy
+The models have the same layers but for the feed-forward part: that of one dense model is 4 times as wide as the model, of the other 8 times; the
+mixture has 16 experts twice as wide as the model, two of which are active. So a token costs in the mixture what it costs in the narrower dense
+model, and about 60 % of what it costs in the wider one. The dense models learn once, the mixture anew with each of several shares of the narrower
+one's operations, so that every run ends with its learning rate at zero and losses can be compared; where the mixture reaches a dense model's loss is
+read between its runs. The learning rates are the best of `--tune`. Completions are the rest of a line of held-out files, by greedy
 search: exact match, and BLEU-4 of their tokens over all lines (smoothed by 1).
 """
 import collections
@@ -23,6 +24,7 @@ from tenon.experts import training_flops_per_token
 
 WIDTH, LAYERS, STEPS = 96, 4, 2000
 RATE_DENSE, RATE_EXPERTS = 4e-3, 4e-3
+DENSE = {"dense": 4, "wide dense": 8}  # how many times as wide as the model the feed-forward part is
 
 
 def bleu(candidates: "list[list[int]]", references: "list[list[int]]") -> float:
@@ -73,20 +75,21 @@ def completions(model, tokenizer, texts, count, seed, context=48, most=24):
 
 
 def equal(points, loss):
-    """At which share of the dense model's operations, and with which seconds, the mixture has a loss: between its runs, straight in the logarithm."""
-    ordered = sorted(points, key=lambda p: p["share"])
+    """With how many TFLOP and seconds the mixture has a loss: between its runs, straight in the logarithm; None outside of them."""
+    ordered = sorted(points, key=lambda p: p["TFLOP"])
     for before, after in zip(ordered, ordered[1:]):
         if before["loss"] >= loss >= after["loss"]:
             part = (before["loss"] - loss) / max(before["loss"] - after["loss"], 1e-12)
-            return {key: before[key] * (after[key] / before[key]) ** part for key in ("share", "seconds")}
+            return {key: before[key] * (after[key] / before[key]) ** part for key in ("TFLOP", "seconds")}
     return None
 
 
 def main() -> None:
     parser = common.arguments(__doc__.splitlines()[0], "moe_against_dense")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.4, 0.6, 1.0], help="of the dense model's operations, for the mixture's runs")
-    parser.add_argument("--rates", type=float, nargs=2, default=[RATE_DENSE, RATE_EXPERTS], help="learning rates of the dense model and of the mixture")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.4, 0.6, 1.0], help="of the narrower dense model's operations, for the mixture's runs")
+    parser.add_argument("--rates", type=float, nargs=2, default=[RATE_DENSE, RATE_EXPERTS], help="learning rates of the dense models and of the mixture")
     parser.add_argument("--tune", type=float, nargs="+", help="trains a fifth as long with each of these learning rates, prints the losses, and stops")
+    parser.add_argument("--models", nargs="+", choices=[*DENSE, "16 experts"], default=[*DENSE, "16 experts"], help="train these alone")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from --seed on; the texts stay")
     args = parser.parse_args()
     small = args.small
@@ -102,12 +105,12 @@ def main() -> None:
     check = check[: 16 if small else args.check]
     print(f"{len(rows):,} sequences of {length} to learn from, {len(check)} to check with, vocabulary {len(tokenizer):,}", flush=True)
     width, layers, heads = (32, 2, 2) if small else (WIDTH, LAYERS, 4)
-    rates = dict(zip(("dense", "16 experts"), args.rates))
+    rates = {kind: args.rates[kind not in DENSE] for kind in args.models}
 
     def fresh(kind, seed):
         shape = dict(width=width, layers=layers, heads=heads, length=length, seed=seed)
-        if kind == "dense":
-            return common.dense(len(tokenizer), inner=4 * width, **shape)
+        if kind in DENSE:
+            return common.dense(len(tokenizer), inner=DENSE[kind] * width, **shape)
         model = common.mixture(len(tokenizer), inner=2 * width, **shape)
         model.set_routing(balance=0.01, z=0.001)
         return model
@@ -126,29 +129,27 @@ def main() -> None:
                 print(common.markdown(tuned[-1:]), flush=True)
         common.write(args.out / "tune", args, tuned)
         return
-    price = {kind: batch * length * training_flops_per_token(fresh(kind, 0), length) for kind in rates}
+    price = {kind: batch * length * training_flops_per_token(fresh(kind, 0), length) for kind in ("dense", "16 experts")}
+    counts = [round(steps * share * price["dense"] / price["16 experts"]) for share in args.shares]
     results, curves, at = [], {}, []
     for seed in range(args.seed, args.seed + args.seeds):
-        points = []
-        for kind, share in [("dense", 1.0), *(("16 experts", share) for share in args.shares)]:
-            model, curve, logs = run(kind, seed, max(6, round(steps * share * price["dense"] / price[kind])), rates[kind])
+        own = []
+        for kind, count in [(kind, n) for kind in args.models for n in ([steps] if kind in DENSE else counts)]:
+            model, curve, logs = run(kind, seed, max(6, count), rates[kind])
             exact, score = completions(model, tokenizer, held, 20 if small else 2 * args.check, args.seed)
             end = curve.points[-1]
-            row = {"model": kind, "seed": seed, "parameters": model.num_parameters(), "active": tenon.experts.active_parameters(model), "steps": end["step"],
-                   "share": end["flops"] / (steps * price["dense"]), "TFLOP": end["flops"] / 1e12, "seconds": end["seconds"], "loss": end["loss"],
-                   "exact match %": 100 * exact, "BLEU": score, "MaxVio": logs[-1]["max_violation"] if logs else None,
-                   "dead experts": logs[-1]["dead_experts"] if logs else None}
-            results.append(row)
-            if kind == "dense":
-                dense = row
-            else:
-                points.append(row)
+            own.append({"model": kind, "seed": seed, "parameters": model.num_parameters(), "active": tenon.experts.active_parameters(model),
+                        "steps": end["step"], "TFLOP": end["flops"] / 1e12, "seconds": end["seconds"], "loss": end["loss"], "exact match %": 100 * exact,
+                        "BLEU": score, "MaxVio": logs[-1]["max_violation"] if logs else None, "dead experts": logs[-1]["dead_experts"] if logs else None})
             if seed == args.seed:
-                curves["dense" if kind == "dense" else f"16 experts, {share:.0%} of its operations"] = curve.points
-            print(common.markdown(results[-1:]), flush=True)
-        found = equal(points, dense["loss"])
-        at.append({"seed": seed, "dense loss": dense["loss"], "FLOPs saved %": None if found is None else 100 * (1 - found["share"]),
-                   "time saved %": None if found is None else 100 * (1 - found["seconds"] / dense["seconds"])})
+                curves[kind if kind in DENSE else f"16 experts, {end['step']} steps"] = curve.points
+            print(common.markdown(own[-1:]), flush=True)
+            common.write(args.out, args, results + own, show=False, curves=curves)
+        for dense in [row for row in own if row["model"] in DENSE]:
+            found = equal([row for row in own if row["model"] not in DENSE], dense["loss"])
+            at.append({"against": dense["model"], "seed": seed, "loss": dense["loss"], **{
+                f"{key} saved %": None if found is None else 100 * (1 - found[key] / dense[key]) for key in ("TFLOP", "seconds")}})
+        results += own
     print(common.markdown(at))
     common.write(args.out, args, results, equal_loss=at, curves=curves)
     common.picture(args.out / "loss.png", curves, title="16 experts, 2 active, against a dense model: Python code")

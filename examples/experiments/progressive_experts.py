@@ -15,7 +15,7 @@ import domains
 import tenon
 from tenon.experts import ProgressiveExperts, training_flops_per_token
 
-WIDTH, LAYERS, STEPS, RATE = 64, 3, 2000, 4e-3
+WIDTH, LAYERS, VOCABULARY, STEPS, RATE = 32, 2, 300, 4000, 8e-3
 # name -> (experts at the end, begin and finish of the schedule as shares of the run)
 SCHEDULES = {"2 throughout": (2, None), "4 throughout": (4, None), "8 throughout": (8, None), "2 to 8, until 75 %": (8, (0.0, 0.75)),
              "2 to 8, from 60 % to 90 %": (8, (0.6, 0.9))}
@@ -34,13 +34,13 @@ def main() -> None:
     length, batch = (32, 8) if small else (128, 16)
     texts = domains.python_sources(60_000 if small else args.text, args.seed)
     training, held = domains.split(texts, 0.1)
-    tokenizer = common.tokenizer_of(training, 400 if small else 500)
+    tokenizer = common.tokenizer_of(training, 400 if small else VOCABULARY)
     rows = [{"input_ids": ids, "labels": ids} for ids in domains.sequences(tokenizer, training, length)]
     check = [{"input_ids": ids, "labels": ids} for ids in domains.sequences(tokenizer, held, length)]
     random.Random(args.seed).shuffle(check)
     check = check[: 16 if small else args.check]
     print(f"{len(rows):,} sequences of {length} to learn from, {len(check)} to check with, vocabulary {len(tokenizer):,}", flush=True)
-    width, layers, heads = (32, 2, 2) if small else (WIDTH, LAYERS, 4)
+    width, layers, heads = (16, 2, 2) if small else (WIDTH, LAYERS, 4)
     steps = 12 if small else max(20, int(STEPS * args.scale))  # of the run with 8
 
     def fresh(seed):
@@ -88,6 +88,7 @@ def main() -> None:
             if seed == args.seed:
                 curves[name] = curve.points
             print(common.markdown(results[-1:]), flush=True)
+            common.write(args.out, args, results, show=False, curves=curves)
     means = [{"schedule": name, "mean loss": sum(r["loss"] for r in results if r["schedule"] == name) / args.seeds}
              for name in dict.fromkeys(r["schedule"] for r in results)]
     print(common.markdown(means))

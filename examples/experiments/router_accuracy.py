@@ -89,6 +89,7 @@ def main() -> None:
         accuracies[name] = {"experts": found.experts, "by domain": dict(zip(texts, found.sequences_by_domain)),
                             "tokens by layer": found.tokens_by_layer, "sequences by layer": found.sequences_by_layer}
         print(common.markdown(results[-1:]), flush=True)
+        common.write(args.out, args, results, show=False, details=accuracies, held_out=sizes)
         try:
             args.out.mkdir(parents=True, exist_ok=True)
             heat_map(counts.tokens, args.out / f"experts-{len(results)}.png", list(texts), f"{name}: where held-out tokens go first")

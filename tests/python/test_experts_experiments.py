@@ -24,7 +24,7 @@ def module(name):
         sys.path.remove(str(FOLDER))
 
 
-@pytest.mark.parametrize("name, options, rows", [("moe_against_dense", ("--shares", "0.6", "1.0"), 3), ("progressive_experts", (), 5), ("router_accuracy", ("--variants", "2", "6"), 2)])
+@pytest.mark.parametrize("name, options, rows", [("moe_against_dense", ("--shares", "0.6", "1.0"), 4), ("progressive_experts", (), 5), ("router_accuracy", ("--variants", "2", "6"), 2)])
 def test_small_settings(name, options, rows, tmp_path):
     package = os.path.dirname(os.path.dirname(tenon.__file__))
     done = subprocess.run([sys.executable, str(FOLDER / f"{name}.py"), "--small", "--out", str(tmp_path), *options], capture_output=True, text=True,
@@ -52,10 +52,10 @@ def test_equal_loss_lies_between_points():
 
 def test_the_share_of_equal_loss_lies_between_runs():
     equal = module("moe_against_dense").equal
-    runs = [{"share": 0.8, "seconds": 30.0, "loss": 2.0}, {"share": 0.2, "seconds": 10.0, "loss": 3.0}]
+    runs = [{"TFLOP": 0.8, "seconds": 30.0, "loss": 2.0}, {"TFLOP": 0.2, "seconds": 10.0, "loss": 3.0}]
     found = equal(runs, 2.5)
-    assert found["share"] == pytest.approx(0.4) and found["seconds"] == pytest.approx(300**0.5)
-    assert equal(runs, 2.0)["share"] == pytest.approx(0.8) and equal(runs, 3.5) is None and equal(runs, 1.5) is None
+    assert found["TFLOP"] == pytest.approx(0.4) and found["seconds"] == pytest.approx(300**0.5)
+    assert equal(runs, 2.0)["TFLOP"] == pytest.approx(0.8) and equal(runs, 3.5) is None and equal(runs, 1.5) is None
 
 
 def test_domains_do_not_share_texts():
