@@ -62,8 +62,9 @@ void* Pool::large(size_t size) {
   std::lock_guard lock(mutex_);
   if (void* block = regions_->reuse(size)) return block;
   if (held_ + size > kRoomy) held_ -= regions_->release(size);
-  void* block = regions_->fresh(size);
-  if (block) peak_ = std::max(peak_, held_ += size);
+  size_t cost = 0;
+  void* block = regions_->fresh(size, cost);
+  if (block) peak_ = std::max(peak_, held_ += cost);
   return block;
 }
 

@@ -3,8 +3,13 @@
 
 #include <atomic>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <thread>
+
+#ifdef __linux__
+#include <unistd.h>
+#endif
 
 #include "io/temp_folder.h"
 #include "tenon/core/pool.h"
@@ -88,6 +93,34 @@ TEST_CASE("pool: beyond 256 MB, unused memory goes before more is taken") {
   CHECK(pool->held_bytes() <= held + 2 * kMega);
   CHECK(pool->peak_bytes() <= held + 2 * kMega);
 }
+
+#ifdef __linux__
+TEST_CASE("pool: what the process has in memory is what the pool says it holds, however sizes come and go") {
+  const auto resident = [] {
+    std::ifstream file("/proc/self/statm");
+    size_t all = 0, pages = 0;
+    file >> all >> pages;
+    return pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  };
+  auto pool = std::make_shared<Pool>();
+  constexpr int64_t kMega = 1 << 20;
+  const size_t before = resident();
+  uint32_t state = 1;
+  const auto below = [&](uint32_t n) { return (state = state * 1664525u + 1013904223u) / 65536u % n; };
+  std::vector<Tensor> live(24);
+  for (int i = 0; i < 600; ++i) {
+    Tensor& t = live[below(24)];
+    t = Tensor();
+    t = pool->empty({kMega + below(400) * kMega / 16}, DType::U8);
+    std::memset(t.raw(), 1, t.nbytes());
+  }
+  CHECK(resident() < before + pool->held_bytes() + size_t{8} * kMega);
+  live.clear();
+  pool->trim();
+  CHECK(pool->held_bytes() == 0);
+  CHECK(resident() < before + size_t{8} * kMega);
+}
+#endif
 
 TEST_CASE("pool: blocks are aligned, disjoint and large enough at every size") {
   auto pool = std::make_shared<Pool>();
