@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -17,51 +18,48 @@ struct GatedExpert {
 
 namespace detail {
 
-/// Rows by expert, each expert's beginning where pieces of 32 rows begin if it has many: products of whole pieces are faster, and rows of
-/// zeros change no sum.
+/// Rows by expert, with the weight of each: row i of expert e, start[e] <= i < start[e + 1], is that of token[i]; place p lies at row[p].
 struct ExpertPlan {
-  std::vector<int64_t> start, token, row;  // as ExpertRows has them; token -1: a row of zeros
-  std::vector<float> weight;               // of each row
-  int64_t rows = 0;
+  std::vector<int64_t> start, token, row;
+  std::vector<float> weight;
 
-  ExpertPlan(const ExpertRows& from, const Routing& r) : start{0}, row(from.row.size(), -1) {
-    const size_t E = from.start.size() - 1;
-    for (size_t e = 0; e < E; ++e) {
-      const int64_t n = from.start[e + 1] - from.start[e];
-      start.push_back(start.back() + (n >= 128 ? (n + 31) / 32 * 32 : n));
-    }
-    rows = start.back();
-    token.assign(static_cast<size_t>(rows), -1);
-    weight.assign(static_cast<size_t>(rows), 0);
+  ExpertPlan(const ExpertRows& from, const Routing& r) : start(from.start), token(from.token), row(from.row), weight(token.size()) {
     const float* w = r.weight.data<float>();
-    for (size_t p = 0; p < row.size(); ++p) {
-      if (from.row[p] < 0) continue;
-      const auto e = static_cast<size_t>(r.expert[p]);
-      row[p] = start[e] + from.row[p] - from.start[e];
-      token[static_cast<size_t>(row[p])] = static_cast<int64_t>(p) / r.K;
-      weight[static_cast<size_t>(row[p])] = w[p];
-    }
+    for (size_t p = 0; p < row.size(); ++p)
+      if (row[p] >= 0) weight[static_cast<size_t>(row[p])] = w[p];
   }
-  /// body(e, first row, rows) for each expert that has some.
-  template <class Body>
-  void each(Body&& body) const {
-    for (size_t e = 0; e + 1 < start.size(); ++e)
-      if (start[e] < start[e + 1]) body(e, start[e], start[e + 1] - start[e]);
-  }
+  int64_t rows() const { return start.back(); }
+  int64_t rows(size_t e) const { return start[e + 1] - start[e]; }
+  Tensor of(size_t e, const Tensor& t) const { return t.rows(start[e], start[e + 1]); }
 };
+
+/// body(context, e) for each expert, those without rows too. One with many rows has all threads; the others are done side by side, a thread
+/// each, the largest first, so that threads need not wait for each other after every product.
+template <class Body>
+void each_expert(Context& ctx, const ExpertPlan& plan, Body&& body) {
+  std::vector<size_t> few;
+  for (size_t e = 0; e + 1 < plan.start.size(); ++e) {
+    if (2 * ctx.threads() * plan.rows(e) > plan.rows()) body(ctx, e);
+    else few.push_back(e);
+  }
+  std::stable_sort(few.begin(), few.end(), [&](size_t a, size_t b) { return plan.rows(a) > plan.rows(b); });
+  std::atomic<size_t> next{0};
+  parallel_for(ctx.threads(), ctx.threads(), 1, [&](int64_t, int64_t) {
+    Context own = ctx;
+    own.set_threads(1);
+    for (size_t i; (i = next++) < few.size();) body(own, few[i]);
+  });
+}
 
 /// The tokens' rows by expert, in the type of the products. Shapes: x (N,C) f32 -> (rows, C).
 inline Tensor spread_rows(Context& ctx, const Tensor& x, const ExpertPlan& plan, DType type) {
   const int64_t C = x.size(1);
-  Tensor y = ctx.empty({plan.rows, C}, type);
+  Tensor y = ctx.empty({plan.rows(), C}, type);
   auto* to = static_cast<char*>(y.raw());
   const size_t row = static_cast<size_t>(C) * size_of(type);
-  ctx.over_rows(plan.rows, C, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t t = plan.token[static_cast<size_t>(i)];
-      if (t < 0) std::memset(to + static_cast<size_t>(i) * row, 0, row);
-      else ctx.kernels().cast(to + static_cast<size_t>(i) * row, type, x.data<float>() + t * C, DType::F32, C);
-    }
+  ctx.over_rows(plan.rows(), C, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      ctx.kernels().cast(to + static_cast<size_t>(i) * row, type, x.data<float>() + plan.token[static_cast<size_t>(i)] * C, DType::F32, C);
   });
   return y;
 }
@@ -120,33 +118,26 @@ inline std::pair<Tensor, Tensor> gated_gradients(Context& ctx, const Tensor& dh,
   return {dgate, dup};
 }
 
-/// c (rows, N) = a (rows, K) times each expert's matrix, (N,K) if trans_b.
-inline void multiply_experts(Context& ctx, Tensor& c, const Tensor& a, const std::vector<Tensor>& w, const ExpertPlan& plan, bool trans_b,
-                             bool accumulate) {
-  const int64_t N = c.size(1), K = a.size(1);
-  plan.each([&](size_t e, int64_t first, int64_t n) {
-    ctx.kernels().matmul({.c = static_cast<char*>(c.raw()) + first * N * static_cast<int64_t>(size_of(c.dtype())),
-                          .a = static_cast<const char*>(a.raw()) + first * K * static_cast<int64_t>(size_of(a.dtype())),
-                          .b = w[e].raw(),
-                          .type = a.dtype(),
-                          .c_type = c.dtype(),
-                          .trans_b = trans_b,
-                          .accumulate = accumulate,
-                          .M = n,
-                          .N = N,
-                          .K = K,
-                          .threads = ctx.threads()});
-  });
+/// c (n,N) = a (n,K) times a matrix, (N,K) if trans_b; or added to c.
+inline void multiply_rows(Context& ctx, const Tensor& c, const Tensor& a, const Tensor& w, bool trans_b, bool accumulate) {
+  ctx.kernels().matmul({.c = const_cast<void*>(c.raw()),
+                        .a = a.raw(),
+                        .b = w.raw(),
+                        .type = a.dtype(),
+                        .c_type = c.dtype(),
+                        .trans_b = trans_b,
+                        .accumulate = accumulate,
+                        .M = a.size(0),
+                        .N = c.size(1),
+                        .K = a.size(1),
+                        .threads = ctx.threads()});
 }
 
-/// The gradient (N,K) of expert e's matrix: a^T b over its rows, zeros if it has none.
-inline Tensor expert_gradient(Context& ctx, const Tensor& a, const Tensor& b, const ExpertPlan& plan, size_t e) {
-  const int64_t N = a.size(1), K = b.size(1), first = plan.start[e], n = plan.start[e + 1] - first;
+/// The gradient (N,K) of a matrix: a^T b over the rows, zeros if there are none.
+inline Tensor weight_gradient(Context& ctx, const Tensor& a, const Tensor& b) {
+  const int64_t N = a.size(1), K = b.size(1);
   Tensor d = ctx.empty({N, K}, DType::F32);
-  const auto at = [&](const Tensor& t) {
-    return static_cast<const char*>(t.raw()) + first * t.size(1) * static_cast<int64_t>(size_of(t.dtype()));
-  };
-  multiply(ctx, d.data<float>(), at(a), at(b), a.dtype(), true, false, N, K, n, false);
+  multiply(ctx, d.data<float>(), a.raw(), b.raw(), a.dtype(), true, false, N, K, a.size(0), false);
   return d;
 }
 
@@ -178,24 +169,22 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
   }
   struct Kept {
     detail::ExpertPlan plan;
-    std::vector<Tensor> gate_w, up_w, down_w;
+    std::vector<GatedExpert> experts;  // not their rounded copies: rounding again costs 2 % of a step, copies a tenth of its memory
     Tensor mine, gate, up, z;
   };
   const DType type = ctx.training().matmul;
-  const auto k = std::make_shared<Kept>(Kept{detail::ExpertPlan(rows, r), {}, {}, {}, {}, {}, {}, {}});
+  const auto k = std::make_shared<Kept>(Kept{detail::ExpertPlan(rows, r), {experts.begin(), experts.end()}, {}, {}, {}, {}});
   const detail::ExpertPlan& plan = k->plan;
-  for (size_t e = 0; e < experts.size(); ++e) {
-    const bool used = plan.start[e] < plan.start[e + 1];
-    k->gate_w.push_back(used ? detail::converted(ctx, experts[e].gate, type) : Tensor());
-    k->up_w.push_back(used ? detail::converted(ctx, experts[e].up, type) : Tensor());
-    k->down_w.push_back(used ? detail::converted(ctx, experts[e].down, type) : Tensor());
-  }
   k->mine = detail::spread_rows(ctx, x, plan, type);
-  k->gate = ctx.empty({plan.rows, F}, type), k->up = ctx.empty({plan.rows, F}, type);
-  detail::multiply_experts(ctx, k->gate, k->mine, k->gate_w, plan, true, false);
-  detail::multiply_experts(ctx, k->up, k->mine, k->up_w, plan, true, false);
-  k->z = ctx.empty({plan.rows, C}, DType::F32);
-  detail::multiply_experts(ctx, k->z, detail::gated_of(ctx, k->gate, k->up, act), k->down_w, plan, true, false);
+  k->gate = ctx.empty({plan.rows(), F}, type), k->up = ctx.empty({plan.rows(), F}, type), k->z = ctx.empty({plan.rows(), C}, DType::F32);
+  detail::each_expert(ctx, plan, [&](Context& c, size_t e) {
+    if (plan.rows(e) == 0) return;
+    const Tensor mine = plan.of(e, k->mine), gated = plan.of(e, k->gate), raised = plan.of(e, k->up);
+    const auto weight = [&](const Tensor& w) { return detail::converted(c, w, type); };
+    detail::multiply_rows(c, gated, mine, weight(experts[e].gate), true, false);
+    detail::multiply_rows(c, raised, mine, weight(experts[e].up), true, false);
+    detail::multiply_rows(c, plan.of(e, k->z), detail::gated_of(c, gated, raised, act), weight(experts[e].down), true, false);
+  });
   Tensor y = detail::gather_sums(ctx, k->z, plan, r.weight.data<float>(), N, K, residual);
   if (!record) return y;
   const auto wants = [&](auto member) {
@@ -209,8 +198,7 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
        want_gate = wants(&GatedExpert::gate), want_up = wants(&GatedExpert::up),
        want_down = wants(&GatedExpert::down)](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
         const detail::ExpertPlan& p = k->plan;
-        const size_t E = k->gate_w.size();
-        std::vector<Tensor> d(3 + 3 * E);
+        std::vector<Tensor> d(3 + 3 * k->experts.size());
         if (has_residual) d[2] = dy[0];
         const float* d0 = dy[0].data<float>();
         if (want_weight) {
@@ -233,30 +221,30 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
           });
         }
         k->z = {};
-        Tensor dz = c.empty({p.rows, C}, DType::F32);
-        float* dz0 = dz.data<float>();
-        c.over_rows(p.rows, C, [&](int64_t begin, int64_t end) {
-          c.kernels().combine_rows(dz0 + begin * C, d0, p.token.data() + begin, p.weight.data() + begin, end - begin, 1, C, false, DType::F32);
+        const Tensor dmine = want_x ? c.empty({p.rows(), C}, DType::F32) : Tensor();
+        detail::each_expert(c, p, [&](Context& own, size_t e) {
+          const int64_t n = p.rows(e), first = p.start[e];
+          Tensor dz = own.empty({n, C}, DType::F32);
+          own.over_rows(n, C, [&](int64_t begin, int64_t end) {
+            own.kernels().combine_rows(dz.data<float>() + begin * C, d0, p.token.data() + first + begin, p.weight.data() + first + begin,
+                                       end - begin, 1, C, false, DType::F32);
+          });
+          dz = detail::converted(own, dz, type);
+          const Tensor mine = p.of(e, k->mine), gate = p.of(e, k->gate), up = p.of(e, k->up);
+          if (want_down[e]) d[3 + 3 * e + 2] = detail::weight_gradient(own, dz, detail::gated_of(own, gate, up, act));
+          Tensor dh = own.empty({n, F}, DType::F32);
+          const auto weight = [&](const Tensor& w) { return detail::converted(own, w, type); };
+          if (n > 0) detail::multiply_rows(own, dh, dz, weight(k->experts[e].down), false, false);
+          const auto [dgate, dup] = detail::gated_gradients(own, dh, gate, up, act);
+          if (want_gate[e]) d[3 + 3 * e] = detail::weight_gradient(own, dgate, mine);
+          if (want_up[e]) d[3 + 3 * e + 1] = detail::weight_gradient(own, dup, mine);
+          if (want_x && n > 0) {
+            detail::multiply_rows(own, p.of(e, dmine), dgate, weight(k->experts[e].gate), false, false);
+            detail::multiply_rows(own, p.of(e, dmine), dup, weight(k->experts[e].up), false, true);
+          }
         });
-        dz = detail::converted(c, dz, type);
-        Tensor h = detail::gated_of(c, k->gate, k->up, act);
-        for (size_t e = 0; e < E; ++e)
-          if (want_down[e]) d[3 + 3 * e + 2] = detail::expert_gradient(c, dz, h, p, e);
-        h = c.empty({p.rows, F}, DType::F32);
-        detail::multiply_experts(c, h, dz, k->down_w, p, false, false);
-        dz = {};
-        const auto [dgate, dup] = detail::gated_gradients(c, h, k->gate, k->up, act);
-        k->gate = k->up = h = {};
-        for (size_t e = 0; e < E; ++e) {
-          if (want_gate[e]) d[3 + 3 * e] = detail::expert_gradient(c, dgate, k->mine, p, e);
-          if (want_up[e]) d[3 + 3 * e + 1] = detail::expert_gradient(c, dup, k->mine, p, e);
-        }
-        if (want_x) {
-          Tensor dmine = c.empty({p.rows, C}, DType::F32);
-          detail::multiply_experts(c, dmine, dgate, k->gate_w, p, false, false);
-          detail::multiply_experts(c, dmine, dup, k->up_w, p, false, true);
-          d[0] = detail::gather_sums(c, dmine, p, nullptr, N, K, {});
-        }
+        k->mine = k->gate = k->up = {};
+        if (want_x) d[0] = detail::gather_sums(c, dmine, p, nullptr, N, K, {});
         return d;
       });
   return y;
