@@ -3,6 +3,7 @@
 // tenon_bench_kernels [attention|backward|rows|elements|all]      TENON_ISA=avx2 picks a table.
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
