@@ -5,10 +5,16 @@
 //   block.each([&](int t) { part[t] = ...; });  what every thread t does; when it returns, all threads have done it
 //   const float sum = block.sum(part);          collective; its result is the same in all threads
 //
+//   block.own([&](int t) { ... });              the same, but nobody waits afterwards: for what a thread keeps to itself
+//   block.mma<E>(c, a, b), block.load_matrices<transposed>(to, from), block.warp_sum(x)      collective within each warp: c(t), a(t), ...
+//                                               are what thread t holds; fragments.h draws who has which element
+//   copy_later(block, ...), block.commit(), block.wait<n>()     copies into shared memory that run on while threads compute
+//
 // Between calls of each() a body only computes what is the same in all threads, so control flow there never diverges. Threads may read
 // of each other only what an earlier each() wrote into shared or global memory.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 
@@ -16,8 +22,12 @@
 
 #ifdef __CUDACC__
 #define TENON_BODY __device__ __forceinline__
+#define TENON_HOST_BODY __host__ __device__ __forceinline__  // also for launchers
+#define TENON_UNROLL _Pragma("unroll")  // before loops over what a thread holds in registers
 #else
 #define TENON_BODY inline
+#define TENON_HOST_BODY inline
+#define TENON_UNROLL
 #endif
 
 #ifdef __CUDA_ARCH__
@@ -37,6 +47,19 @@ using Lanes = typename Block::template Lanes<T>;
 TENON_BODY float to_float(float v) { return v; }
 TENON_BODY float to_float(bfloat16 v) { return v; }
 TENON_BODY float to_float(float16 v) { return v; }
+
+TENON_BODY float bits_to_float(uint32_t bits) {
+#ifdef __CUDA_ARCH__
+  return __uint_as_float(bits);
+#else
+  return std::bit_cast<float>(bits);
+#endif
+}
+/// An e4m3 byte: moved into a float's place its exponent is 120 too small, also where it is subnormal.
+TENON_BODY float e4m3_to_float(uint8_t b) {
+  const uint32_t sign = static_cast<uint32_t>(b & 0x80) << 24, rest = b & 0x7f;
+  return rest == 0x7f ? bits_to_float(0x7fc00000u) : bits_to_float(sign | rest << 20) * 0x1p120f;
+}
 
 template <class E>
 struct Rounded;
@@ -64,6 +87,30 @@ struct Rounded<float16> {
 #endif
   }
 };
+
+/// Sums of whole numbers that many threads add to: their order is of no account.
+template <class T>
+TENON_BODY void add_shared(T* sum, T v) {
+#ifdef __CUDA_ARCH__
+  atomicAdd(sum, v);
+#else
+  *sum += v;
+#endif
+}
+
+/// A number whose order is that of floats: -inf is 0x007fffff, NaN 1, and 0 is below all; -0 is 0.
+TENON_BODY uint32_t ordered(float v) {
+  if (v != v) return 1;
+#ifdef __CUDA_ARCH__
+  const uint32_t bits = __float_as_uint(v + 0.0f);
+#else
+  const uint32_t bits = std::bit_cast<uint32_t>(v + 0.0f);
+#endif
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+/// The largest of these is the largest value, the lower index of equal ones.
+TENON_BODY uint64_t ranked(float v, int64_t index) { return static_cast<uint64_t>(ordered(v)) << 32 | (0xffffffffu - static_cast<uint32_t>(index)); }
+TENON_BODY int64_t index_of(uint64_t rank) { return static_cast<int64_t>(0xffffffffu - static_cast<uint32_t>(rank)); }
 
 /// V neighbours that are moved in one instruction: at most 16 bytes, aligned to their size.
 template <class E, int V>

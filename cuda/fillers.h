@@ -10,6 +10,10 @@ void fill_norms(Kernels&);
 void fill_rows(Kernels&);
 void fill_training(Kernels&);
 void fill_matmul(Kernels&);
+void fill_grouped(Kernels&);
+void fill_quantized(Kernels&);
+void fill_experts(Kernels&);
+void fill_sampling(Kernels&);
 void fill_attention(Kernels&);
 
 /// All of them; entries without a kernel stay null.

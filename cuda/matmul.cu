@@ -6,6 +6,7 @@
 #include "bodies/linear.h"
 #include "fillers.h"
 #include "gemm.h"
+#include "grouped.h"
 #include "launch.h"
 
 namespace tenon::cuda {
@@ -13,13 +14,8 @@ namespace {
 
 using scalar::with_float;
 
-bool is_plain(WeightFormat f) { return f == WeightFormat::F32 || f == WeightFormat::BF16; }
 DType type_of(WeightFormat f) { return f == WeightFormat::BF16 ? DType::BF16 : DType::F32; }
-
-void check_format(WeightFormat f, const char* where) {
-  check(is_plain(f), ErrorCode::Device, where, "there is no kernel for cuda yet for weights in ",
-        f == WeightFormat::Int8 ? "int8" : f == WeightFormat::Int4 ? "int4" : "fp8", "; expected float32 or bfloat16");
-}
+bool is_plain(WeightFormat f) { return f == WeightFormat::F32 || f == WeightFormat::BF16; }
 
 void convert(void* y, DType y_type, const void* x, DType x_type, int64_t n) {
   with_float(y_type, [&](auto* y_tag) {
@@ -68,7 +64,6 @@ void finish(const LinearCall& c, const P* product) {
 }
 
 void linear(const LinearCall& c) {
-  check_format(c.format, "linear");
   if (c.blocks) {
     for (int64_t i = 0; i < c.num_blocks; ++i) {
       const LinearBlock& block = c.blocks[i];
@@ -84,6 +79,7 @@ void linear(const LinearCall& c) {
     return;
   }
   if (c.M == 0 || c.N == 0) return;
+  if (!is_plain(c.format)) return packed_linear(c);
   const DType w_type = type_of(c.format);
   const DType type = c.type == DType::BF16 && w_type == DType::BF16 ? DType::BF16 : DType::F32;
   std::optional<Scratch> x, w, product;
@@ -108,17 +104,16 @@ size_t linear_scratch(const LinearCall&) { return 0; }
 
 /// The plain matrix.
 size_t linear_packed_bytes(WeightFormat format, int64_t N, int64_t K) {
-  check_format(format, "linear");
-  return static_cast<size_t>(N) * static_cast<size_t>(K) * size_of(type_of(format));
+  return static_cast<size_t>(N) * static_cast<size_t>(K) * (format == WeightFormat::Int8 ? 1 : size_of(type_of(format)));
 }
 
-void linear_pack(void* packed, float*, const void* w, DType w_type, WeightFormat format, int64_t N, int64_t K, int) {
-  check_format(format, "linear");
+void linear_pack(void* packed, float* scale, const void* w, DType w_type, WeightFormat format, int64_t N, int64_t K, int) {
+  if (format == WeightFormat::Int8) return quantize_rows_int8(static_cast<int8_t*>(packed), scale, w, N, K, w_type);
   convert(packed, type_of(format), w, w_type, N * K);
 }
 
-void linear_unpack(float* w, const void* packed, const float*, WeightFormat format, int64_t N, int64_t K) {
-  check_format(format, "linear");
+void linear_unpack(float* w, const void* packed, const float* scale, WeightFormat format, int64_t N, int64_t K) {
+  if (format == WeightFormat::Int8) return int8_unpack(w, packed, scale, N, K);
   convert(w, DType::F32, packed, type_of(format), N * K);
 }
 

@@ -3,6 +3,7 @@
 
 #include "bodies/norms.h"
 #include "fillers.h"
+#include "grouped.h"
 #include "launch.h"
 
 namespace tenon::cuda {
@@ -78,6 +79,8 @@ void quantize_to(Code* q, float* scale, const void* x, int64_t N, int64_t C, DTy
 
 }  // namespace
 
+void quantize_rows_int8(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type) { quantize_to(q, scale, x, N, C, type); }
+
 void fill_norms(Kernels& k) {
   k.layer_norm = layer_norm;
   k.layer_norm_backward = layer_norm_backward;
@@ -85,7 +88,7 @@ void fill_norms(Kernels& k) {
   k.rms_norm_backward = rms_norm_backward;
   k.sum_rows = sum_rows;
   k.l2_normalize = l2_normalize;
-  k.quantize_rows = quantize_to<int8_t>;
+  k.quantize_rows = quantize_rows_int8;
   k.quantize_rows_fp8 = quantize_to<float8>;
 }
 

@@ -12,6 +12,10 @@ void fill_table(Kernels& table) {
   fill_rows(table);
   fill_training(table);
   fill_matmul(table);
+  fill_grouped(table);
+  fill_quantized(table);
+  fill_experts(table);
+  fill_sampling(table);
   fill_attention(table);
 }
 

@@ -27,6 +27,59 @@ struct DeviceBlock {
     __syncthreads();
   }
 
+  template <class Body>
+  __device__ __forceinline__ void own(Body&& body) {
+    body(static_cast<int>(threadIdx.x));
+  }
+  __device__ __forceinline__ void sync() { __syncthreads(); }
+
+  /// c += a b of one warp, of bfloat16, float16 or int8_t.
+  template <class E, class C, class A, class B>
+  __device__ __forceinline__ void mma(C&& c, A&& a, B&& b) {
+    const int t = static_cast<int>(threadIdx.x);
+    mma_sync(static_cast<const E*>(nullptr), c(t), a(t), b(t));
+  }
+  /// Four matrices of 8 rows of 16 bytes: thread t of a warp says where row t % 8 of matrix t / 8 % 4 begins.
+  template <bool kTransposed, class To, class From>
+  __device__ __forceinline__ void load_matrices(To&& to, From&& from) {
+    const int t = static_cast<int>(threadIdx.x);
+    uint32_t* r = to(t);
+    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(from(t)));
+    if constexpr (kTransposed)
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                   : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                   : "r"(address)
+                   : "memory");
+    else
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                   : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                   : "r"(address)
+                   : "memory");
+  }
+  /// x(t) becomes the sum of `width` neighbours, a power of two.
+  template <int kWidth = kWarp, class X>
+  __device__ __forceinline__ void warp_sum(X&& x) const {
+    auto& v = x(static_cast<int>(threadIdx.x));
+    for (int distance = kWidth / 2; distance > 0; distance /= 2) v += __shfl_xor_sync(0xffffffffu, v, distance);
+  }
+  template <int kWidth = kWarp, class X>
+  __device__ __forceinline__ void warp_max(X&& x) const {
+    float& v = x(static_cast<int>(threadIdx.x));
+    for (int distance = kWidth / 2; distance > 0; distance /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, distance));
+  }
+  /// Within own(): 16 bytes into shared memory, of which the first `bytes` are read and the others are 0. Both aligned to 16.
+  __device__ __forceinline__ void copy_later(void* to, const void* from, int bytes) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))), "l"(from), "r"(bytes)
+                 : "memory");
+  }
+  /// Copies asked for since the last commit() are one group; after wait<n>() all but the last n groups are there, for all threads.
+  __device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+  template <int kNewest>
+  __device__ __forceinline__ void wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
+    __syncthreads();
+  }
+
   template <class T>
   __device__ __forceinline__ T sum(const Lanes<T>& x) const {
     return reduce(x[0], T(0), [](T a, T b) { return a + b; });
@@ -34,9 +87,28 @@ struct DeviceBlock {
   __device__ __forceinline__ float max(const Lanes<float>& x) const {
     return reduce(x[0], -INFINITY, [](float a, float b) { return fmaxf(a, b); });
   }
+  __device__ __forceinline__ uint64_t max(const Lanes<uint64_t>& x) const {
+    return reduce(x[0], uint64_t{0}, [](uint64_t a, uint64_t b) { return a > b ? a : b; });
+  }
   __device__ __forceinline__ int any(const Lanes<int>& x) const { return __syncthreads_or(x[0]); }
 
  private:
+  static __device__ __forceinline__ void mma_sync(const bfloat16*, float* c, const uint32_t* a, const uint32_t* b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+  static __device__ __forceinline__ void mma_sync(const float16*, float* c, const uint32_t* a, const uint32_t* b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+  static __device__ __forceinline__ void mma_sync(const int8_t*, int* c, const uint32_t* a, const uint32_t* b) {
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+
   template <class T, class Combine>
   __device__ __forceinline__ T reduce(T v, T neutral, Combine combine) const {
     __shared__ T warps[kWarp];

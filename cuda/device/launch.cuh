@@ -15,8 +15,15 @@ cudaStream_t current_stream();
 /// Errors: Error(Device), Error(Memory) with CUDA's words.
 void check_cuda(cudaError_t error, const char* what);
 
+/// A body that is launched with few threads says so (kThreads): each then has more registers.
 template <class Body>
-__global__ void __launch_bounds__(kMostThreads) run_block(const Body body) {
+constexpr int most_threads() {
+  if constexpr (requires { Body::kThreads; }) return Body::kThreads;
+  else return kMostThreads;
+}
+
+template <class Body>
+__global__ void __launch_bounds__(most_threads<Body>()) run_block(const Body body) {
   extern __shared__ __align__(16) char shared[];
   DeviceBlock block{static_cast<int64_t>(blockIdx.x), static_cast<int64_t>(blockIdx.y), static_cast<int>(blockDim.x), shared};
   body(block);

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace tenon::cuda {
@@ -35,6 +37,82 @@ struct HostBlock {
     for (int i = 0; i < threads; ++i) body(backwards_ ? threads - 1 - i : i);
   }
 
+  template <class Body>
+  void own(Body&& body) {
+    each(body);
+  }
+  void sync() {}
+
+  /// As fragments.h draws it: sums in float32 (int8: whole numbers), one element of k after another.
+  template <class E, class C, class A, class B>
+  void mma(C&& c, A&& a, B&& b) {
+    constexpr int kPer = 4 / static_cast<int>(sizeof(E)), K = 8 * kPer;  // elements in a register, and along k
+    using Value = std::conditional_t<sizeof(E) == 1, int, float>;
+    for (int warp = 0; warp < threads; warp += kWarpSize) {
+      Value x[16][K], y[K][8];
+      for (int t = 0; t < kWarpSize; ++t) {
+        E from_a[4][kPer], from_b[2][kPer];
+        std::memcpy(from_a, a(warp + t), sizeof(from_a)), std::memcpy(from_b, b(warp + t), sizeof(from_b));
+        for (int e = 0; e < kPer; ++e) {
+          const int k = t % 4 * kPer + e;
+          for (int i = 0; i < 4; ++i) x[t / 4 + i % 2 * 8][k + i / 2 * 4 * kPer] = static_cast<Value>(from_a[i][e]);
+          for (int i = 0; i < 2; ++i) y[k + i * 4 * kPer][t / 4] = static_cast<Value>(from_b[i][e]);
+        }
+      }
+      for (int row = 0; row < 16; ++row) {
+        Value sum[8];
+        for (int n = 0; n < 8; ++n) sum[n] = c(warp + row % 8 * 4 + n / 2)[row / 8 * 2 + n % 2];
+        for (int k = 0; k < K; ++k)
+          for (int n = 0; n < 8; ++n) sum[n] += x[row][k] * y[k][n];
+        for (int n = 0; n < 8; ++n) c(warp + row % 8 * 4 + n / 2)[row / 8 * 2 + n % 2] = sum[n];
+      }
+    }
+  }
+  template <bool kTransposed, class To, class From>
+  void load_matrices(To&& to, From&& from) {
+    for (int warp = 0; warp < threads; warp += kWarpSize) {
+      uint16_t rows[kWarpSize][8];
+      for (int t = 0; t < kWarpSize; ++t) {
+        const void* at = from(warp + t);
+        if (reinterpret_cast<uintptr_t>(at) % 16) std::abort();  // as the device would end
+        std::memcpy(rows[t], at, 16);
+      }
+      for (int t = 0; t < kWarpSize; ++t)
+        for (int m = 0; m < 4; ++m) {
+          uint16_t pair[2];
+          for (int i = 0; i < 2; ++i) pair[i] = kTransposed ? rows[m * 8 + t % 4 * 2 + i][t / 4] : rows[m * 8 + t / 4][t % 4 * 2 + i];
+          std::memcpy(&to(warp + t)[m], pair, 4);
+        }
+    }
+  }
+  template <int kWidth = 32, class X>
+  void warp_sum(X&& x) const {
+    over_neighbours<kWidth>(x, [](auto a, auto b) { return a + b; });
+  }
+  template <int kWidth = 32, class X>
+  void warp_max(X&& x) const {
+    over_neighbours<kWidth>(x, [](float a, float b) { return fmaxf(a, b); });
+  }
+
+  /// Done no sooner than it must be: a body that does not wait for its copies shows.
+  void copy_later(void* to, const void* from, int bytes) {
+    if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16) std::abort();
+    copies_.push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes});
+  }
+  void commit() { groups_.push_back(copies_.size()); }
+  template <int kNewest>
+  void wait() {
+    if (groups_.size() <= kNewest) return;
+    const size_t done = groups_.size() - kNewest, count = groups_[done - 1];
+    for (size_t i = 0; i < count; ++i) {
+      std::memset(copies_[i].to, 0, 16);
+      std::memcpy(copies_[i].to, copies_[i].from, static_cast<size_t>(copies_[i].bytes));
+    }
+    copies_.erase(copies_.begin(), copies_.begin() + static_cast<std::ptrdiff_t>(count));
+    groups_.erase(groups_.begin(), groups_.begin() + static_cast<std::ptrdiff_t>(done));
+    for (size_t& g : groups_) g -= count;
+  }
+
   template <class T>
   T sum(const Lanes<T>& x) const {
     return reduce(x, T(0), [](T a, T b) { return a + b; });
@@ -42,11 +120,28 @@ struct HostBlock {
   float max(const Lanes<float>& x) const {
     return reduce(x, -INFINITY, [](float a, float b) { return fmaxf(a, b); });
   }
+  uint64_t max(const Lanes<uint64_t>& x) const {
+    return reduce(x, uint64_t{0}, [](uint64_t a, uint64_t b) { return a > b ? a : b; });
+  }
   int any(const Lanes<int>& x) const {
     return reduce(x, 0, [](int a, int b) { return a | b; });
   }
 
  private:
+  static constexpr int kWarpSize = 32;
+  struct Copy {
+    char* to;
+    const char* from;
+    int bytes;
+  };
+
+  template <int kWidth, class X, class Combine>
+  void over_neighbours(X& x, Combine combine) const {
+    for (int distance = kWidth / 2; distance > 0; distance /= 2)
+      for (int t = 0; t < threads; ++t)
+        if (!(t & distance)) x(t) = x(t | distance) = combine(x(t), x(t | distance));
+  }
+
   /// In the order of the GPU: pairs at distance 16, 8, 4, 2, 1 within a warp, then the warps' results likewise.
   template <class T, class Combine>
   T reduce(const Lanes<T>& x, T neutral, Combine combine) const {
@@ -71,6 +166,8 @@ struct HostBlock {
   }
 
   bool backwards_ = true;
+  std::vector<Copy> copies_;
+  std::vector<size_t> groups_;  // how many copies were asked for up to each commit()
 };
 
 }  // namespace tenon::cuda

@@ -31,11 +31,18 @@ void fill_missing(Kernels& t) {
   fill<"linear_scratch">(t.linear_scratch);
   fill<"linear">(t.linear);
   fill<"matmul">(t.matmul);
+  fill<"grouped_linear">(t.grouped_linear);
+  fill<"grouped_gradient">(t.grouped_gradient);
   fill<"sparse_packed_bytes">(t.sparse_packed_bytes);
   fill<"sparse_pack">(t.sparse_pack);
   fill<"sparse_unpack">(t.sparse_unpack);
   fill<"sparse_scratch">(t.sparse_scratch);
   fill<"sparse_linear">(t.sparse_linear);
+  fill<"route">(t.route);
+  fill<"route_backward">(t.route_backward);
+  fill<"sort_by_expert">(t.sort_by_expert);
+  fill<"argmax_rows">(t.argmax_rows);
+  fill<"sample_rows">(t.sample_rows);
   fill<"attention_scratch">(t.attention_scratch);
   fill<"attention">(t.attention);
   fill<"attention_backward">(t.attention_backward);

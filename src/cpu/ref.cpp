@@ -234,6 +234,7 @@ const Kernels& ref_kernels() {
     k.name = "ref";
     fill_ref_matmul(k);
     fill_ref_sparse(k);
+    fill_ref_experts(k);
     fill_ref_attention(k);
     fill_ref_training(k);
     fill_ref_rows(k);

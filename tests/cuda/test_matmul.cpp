@@ -111,10 +111,8 @@ TEST_CASE("device: what has no kernel is an error that names it") {
     }
     return std::string("no error");
   };
-  CHECK(message([] { kernels().linear_packed_bytes(WeightFormat::Int8, 4, 4); }) ==
-        "[linear] there is no kernel for cuda yet for weights in int8; expected float32 or bfloat16");
-  CHECK(message([] { kernels().quantized_packed_bytes(WeightFormat::Int4, 4, 64, 32); }) ==
-        "[quantized_packed_bytes] there is no kernel for cuda yet; compute this on the cpu");
+  CHECK(message([] { kernels().sparse_packed_bytes(4, 64, 32); }) ==
+        "[sparse_packed_bytes] there is no kernel for cuda yet; compute this on the cpu");
   CHECK(message([] { kernels().sparse_linear({}); }).find("[sparse_linear]") == 0);
   // Every entry can be called: none is null. The table begins with its name and a flag.
   const auto* entry = reinterpret_cast<void* const*>(&kernels().linear_packed_bytes);

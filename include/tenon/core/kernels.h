@@ -121,12 +121,71 @@ struct AttentionCall {
   int64_t ld_dropout = 0;
 };
 
-/// Gradients of AttentionCall (float32): dq, dk, dv have the row strides of q, k, v. All must be zeroed before. Not with softcap or
-/// pages.
+/// Gradients of AttentionCall: dq, dk, dv (float32) have the row strides of q, k, v. All must be zeroed before. Not with softcap or
+/// pages. On the CPU the call is of float32.
 struct AttentionGrad {
   const float* d_out = nullptr;  // (Nq, H*Dv), row stride ld_out
   float *dq = nullptr, *dk = nullptr, *dv = nullptr;
   float* d_distance = nullptr;  // (B, H, ld_distance) of the distance_bias, each sequence's share apart; or nullptr
+};
+
+/// The router of a mixture: from logits (N,E) to K experts for each row and their weights; the lower index of equal ones, NaN last.
+struct RouterCall {
+  int64_t* expert = nullptr;      // (N,K)
+  float* weight = nullptr;        // (N,K): the chosen's scores; of the last `newcomers` places times newcomer_weight; divided by their sum
+                                  // + 1e-20 if normalize; times scale
+  float* score = nullptr;         // (N,E) the softmax or sigmoid of the logits
+  const float* logits = nullptr;  // (N,E)
+  const float* bias = nullptr;    // (E) added to the scores for the choice alone, or nullptr
+  int64_t N = 0, E = 0, K = 0;
+  bool sigmoid = false;
+  int64_t groups = 1, top_groups = 1;  // only experts of the top_groups best groups of E / groups are chosen from
+  bool group_by_top2 = false;          // a group's score is the sum of its two best, else its best
+  bool normalize = false;
+  float scale = 1;
+  int64_t newcomers = 0;
+  float newcomer_weight = 1;
+};
+
+/// Rows that meet the weights of their group, groups behind one another: rows start[g] .. start[g+1] of x meet w[g]. All that the call
+/// points to lies where it is computed: on a device nobody else needs to know where groups begin. Rows from start[groups] on are left alone.
+/// y = x w^T; or x w if transposed (F32, BF16, not gated); then act(). Gated: w[g] (2N,K) has the gates above the ups, y = act(gate) * up.
+struct GroupedLinearCall {
+  void* y = nullptr;                      // (M,N) of y_type
+  const void* x = nullptr;                // (M,K)
+  const void* const* w = nullptr;         // (groups), packed
+  const float* const* w_scale = nullptr;  // (groups), Int8 only
+  const int64_t* start = nullptr;         // (groups + 1), start[0] is 0
+  DType type = DType::F32, y_type = DType::F32;
+  WeightFormat format = WeightFormat::F32;
+  Activation act = Activation::None;
+  bool gated = false, transposed = false, accumulate = false;  // accumulate: y += the product, without act and gate
+  int64_t M = 0, N = 0, K = 0, groups = 0;                     // M: the most rows that there may be
+  int64_t group = 0;                                           // Int4, Fp8: as packed
+  int threads = 1;
+};
+
+/// The gradients of the groups' weights: dw[g] (N,K) = a^T b over the rows of the group, (+ dw[g] if accumulate); zeros without rows.
+struct GroupedGradCall {
+  float* const* dw = nullptr;                // (groups)
+  const void *a = nullptr, *b = nullptr;     // (M,N), (M,K)
+  const int64_t* start = nullptr;            // (groups + 1)
+  DType type = DType::F32;
+  bool accumulate = false;
+  int64_t N = 0, K = 0, groups = 0;
+  int threads = 1;
+};
+
+/// Draws a token of each row from softmax(scores / temperature), of what top_k and top_p leave.
+struct SampleCall {
+  int64_t* token = nullptr;       // (N); -1 where no score is a number above -inf
+  const float* scores = nullptr;  // (N,V)
+  int64_t N = 0, V = 0;
+  float temperature = 1;
+  int64_t top_k = 0;  // scores below the k-th largest are left out; 0 = none
+  float top_p = 1;    // the least likely (the lower index of equal ones first) are left out while their sum stays within 1 - p; one stays
+  uint64_t seed = 0;
+  const int64_t *row = nullptr, *step = nullptr;  // (N): row n is drawn with block step[n] of the Philox stream row[n]; core/random.h
 };
 
 /// Steps of optimisers over n parameters p with gradients g, which are multiplied by grad_scale first. Shapes are of no account.
@@ -176,12 +235,25 @@ struct Kernels {
   size_t (*linear_scratch)(const LinearCall&);
   void (*linear)(const LinearCall&);
   void (*matmul)(const MatmulCall&);
+  void (*grouped_linear)(const GroupedLinearCall&);
+  void (*grouped_gradient)(const GroupedGradCall&);
   /// A float32, bf16 or f16 weight (N,K) as its elements that are not 0, `count` of them, and their places. Values become float32.
   size_t (*sparse_packed_bytes)(int64_t N, int64_t K, int64_t count);  // N, K and count below 2^31
   void (*sparse_pack)(void* packed, const void* w, DType w_type, int64_t N, int64_t K, int64_t count);
   void (*sparse_unpack)(float* w, const void* packed, int64_t N, int64_t K);
   size_t (*sparse_scratch)(const LinearCall&);
   void (*sparse_linear)(const LinearCall&);  // w is what sparse_pack wrote; w_scale and format are not read, blocks is nullptr
+
+  // --- experts and tokens -------------------------------------------------------------------------------------------------------
+  void (*route)(const RouterCall&);
+  /// dlogits (N,E) from dweight (N,K), given what route() wrote; places whose expert is negative count nothing.
+  void (*route_backward)(float* dlogits, const float* dweight, const RouterCall&);
+  /// The places of expert (N,K) by expert, in their order: expert e has rows start[e] .. start[e+1], row i is token[i], place p lies at
+  /// row[p]. A negative expert has no row: row -1; the last elements of token are then -1. start (E+1), token and row (N*K).
+  void (*sort_by_expert)(int64_t* start, int64_t* token, int64_t* row, const int64_t* expert, int64_t N, int64_t K, int64_t E);
+  /// The largest of each row's C >= 1, the lower index of equal ones; NaN counts as the smallest.
+  void (*argmax_rows)(int64_t* index, const float* x, int64_t N, int64_t C);
+  void (*sample_rows)(const SampleCall&);
 
   // --- attention: one call does a group of heads of one sequence, queries [begin, end) of it ------------------------------------
   size_t (*attention_scratch)(const AttentionCall&, int64_t T, int64_t S);  // bytes

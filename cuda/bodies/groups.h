@@ -1,0 +1,45 @@
+// Rows in groups that meet different weights, as one launch sees them: which rows a block has is found on the device.
+#pragma once
+
+#include "block.h"
+
+namespace tenon::cuda {
+
+/// The groups of a call; without `start` one group of all rows and one weight.
+struct Groups {
+  const int64_t* start = nullptr;         // (count + 1), on the device
+  const void* const* w = nullptr;         // (count)
+  const float* const* scale = nullptr;    // (count)
+  int64_t count = 0, rows = 0;
+  const void* one_w = nullptr;
+  const float* one_scale = nullptr;
+
+  TENON_BODY const void* weight(int64_t g) const { return w ? w[g] : one_w; }
+  TENON_BODY const float* scales(int64_t g) const { return scale ? scale[g] : one_scale; }
+  TENON_BODY int64_t first(int64_t g) const { return start ? start[g] : 0; }
+  TENON_BODY int64_t end(int64_t g) const { return start ? start[g + 1] : rows; }
+
+  /// As many tiles as there may be, whatever the groups' rows: each group but the first can begin one of its own.
+  int64_t most_tiles(int64_t tile) const {
+    const int64_t whole = (rows + tile - 1) / tile;
+    return start ? whole + (count - 1 < rows ? count - 1 : rows) : whole;
+  }
+};
+
+/// Some rows of one group.
+struct RowTile {
+  int64_t group, begin;
+  int rows;  // 0: there is no such tile
+};
+
+/// The i-th tile. Tiles of a group follow each other; groups without rows have none.
+TENON_BODY RowTile find_tile(const Groups& groups, int tile, int64_t i) {
+  for (int64_t g = 0; g < groups.count; ++g) {
+    const int64_t first = groups.first(g), n = groups.end(g) - first, tiles = (n + tile - 1) / tile;
+    if (i < tiles) return {g, first + i * tile, static_cast<int>(n - i * tile < tile ? n - i * tile : tile)};
+    i -= tiles;
+  }
+  return {0, 0, 0};
+}
+
+}  // namespace tenon::cuda

@@ -1,0 +1,17 @@
+// Products of rows with plain and packed weights by kernels of our own: which kernel a shape gets.
+#pragma once
+
+#include "bodies/epilogue.h"
+
+namespace tenon::cuda {
+
+/// y of c, whose x may be of any type; of int8 rows if c.x_scale. Weights are of `format`, (K,N) if transposed.
+void grouped_product(const GroupedProduct& c, WeightFormat format, bool transposed);
+
+/// A linear layer without blocks whose weight is Int8, Int4 or Fp8; quantized.cu has it.
+void packed_linear(const LinearCall& c);
+void int8_unpack(float* w, const void* packed, const float* scale, int64_t N, int64_t K);
+/// The seam's quantize_rows; norms.cu has it.
+void quantize_rows_int8(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type);
+
+}  // namespace tenon::cuda
