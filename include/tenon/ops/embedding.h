@@ -31,7 +31,11 @@ inline void record_picked(Context& ctx, std::string_view op, const Tensor& y, co
                          [shape = table.shape(), index = std::vector<int64_t>(index.begin(), index.end()), padding](
                              Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                            check_here(c, "scatter_add_rows", dy[0]);
-                           Tensor d = c.zeros(shape, DType::F32);
+                           Tensor d = c.empty(shape, DType::F32);  // a vocabulary's table is large enough to be cleared by all threads
+                           c.over_rows(shape.numel() / std::max<int64_t>(shape[-1], 1), shape[-1], [&](int64_t begin, int64_t end) {
+                             const auto bytes = static_cast<size_t>((end - begin) * shape[-1]) * sizeof(float);
+                             cuda::zero(d.ptr<float>() + begin * shape[-1], c.device(), bytes);
+                           });
                            const Numbers numbers(c, index);
                            c.kernels().scatter_add_rows(d.ptr<float>(), dy[0].ptr<float>(), numbers.data(),
                                                         static_cast<int64_t>(index.size()), shape[-1]);
