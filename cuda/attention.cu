@@ -1,7 +1,10 @@
-// Launches of attention, forward and backward.
+// Launches of attention, forward and backward: which kernel a call gets.
+#include <algorithm>
+#include <optional>
 #include <type_traits>
 
 #include "bodies/attention_backward.h"
+#include "bodies/attention_mma.h"
 #include "fillers.h"
 #include "launch.h"
 
@@ -10,6 +13,7 @@ namespace {
 
 using scalar::with_float;
 
+constexpr int64_t kMostSplits = 64;
 constexpr size_t kMostShared = 227 * 1024;  // of a block on the devices with the most
 
 void check_call(int64_t b, size_t shared, const AttentionCall& c) {
@@ -20,12 +24,44 @@ void check_call(int64_t b, size_t shared, const AttentionCall& c) {
 
 size_t attention_scratch(const AttentionCall&, int64_t, int64_t) { return 0; }
 
+template <class E, int kD, int kDv, int kKeysOfTile>
+void on_tensor_cores(const AttentionCall& c, int64_t longest) {
+  using Body = AttentionMmaBody<E, kD, kDv, kKeysOfTile>;
+  const int64_t tiles = (longest * (c.H / c.Hkv) + kMmaQueries - 1) / kMmaQueries, blocks = c.B * c.Hkv * tiles, slices = (c.Dv + kDv - 1) / kDv;
+  AttentionParts parts;
+  // Decoding: as many blocks as fill the device. How many keys there are is known on the device alone.
+  if (tiles == 1 && blocks > 0) parts.splits = std::clamp<int64_t>(2 * multiprocessors() / (blocks * slices), 1, kMostSplits);
+  std::optional<Scratch> memory;
+  if (parts.splits > 1) {
+    const int64_t rows = parts.splits * c.Nq * c.H;
+    memory.emplace(static_cast<size_t>(rows * (c.Dv + 2)) * sizeof(float));
+    parts.sums = memory->as<float>(), parts.largest = parts.sums + rows * c.Dv, parts.weight = parts.largest + rows;
+  }
+  launch(blocks * parts.splits, slices, Body::kThreads, Body::kShared, Body{c, tiles, parts});
+  if (parts.splits > 1) launch(c.Nq * c.H, 1, threads_for(c.Dv, 128), 0, JoinPartsBody<E>{c, parts});
+}
+
+template <class E>
+bool on_tensor_cores(const AttentionCall& c, int64_t longest) {
+  if constexpr (sizeof(E) == 2) {
+    if (c.D <= 64 && c.Dv <= 64) return on_tensor_cores<E, 64, 64, 64>(c, longest), true;
+    if (c.D <= 128) return on_tensor_cores<E, 128, 128, 64>(c, longest), true;
+    if (c.D <= 192) return on_tensor_cores<E, 192, 128, 64>(c, longest), true;
+    if (c.D <= 256) return on_tensor_cores<E, 256, 128, 64>(c, longest), true;
+    if (c.D <= 576) return on_tensor_cores<E, 576, 128, 32>(c, longest), true;
+  }
+  return false;
+}
+
 void attention(const AttentionCall& c, int64_t b, int64_t, int64_t, int64_t longest, void*) {
+  check_call(b, 0, c);
   const size_t shared = AttentionBody<float>::shared_bytes(c.D, c.Dv);
-  check_call(b, shared, c);
   const int64_t tiles = (longest + kQueries - 1) / kQueries;
   with_float(c.type, [&](auto* tag) {
-    launch(c.B * c.H * tiles, 1, kAttentionThreads, shared, AttentionBody<std::remove_pointer_t<decltype(tag)>>{c, tiles});
+    using E = std::remove_pointer_t<decltype(tag)>;
+    if (on_tensor_cores<E>(c, longest)) return;
+    check_call(b, shared, c);
+    launch(c.B * c.H * tiles, 1, kAttentionThreads, shared, AttentionBody<E>{c, tiles});
   });
 }
 

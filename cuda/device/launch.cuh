@@ -46,6 +46,14 @@ void launch(int64_t grid, int64_t grid_y, int threads, size_t shared_bytes, cons
   check_cuda(cudaGetLastError(), "launch");
 }
 
+/// Of the thread's device.
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  check_cuda(cudaGetDevice(&device), "device");
+  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "device");
+  return count;
+}
+
 template <class Body>
 void launch_elements(int64_t n, const Body& body) {
   if (n <= 0) return;
