@@ -5,6 +5,28 @@
 
 namespace tenon::cuda {
 
+/// y = value(x) for the elements of item i.
+template <int V, class Y, class X, class Value>
+TENON_BODY void map_item(int64_t i, int64_t n, Y* y, const X* x, Value&& value) {
+  over_pack<V>(i, n, [&](auto width, int64_t at) {
+    float v[decltype(width)::value];
+    load(v, x + at);
+    for (float& e : v) e = value(e);
+    store(y + at, v);
+  });
+}
+/// y = value(a, b).
+template <int V, class Y, class X, class Value>
+TENON_BODY void map_item(int64_t i, int64_t n, Y* y, const X* a, const X* b, Value&& value) {
+  over_pack<V>(i, n, [&](auto width, int64_t at) {
+    constexpr int W = decltype(width)::value;
+    float p[W], q[W];
+    load(p, a + at), load(q, b + at);
+    for (int j = 0; j < W; ++j) p[j] = value(p[j], q[j]);
+    store(y + at, p);
+  });
+}
+
 template <class E, int V>
 struct ActivationBody {
   E* y;
@@ -12,12 +34,7 @@ struct ActivationBody {
   int64_t n;
   Activation act;
   TENON_BODY void operator()(int64_t i) const {
-    over_pack<V>(i, n, [&](auto width, int64_t at) {
-      float v[decltype(width)::value];
-      load(v, x + at);
-      for (float& e : v) e = activate(e, act);
-      store(y + at, v);
-    });
+    map_item<V>(i, n, y, x, [&](float e) { return activate(e, act); });
   }
 };
 
@@ -28,13 +45,7 @@ struct ActivationBackwardBody {
   int64_t n;
   Activation act;
   TENON_BODY void operator()(int64_t i) const {
-    over_pack<V>(i, n, [&](auto width, int64_t at) {
-      constexpr int W = decltype(width)::value;
-      float d[W], v[W];
-      load(d, dy + at), load(v, x + at);
-      for (int j = 0; j < W; ++j) d[j] *= slope(v[j], act);
-      store(dx + at, d);
-    });
+    map_item<V>(i, n, dx, dy, x, [&](float d, float e) { return d * slope(e, act); });
   }
 };
 
@@ -81,13 +92,7 @@ struct AddBody {
   const E *a, *b;
   int64_t n;
   TENON_BODY void operator()(int64_t i) const {
-    over_pack<V>(i, n, [&](auto width, int64_t at) {
-      constexpr int W = decltype(width)::value;
-      float p[W], q[W];
-      load(p, a + at), load(q, b + at);
-      for (int j = 0; j < W; ++j) p[j] += q[j];
-      store(y + at, p);
-    });
+    map_item<V>(i, n, y, a, b, [](float p, float q) { return p + q; });
   }
 };
 
@@ -97,13 +102,7 @@ struct MulBody {
   const float *a, *b;
   int64_t n;
   TENON_BODY void operator()(int64_t i) const {
-    over_pack<V>(i, n, [&](auto width, int64_t at) {
-      constexpr int W = decltype(width)::value;
-      float p[W], q[W];
-      load(p, a + at), load(q, b + at);
-      for (int j = 0; j < W; ++j) p[j] *= q[j];
-      store(y + at, p);
-    });
+    map_item<V>(i, n, y, a, b, [](float p, float q) { return p * q; });
   }
 };
 
@@ -114,14 +113,8 @@ struct AxpbyBody {
   int64_t n;
   float a, b;
   TENON_BODY void operator()(int64_t i) const {
-    over_pack<V>(i, n, [&](auto width, int64_t at) {
-      constexpr int W = decltype(width)::value;
-      float p[W], q[W] = {};
-      load(p, x + at);
-      if (b != 0) load(q, y + at);  // else y may hold anything
-      for (int j = 0; j < W; ++j) p[j] = b == 0 ? a * p[j] : a * p[j] + b * q[j];
-      store(y + at, p);
-    });
+    if (b == 0) return map_item<V>(i, n, y, x, [&](float e) { return a * e; });  // y may hold anything
+    map_item<V>(i, n, y, x, static_cast<const float*>(y), [&](float e, float old) { return a * e + b * old; });
   }
 };
 
@@ -131,11 +124,7 @@ struct CastBody {
   const X* x;
   int64_t n;
   TENON_BODY void operator()(int64_t i) const {
-    over_pack<V>(i, n, [&](auto width, int64_t at) {
-      float v[decltype(width)::value];
-      load(v, x + at);
-      store(y + at, v);
-    });
+    map_item<V>(i, n, y, x, [](float e) { return e; });
   }
 };
 

@@ -1,7 +1,7 @@
-// Kernels that reduce rows: a block has one row, V elements of it to a load; V divides C.
+// Kernels that reduce rows: a block has one row.
 #pragma once
 
-#include "block.h"
+#include "bodies/row.h"
 
 namespace tenon::cuda {
 
@@ -16,38 +16,15 @@ struct LayerNormBody {
   template <class Block>
   TENON_BODY void operator()(Block& block) const {
     const E* from = x + block.index * C;
-    E* to = y + block.index * C;
-    Lanes<float, Block> part(block);
-    block.each([&](int t) {
-      float sum = 0;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, from + c);
-        for (float e : v) sum += e;
-      });
-      part[t] = sum;
-    });
-    const float m = block.sum(part) / static_cast<float>(C);
-    block.each([&](int t) {
-      float sum = 0;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, from + c);
-        for (float e : v) sum += (e - m) * (e - m);
-      });
-      part[t] = sum;
-    });
-    const float r = 1 / sqrtf(block.sum(part) / static_cast<float>(C) + eps);
-    block.each([&](int t) {
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, from + c);
-        for (int j = 0; j < V; ++j) v[j] = (v[j] - m) * r * w[c + j] + b[c + j];
-        store(to + c, v);
-      });
-      if (t == 0 && mean) mean[block.index] = m;
-      if (t == 0 && rstd) rstd[block.index] = r;
-    });
+    const float m = row_sum<V>(block, from, C, [](float e) { return e; }) / static_cast<float>(C);
+    const float variance = row_sum<V>(block, from, C, [&](float e) { return (e - m) * (e - m); }) / static_cast<float>(C);
+    const float r = 1 / sqrtf(variance + eps);
+    map_row<V>(
+        block, y + block.index * C, from, C, [&](float e, int64_t c) { return (e - m) * r * w[c] + b[c]; },
+        [&] {
+          if (mean) mean[block.index] = m;
+          if (rstd) rstd[block.index] = r;
+        });
   }
 };
 
@@ -62,27 +39,12 @@ struct RmsNormBody {
   template <class Block>
   TENON_BODY void operator()(Block& block) const {
     const E* from = x + block.index * C;
-    E* to = y + block.index * C;
-    Lanes<float, Block> part(block);
-    block.each([&](int t) {
-      float sum = 0;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, from + c);
-        for (float e : v) sum += e * e;
-      });
-      part[t] = sum;
-    });
-    const float r = 1 / sqrtf(block.sum(part) / static_cast<float>(C) + eps);
-    block.each([&](int t) {
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, from + c);
-        for (int j = 0; j < V; ++j) v[j] *= r * w[c + j];
-        store(to + c, v);
-      });
-      if (t == 0 && rstd) rstd[block.index] = r;
-    });
+    const float r = 1 / sqrtf(row_sum<V>(block, from, C, [](float e) { return e * e; }) / static_cast<float>(C) + eps);
+    map_row<V>(
+        block, y + block.index * C, from, C, [&](float e, int64_t c) { return e * (r * w[c]); },
+        [&] {
+          if (rstd) rstd[block.index] = r;
+        });
   }
 };
 
@@ -100,18 +62,14 @@ struct NormBackwardBody {
     Lanes<float, Block> g(block), gx(block);
     block.each([&](int t) {
       float sum_g = 0, sum_gx = 0;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float d[V], v[V];
-        load(d, dy + row + c), load(v, x + row + c);
+      walk_rows<V>(t, block.threads, dy + row, x + row, C, [&](int64_t c, float(&d)[V], float(&v)[V]) {
         for (int j = 0; j < V; ++j) sum_g += d[j] * w[c + j], sum_gx += d[j] * w[c + j] * ((v[j] - m) * r);
       });
       g[t] = sum_g, gx[t] = sum_gx;
     });
     const float mean_g = mean ? block.sum(g) / static_cast<float>(C) : 0.0f, mean_gx = block.sum(gx) / static_cast<float>(C);
     block.each([&](int t) {
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float d[V], v[V];
-        load(d, dy + row + c), load(v, x + row + c);
+      walk_rows<V>(t, block.threads, dy + row, x + row, C, [&](int64_t c, float(&d)[V], float(&v)[V]) {
         for (int j = 0; j < V; ++j) d[j] = r * (d[j] * w[c + j] - mean_g - (v[j] - m) * r * mean_gx);
         store(dx + row + c, d);
       });
@@ -161,26 +119,12 @@ struct L2NormalizeBody {
   template <class Block>
   TENON_BODY void operator()(Block& block) const {
     const int64_t row = block.index * C;
-    Lanes<float, Block> part(block);
-    block.each([&](int t) {
-      float sum = 0;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + row + c);
-        for (float e : v) sum += e * e;
-      });
-      part[t] = sum;
-    });
-    const float length = sqrtf(block.sum(part)), divisor = fmaxf(length, eps);
-    block.each([&](int t) {
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + row + c);
-        for (float& e : v) e /= divisor;
-        store(y + row + c, v);
-      });
-      if (t == 0 && norm) norm[block.index] = length;
-    });
+    const float length = sqrtf(row_sum<V>(block, x + row, C, [](float e) { return e * e; })), divisor = fmaxf(length, eps);
+    map_row<V>(
+        block, y + row, x + row, C, [&](float e, int64_t) { return e / divisor; },
+        [&] {
+          if (norm) norm[block.index] = length;
+        });
   }
 };
 
@@ -201,22 +145,10 @@ struct QuantizeRowsBody {
   template <class Block>
   TENON_BODY void operator()(Block& block) const {
     const int64_t row = block.index * C;
-    Lanes<float, Block> part(block);
-    block.each([&](int t) {
-      float largest = 0;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + row + c);
-        for (float e : v) largest = fmaxf(largest, fabsf(e));
-      });
-      part[t] = largest;
-    });
     constexpr float limit = largest_code(static_cast<const Code*>(nullptr));
-    const float largest = block.max(part), s = largest / limit > 0 ? largest / limit : 1.0f;
+    const float largest = row_max<V>(block, x + row, C, 0.0f, [](float e) { return fabsf(e); }), s = largest / limit > 0 ? largest / limit : 1.0f;
     block.each([&](int t) {
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + row + c);
+      walk_row<V>(t, block.threads, x + row, C, [&](int64_t c, float(&v)[V]) {
         Pack<Code, V> p;
         for (int j = 0; j < V; ++j) p.e[j] = coded(v[j] / s, static_cast<const Code*>(nullptr));
         *reinterpret_cast<Pack<Code, V>*>(q + row + c) = p;

@@ -1,7 +1,7 @@
-// Kernels over rows: softmax, losses, and rows picked, put and summed. A block has one row; V divides C.
+// Kernels over rows: softmax, losses, and rows picked, put and summed. A block has one row.
 #pragma once
 
-#include "block.h"
+#include "bodies/row.h"
 
 namespace tenon::cuda {
 
@@ -13,36 +13,19 @@ struct SoftmaxBody {
   template <class Block>
   TENON_BODY void operator()(Block& block) const {
     const int64_t row = block.index * C;
+    const float largest = row_max<V>(block, x + row, C, -INFINITY, [](float e) { return e; });
     Lanes<float, Block> part(block);
     block.each([&](int t) {
-      float largest = -INFINITY;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + row + c);
-        for (float e : v) largest = fmaxf(largest, e);
-      });
-      part[t] = largest;
-    });
-    const float largest = block.max(part);
-    block.each([&](int t) {
       float sum = 0;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + row + c);
+      walk_row<V>(t, block.threads, x + row, C, [&](int64_t c, float(&v)[V]) {
         for (float& e : v) sum += e = expf(e - largest);
         store(y + row + c, v);
       });
       part[t] = sum;
     });
     const float inverse = 1 / block.sum(part);
-    block.each([&](int t) {
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, y + row + c);
-        for (float& e : v) e *= inverse;
-        store(y + row + c, v);
-      });
-    });
+    map_row<V>(
+        block, y + row, y + row, C, [&](float e, int64_t) { return e * inverse; }, [] {});
   }
 };
 
@@ -57,18 +40,14 @@ struct SoftmaxBackwardBody {
     Lanes<float, Block> part(block);
     block.each([&](int t) {
       float sum = 0;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float d[V], v[V];
-        load(d, dy + row + c), load(v, y + row + c);
+      walk_rows<V>(t, block.threads, dy + row, y + row, C, [&](int64_t, float(&d)[V], float(&v)[V]) {
         for (int j = 0; j < V; ++j) sum += d[j] * v[j];
       });
       part[t] = sum;
     });
     const float sum = block.sum(part);
     block.each([&](int t) {
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float d[V], v[V];
-        load(d, dy + row + c), load(v, y + row + c);
+      walk_rows<V>(t, block.threads, dy + row, y + row, C, [&](int64_t c, float(&d)[V], float(&v)[V]) {
         for (int j = 0; j < V; ++j) d[j] = v[j] * (d[j] - sum);
         store(dx + row + c, d);
       });
@@ -96,22 +75,11 @@ struct CrossEntropyBody {
       });
       return;
     }
+    const float largest = row_max<V>(block, x, C, -INFINITY, [](float e) { return e; });
     Lanes<float, Block> part(block), all(block);
     block.each([&](int t) {
-      float largest = -INFINITY;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + c);
-        for (float e : v) largest = fmaxf(largest, e);
-      });
-      part[t] = largest;
-    });
-    const float largest = block.max(part);
-    block.each([&](int t) {
       float sum = 0, total = 0;  // total: of the distances from the largest, which keep their digits
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + c);
+      walk_row<V>(t, block.threads, x, C, [&](int64_t, float(&v)[V]) {
         for (float e : v) sum += expf(e - largest), total += e - largest;
       });
       part[t] = sum, all[t] = total;
@@ -125,9 +93,7 @@ struct CrossEntropyBody {
         loss[block.index] = (1 - smoothing) * (log_sum - (x[label] - largest)) + of_all;
       }
       if (!d) return;
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V];
-        load(v, x + c);
+      walk_row<V>(t, block.threads, x, C, [&](int64_t c, float(&v)[V]) {
         for (int j = 0; j < V; ++j) v[j] = expf(v[j] - largest) / sum - (c + j == label ? 1 - smoothing : 0.0f) - even;
         store(d + row + c, v);
       });
@@ -147,9 +113,8 @@ struct GatherRowsBody {
     const Table* from = table + index[block.index] * C;
     Y* to = y + block.index * C;
     block.each([&](int t) {
-      over_row<V>(t, block.threads, C, [&](int64_t c) {
-        float v[V], old[V] = {};
-        load(v, from + c);
+      walk_row<V>(t, block.threads, from, C, [&](int64_t c, float(&v)[V]) {
+        float old[V] = {};
         if (accumulate) load(old, to + c);
         for (int j = 0; j < V; ++j) v[j] += old[j];
         store(to + c, v);
