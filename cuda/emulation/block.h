@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <type_traits>
 #include <vector>
+
+#include "tenon/core/error.h"
 
 namespace tenon::cuda {
 
@@ -74,7 +75,7 @@ struct HostBlock {
       uint16_t rows[kWarpSize][8];
       for (int t = 0; t < kWarpSize; ++t) {
         const void* at = from(warp + t);
-        if (reinterpret_cast<uintptr_t>(at) % 16) std::abort();  // as the device would end
+        aligned_to_16(at);
         std::memcpy(rows[t], at, 16);
       }
       for (int t = 0; t < kWarpSize; ++t)
@@ -96,7 +97,7 @@ struct HostBlock {
 
   /// Done no sooner than it must be: a body that does not wait for its copies shows.
   void copy_later(void* to, const void* from, int bytes) {
-    if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16) std::abort();
+    aligned_to_16(to), aligned_to_16(from);
     copies_.push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes});
   }
   void commit() { groups_.push_back(copies_.size()); }
@@ -129,6 +130,10 @@ struct HostBlock {
 
  private:
   static constexpr int kWarpSize = 32;
+  /// The device would end here.
+  static void aligned_to_16(const void* p) {
+    check(reinterpret_cast<uintptr_t>(p) % 16 == 0, ErrorCode::Device, "cuda", "an address that is no multiple of 16");
+  }
   struct Copy {
     char* to;
     const char* from;
