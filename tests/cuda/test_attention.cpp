@@ -219,7 +219,7 @@ TEST_CASE("device: the gradients of attention agree") {
   }
 }
 
-TEST_CASE("device: attention reads keys and values from pages, also of int8 and float8") {
+TEST_CASE("device: attention over pages agrees, also of int8 and float8") {
   for (const int64_t D : {int64_t{8}, int64_t{20}, int64_t{64}}) {
     check_pages<float>(D);
     check_pages<bfloat16>(D);

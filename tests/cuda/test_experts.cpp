@@ -60,7 +60,7 @@ TEST_CASE("device: the router agrees, with groups, biases, ties and newcomers") 
       }
 }
 
-TEST_CASE("device: a router's scores that are NaN come last, the lowest first") {
+TEST_CASE("device: routers agree where scores are NaN: they come last, the lowest first") {
   const float nan = std::nanf("");
   const std::vector<float> logits = {0, 1, 2, 3, -1}, bias = {nan, 0, nan, -0.0f, nan};
   RouterCall c{.bias = bias.data(), .N = 1, .E = 5, .K = 4};
@@ -84,7 +84,7 @@ TEST_CASE("device: places sorted by expert agree, within one chunk and over many
     }
 }
 
-TEST_CASE("device: the likeliest token, ties and NaN included") {
+TEST_CASE("device: the likeliest tokens agree, ties and NaN included") {
   for (int64_t C : widths()) {
     INFO("C ", C);
     std::vector<float> x = normal(size(4 * C), 1);
@@ -100,7 +100,7 @@ TEST_CASE("device: the likeliest token, ties and NaN included") {
   }
 }
 
-TEST_CASE("device: sampled tokens are those of ref") {
+TEST_CASE("device: sampled tokens agree") {
   constexpr int64_t N = 40;
   for (const int64_t V : {int64_t{1}, int64_t{2}, int64_t{33}, int64_t{1000}, int64_t{5003}})
     for (const int64_t top_k : {int64_t{0}, int64_t{1}, int64_t{20}})

@@ -58,7 +58,7 @@ TEST_CASE("device: linear agrees for packed weights, from one row to several til
     }
 }
 
-TEST_CASE("device: bias, activation and residual of linear layers with packed weights") {
+TEST_CASE("device: bias, activation and residual of linear layers with packed weights agree") {
   for (const WeightFormat format : kFormats)
     for (const int64_t M : {int64_t{2}, int64_t{50}})
       for (const bool bias : {false, true})
@@ -69,7 +69,7 @@ TEST_CASE("device: bias, activation and residual of linear layers with packed we
           }
 }
 
-TEST_CASE("device: int8 weights of every type of float are packed as by ref") {
+TEST_CASE("device: packed int8 weights agree, of every type of float") {
   const std::vector<float> w = normal(3 * 17, 1);
   const auto check = [&](auto tag, DType type) {
     using E = decltype(tag);
