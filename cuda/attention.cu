@@ -69,11 +69,12 @@ void attention(const AttentionCall& c, int64_t b, int64_t, int64_t, int64_t long
 void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t b, int64_t longest, void*) {
   const size_t of_queries = AttentionQueryGradBody::shared_bytes(c.D, c.Dv), of_keys = AttentionKeyGradBody::shared_bytes(c.D, c.Dv);
   check_call(b, of_queries > of_keys ? of_queries : of_keys, c);
-  check(!g.d_distance, ErrorCode::Device, "attention", "there is no kernel for cuda yet for the gradient of a distance bias");
   const int64_t tiles = (longest + kQueries - 1) / kQueries;
   launch(c.B * c.H * tiles, 1, kAttentionThreads, of_queries, AttentionQueryGradBody{c, g, tiles});
   const int64_t key_tiles = (longest + kKeys - 1) / kKeys;
   launch(c.B * c.Hkv * key_tiles, 1, kAttentionThreads, of_keys, AttentionKeyGradBody{c, g, key_tiles});
+  if (g.d_distance)
+    launch(c.B * c.H, 1, kAttentionThreads, AttentionDistanceGradBody::shared_bytes(c.D, c.Dv), AttentionDistanceGradBody{c, g});
 }
 
 }  // namespace

@@ -71,6 +71,17 @@ void mul(float* y, const float* a, const float* b, int64_t n) {
   });
 }
 
+void clamp(void* y, const void* x, int64_t n, float low, float high, DType type) {
+  with_float(type, [&](auto* tag) {
+    using E = std::remove_pointer_t<decltype(tag)>;
+    launch_elements(n, ClampBody<E>{static_cast<E*>(y), static_cast<const E*>(x), low, high});
+  });
+}
+
+void clamp_backward(float* dx, const float* dy, const float* x, int64_t n, float low, float high) {
+  launch_elements(n, ClampBackwardBody{dx, dy, x, low, high});
+}
+
 void axpby(float* y, const float* x, int64_t n, float a, float b) {
   with_packs<float>({y, x}, [&](auto width) {
     constexpr int V = decltype(width)::value;
@@ -117,6 +128,8 @@ void fill_elements(Kernels& k) {
   k.gated_backward = gated_backward;
   k.add = add;
   k.mul = mul;
+  k.clamp = clamp;
+  k.clamp_backward = clamp_backward;
   k.axpby = axpby;
   k.cast = cast;
   k.unfold_patches = unfold_patches;

@@ -15,6 +15,8 @@ void fill_quantized(Kernels&);
 void fill_experts(Kernels&);
 void fill_sampling(Kernels&);
 void fill_attention(Kernels&);
+void fill_parts(Kernels&);
+void fill_probabilities(Kernels&);
 
 /// All of them; entries without a kernel stay null.
 void fill_table(Kernels& table);

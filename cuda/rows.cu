@@ -28,6 +28,36 @@ void softmax_backward(float* dx, const float* dy, const float* y, int64_t N, int
   });
 }
 
+void log_softmax(float* y, const float* x, int64_t N, int64_t C) {
+  if (C == 0) return;
+  with_width<float>(C, {y, x}, [&](auto width) {
+    constexpr int V = decltype(width)::value;
+    launch(N, 1, threads_for(C / V, kLongRow), 0, LogSoftmaxBody<V>{y, x, C});
+  });
+}
+
+void log_softmax_backward(float* dx, const float* dy, const float* y, int64_t N, int64_t C) {
+  if (C == 0) return;
+  with_width<float>(C, {dx, dy, y}, [&](auto width) {
+    constexpr int V = decltype(width)::value;
+    launch(N, 1, threads_for(C / V, kLongRow), 0, LogSoftmaxBackwardBody<V>{dx, dy, y, C});
+  });
+}
+
+void l2_normalize_backward(float* dx, const float* dy, const float* y, const float* norm, int64_t N, int64_t C, float eps) {
+  with_width<float>(C, {dx, dy, y}, [&](auto width) {
+    constexpr int V = decltype(width)::value;
+    launch(N, 1, threads_for(C / V), 0, L2NormalizeBackwardBody<V>{dx, dy, y, norm, C, eps});
+  });
+}
+
+void dot_rows(float* out, const float* a, const int64_t* a_index, const float* b, const int64_t* b_index, int64_t N, int64_t C) {
+  with_width<float>(C, {a, b}, [&](auto width) {
+    constexpr int V = decltype(width)::value;
+    launch(N, 1, threads_for(C / V, kLongRow), 0, DotRowsBody<V>{out, a, b, a_index, b_index, C});
+  });
+}
+
 void cross_entropy(float* loss, float* d, const float* logits, const int64_t* labels, int64_t N, int64_t C, int64_t ignore,
                    float smoothing) {
   with_width<float>(C, {d, logits}, [&](auto width) {
@@ -74,6 +104,10 @@ void scatter_add_rows(float* table, const float* dy, const int64_t* index, int64
 void fill_rows(Kernels& k) {
   k.softmax = softmax;
   k.softmax_backward = softmax_backward;
+  k.log_softmax = log_softmax;
+  k.log_softmax_backward = log_softmax_backward;
+  k.l2_normalize_backward = l2_normalize_backward;
+  k.dot_rows = dot_rows;
   k.cross_entropy = cross_entropy;
   k.gather_rows = gather_rows;
   k.combine_rows = combine_rows;

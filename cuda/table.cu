@@ -17,6 +17,8 @@ void fill_table(Kernels& table) {
   fill_experts(table);
   fill_sampling(table);
   fill_attention(table);
+  fill_parts(table);
+  fill_probabilities(table);
 }
 
 }  // namespace tenon::cuda

@@ -158,4 +158,38 @@ struct AttentionKeyGradBody {
   }
 };
 
+/// The gradient of the distance bias. Block index: b * H + h: it walks over all tiles, so that each distance has its sum from one block in
+/// one order. Of a tile, a thread sums a diagonal: the pairs of one distance.
+struct AttentionDistanceGradBody {
+  AttentionCall c;
+  AttentionGrad g;
+  static size_t shared_bytes(int64_t D, int64_t Dv) { return static_cast<size_t>(GradientTiles::floats(D, Dv)) * sizeof(float); }
+  template <class Block>
+  TENON_BODY void operator()(Block& block) const {
+    const Head head(c, block.index / c.H, block.index % c.H);
+    float* const sums = g.d_distance + block.index * c.ld_distance;
+    const GradientTiles tile(reinterpret_cast<float*>(block.shared), c.D, c.Dv);
+    for (int64_t begin = 0; begin < head.T; begin += kQueries) {
+      const int64_t rows = head.T - begin < kQueries ? head.T - begin : kQueries;
+      tile.load_queries(block, c, g, head, begin);
+      for (int64_t s0 = head.first(c, begin); s0 < head.seen(c, begin + rows - 1); s0 += kKeys) {
+        tile.load_keys(block, c, head, s0);
+        tile.gradients(block, c, head, begin, s0);
+        // Diagonal i has the pairs with s - r = i - (kQueries - 1).
+        const int64_t first = s0 - begin - (head.S - head.T) + c.distance_zero - (kQueries - 1);
+        block.each([&](int t) {
+          for (int i = t; i < kQueries + kKeys - 1; i += block.threads) {
+            float sum = 0;
+            for (int r = 0; r < kQueries; ++r) {
+              const int s = r + i - (kQueries - 1);
+              if (s >= 0 && s < kKeys) sum += tile.dp[r * odd(kKeys) + s];
+            }
+            if (first + i >= 0 && first + i < c.ld_distance) sums[first + i] += sum / c.scale;
+          }
+        });
+      }
+    }
+  }
+};
+
 }  // namespace tenon::cuda

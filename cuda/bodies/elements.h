@@ -49,6 +49,25 @@ struct ActivationBackwardBody {
   }
 };
 
+/// NaN stays NaN, as in the reference.
+template <class E>
+struct ClampBody {
+  E* y;
+  const E* x;
+  float low, high;
+  TENON_BODY void operator()(int64_t i) const {
+    const float v = to_float(x[i]), above = v < low ? low : v;
+    y[i] = Rounded<E>::from(above > high ? high : above);
+  }
+};
+
+struct ClampBackwardBody {
+  float* dx;
+  const float *dy, *x;
+  float low, high;
+  TENON_BODY void operator()(int64_t i) const { dx[i] = x[i] >= low && x[i] <= high ? dy[i] : 0.0f; }
+};
+
 /// V divides F and ld.
 template <class E, int V>
 struct GatedBody {

@@ -55,6 +55,136 @@ struct SoftmaxBackwardBody {
   }
 };
 
+template <int V>
+struct LogSoftmaxBody {
+  float* y;
+  const float* x;
+  int64_t C;
+  template <class Block>
+  TENON_BODY void operator()(Block& block) const {
+    const int64_t row = block.index * C;
+    Lanes<float, Block> part(block);
+    block.each([&](int t) {
+      float largest = -INFINITY;
+      over_row<V>(t, block.threads, C, [&](int64_t c) {
+        float v[V];
+        load(v, x + row + c);
+        for (float e : v) largest = fmaxf(largest, e);
+      });
+      part[t] = largest;
+    });
+    const float largest = block.max(part);
+    block.each([&](int t) {
+      float sum = 0;
+      over_row<V>(t, block.threads, C, [&](int64_t c) {
+        float v[V];
+        load(v, x + row + c);
+        for (float e : v) sum += expf(e - largest);
+      });
+      part[t] = sum;
+    });
+    const float log_sum = logf(block.sum(part));
+    block.each([&](int t) {
+      over_row<V>(t, block.threads, C, [&](int64_t c) {
+        float v[V];
+        load(v, x + row + c);
+        for (float& e : v) e = e - largest - log_sum;
+        store(y + row + c, v);
+      });
+    });
+  }
+};
+
+template <int V>
+struct LogSoftmaxBackwardBody {
+  float* dx;
+  const float *dy, *y;
+  int64_t C;
+  template <class Block>
+  TENON_BODY void operator()(Block& block) const {
+    const int64_t row = block.index * C;
+    Lanes<float, Block> part(block);
+    block.each([&](int t) {
+      float sum = 0;
+      over_row<V>(t, block.threads, C, [&](int64_t c) {
+        float d[V];
+        load(d, dy + row + c);
+        for (float e : d) sum += e;
+      });
+      part[t] = sum;
+    });
+    const float sum = block.sum(part);
+    block.each([&](int t) {
+      over_row<V>(t, block.threads, C, [&](int64_t c) {
+        float d[V], v[V];
+        load(d, dy + row + c), load(v, y + row + c);
+        for (int j = 0; j < V; ++j) d[j] -= expf(v[j]) * sum;
+        store(dx + row + c, d);
+      });
+    });
+  }
+};
+
+template <int V>
+struct L2NormalizeBackwardBody {
+  float* dx;
+  const float *dy, *y, *norm;
+  int64_t C;
+  float eps;
+  template <class Block>
+  TENON_BODY void operator()(Block& block) const {
+    const int64_t row = block.index * C;
+    const float length = norm[block.index];
+    Lanes<float, Block> part(block);
+    block.each([&](int t) {
+      float sum = 0;
+      if (length > eps)
+        over_row<V>(t, block.threads, C, [&](int64_t c) {
+          float d[V], v[V];
+          load(d, dy + row + c), load(v, y + row + c);
+          for (int j = 0; j < V; ++j) sum += d[j] * v[j];
+        });
+      part[t] = sum;
+    });
+    const float along = block.sum(part), divisor = fmaxf(length, eps);
+    block.each([&](int t) {
+      over_row<V>(t, block.threads, C, [&](int64_t c) {
+        float d[V], v[V];
+        load(d, dy + row + c), load(v, y + row + c);
+        for (int j = 0; j < V; ++j) d[j] = (d[j] - v[j] * along) / divisor;
+        store(dx + row + c, d);
+      });
+    });
+  }
+};
+
+template <int V>
+struct DotRowsBody {
+  float* out;
+  const float *a, *b;
+  const int64_t *a_index, *b_index;
+  int64_t C;
+  template <class Block>
+  TENON_BODY void operator()(Block& block) const {
+    const int64_t n = block.index, i = a_index ? a_index[n] : n, j = b_index ? b_index[n] : n;
+    Lanes<float, Block> part(block);
+    block.each([&](int t) {
+      float sum = 0;
+      if (i >= 0 && j >= 0)
+        over_row<V>(t, block.threads, C, [&](int64_t c) {
+          float u[V], v[V];
+          load(u, a + i * C + c), load(v, b + j * C + c);
+          for (int k = 0; k < V; ++k) sum += u[k] * v[k];
+        });
+      part[t] = sum;
+    });
+    const float sum = block.sum(part);
+    block.each([&](int t) {
+      if (t == 0) out[n] = sum;
+    });
+  }
+};
+
 /// A label outside [0, C) that is not to be ignored gives NaN: a device cannot throw, and nothing is read outside the row.
 template <int V>
 struct CrossEntropyBody {

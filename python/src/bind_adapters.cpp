@@ -21,7 +21,7 @@ class PythonAdapters {
   template <class F>
   void change(F&& f) {
     py::gil_scoped_release release;
-    BorrowedContext context;
+    BorrowedContext context(model_->device());
     f(*context, adapters_);
   }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "tenon/core/cuda.h"
 #include "tenon/core/kernels.h"
 #include "tenon/core/parallel.h"
 
@@ -113,6 +114,11 @@ void bind_tensor(py::module_& m) {
       .def("_to", [](const Tensor& t, DType dtype) { return t.to(dtype); }, py::call_guard<py::gil_scoped_release>())
       .def("_to_device", [](const Tensor& t, const std::string& device) { return t.to(parse_device(device)); },
            py::call_guard<py::gil_scoped_release>())
+      .def("_assign", [](Tensor& t, const Tensor& source) {
+        check(t.shape() == source.shape() && t.dtype() == source.dtype(), ErrorCode::Shape, "copy_", "expected ", t.describe(), ", got ",
+              source.describe());
+        cuda::copy(t.address(), t.device(), source.address(), source.device(), t.nbytes());
+      }, "Copies the elements of another tensor of this shape and type, wherever the two lie.")
       .def("_reinterpret", [](const Tensor& t, DType dtype) {
         const auto offset = static_cast<const char*>(t.address()) - static_cast<const char*>(t.storage()->data);
         return Tensor::over(t.storage(), static_cast<size_t>(offset), t.shape(), dtype);

@@ -101,7 +101,7 @@ py::dict generate_with(const models::Model& model, const py::dict& given, const 
   GenerateOutput output;
   {
     py::gil_scoped_release release;
-    BorrowedContext context;
+    BorrowedContext context(model.device());
     output = generate(*context, model, inputs, config, hooks);
   }
   py::dict result;

@@ -29,7 +29,7 @@ py::dict forward(const Model& model, const py::kwargs& given) {
   Outputs outputs;
   {
     py::gil_scoped_release release;
-    BorrowedContext context;
+    BorrowedContext context(model.device());
     outputs = model.forward(*context, inputs);
   }
   return dict_of(outputs);
@@ -40,7 +40,7 @@ py::dict encode(const Model& model, const py::kwargs& given) {
   Outputs outputs;
   {
     py::gil_scoped_release release;
-    BorrowedContext context;
+    BorrowedContext context(model.device());
     outputs = model.encode(*context, inputs);
   }
   return dict_of(outputs);
@@ -49,15 +49,16 @@ py::dict encode(const Model& model, const py::kwargs& given) {
 Tensor features(const Model& model, const py::kwargs& given) {
   const Inputs inputs = inputs_of(given);
   py::gil_scoped_release release;
-  BorrowedContext context;
+  BorrowedContext context(model.device());
   return model.features(*context, inputs);
 }
 
-std::pair<std::shared_ptr<Model>, LoadReport> load(const std::string& folder, LoadOptions options, const py::object& overrides) {
+std::pair<std::shared_ptr<Model>, LoadReport> load(const std::string& folder, LoadOptions options, const py::object& overrides,
+                                                   const std::string& device) {
   options.config_overrides = to_json(overrides);
   LoadReport report;
   py::gil_scoped_release release;
-  BorrowedContext context;
+  BorrowedContext context(parse_device(device));
   std::shared_ptr<Model> model = models::load(*context, folder, options, &report);
   return {std::move(model), std::move(report)};
 }
@@ -70,8 +71,13 @@ std::shared_ptr<Model> from_config(const py::object& config, const LoadOptions& 
 }
 
 void pack(Model& model, Precision precision) {
-  BorrowedContext context;
+  BorrowedContext context(model.device());
   model.pack(*context, precision);
+}
+
+void move(Model& model, const std::string& device) {
+  BorrowedContext context(parse_device(device));
+  model.to(*context);
 }
 
 }  // namespace
@@ -141,6 +147,7 @@ void bind_models(py::module_& m) {
       .def_property_readonly("class_name", &Model::class_name)
       .def_property_readonly("base_prefix", &Model::base_prefix)
       .def_property_readonly("precision", &Model::precision)
+      .def_property_readonly("device", [](const Model& model) { return model.device().str(); })
       .def_property("config", [](const Model& model) { return to_python(model.config()); },
                     [](Model& model, const py::object& config) { model.config() = to_json(config); })
       .def("forward", &forward)
@@ -149,12 +156,13 @@ void bind_models(py::module_& m) {
       .def("parameters", &Model::parameters)
       .def("quantized_parts", &Model::quantized_parts)
       .def("num_parameters", &Model::num_parameters)
+      .def("to", &move, py::call_guard<py::gil_scoped_release>())
       .def("pack", &pack, py::call_guard<py::gil_scoped_release>())
       .def("unpack", &Model::unpack, py::call_guard<py::gil_scoped_release>());
-  m.def("load", &load, py::arg("folder"), py::arg("options"), py::arg("overrides") = py::none());
+  m.def("load", &load, py::arg("folder"), py::arg("options"), py::arg("overrides") = py::none(), py::arg("device") = "cpu");
   m.def("from_config", &from_config, py::arg("config"), py::arg("options"));
   m.def("copy", [](const Model& model, const LoadOptions& options) {
-    BorrowedContext context;
+    BorrowedContext context(model.device());
     return std::shared_ptr<Model>(models::copy(*context, model, options));
   }, py::arg("model"), py::arg("options"), py::call_guard<py::gil_scoped_release>());
   m.def("save", &models::save, py::arg("model"), py::arg("folder"), py::arg("max_shard_bytes"), py::call_guard<py::gil_scoped_release>());

@@ -48,7 +48,7 @@ class OpGradient final : public Recorder {
 
   /// The gradients of what is wanted, none where the result does not depend on one.
   std::vector<std::optional<Tensor>> backward(const Tensor& dy) const {
-    BorrowedContext context;
+    BorrowedContext context(dy.device());
     std::unordered_map<uint64_t, Tensor> gradients{{result_, dy}};
     for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
       std::vector<Tensor> dys;
@@ -88,12 +88,12 @@ class OpGradient final : public Recorder {
 using Result = std::pair<Tensor, std::shared_ptr<OpGradient>>;
 using Maybe = std::optional<Tensor>;
 
-/// Runs compute(ctx) with a recorder if something is wanted.
+/// Runs compute(ctx) where `first` lies, with a recorder if something is wanted.
 template <class Compute>
-Result run(std::vector<Tensor> wanted, const TrainingMode& mode, Compute&& compute) {
+Result run(const Tensor& first, std::vector<Tensor> wanted, const TrainingMode& mode, Compute&& compute) {
   std::shared_ptr<OpGradient> gradient;
   if (!wanted.empty()) gradient = std::make_shared<OpGradient>(std::move(wanted));
-  BorrowedContext borrowed;
+  BorrowedContext borrowed(first.device());
   Context& ctx = *borrowed;
   struct Reset {
     Context& ctx;
@@ -111,7 +111,12 @@ Result run(std::vector<Tensor> wanted, const TrainingMode& mode, Compute&& compu
 
 TrainingMode autocast(bool bf16) { return {.dropout = false, .matmul = bf16 ? DType::BF16 : DType::F32, .checkpoint = false}; }
 
-std::span<const int64_t> numbers(const Tensor& t) { return t.values<int64_t>(); }
+/// Integers, which the host reads wherever they lie.
+std::vector<int64_t> numbers(const Tensor& t) {
+  const Tensor here = t.to(Device{});
+  const auto values = here.values<int64_t>();
+  return {values.begin(), values.end()};
+}
 
 Shape rows_of(const Tensor& ids, int64_t C) {
   Shape s(ids.shape().begin(), ids.shape().end());
@@ -127,21 +132,21 @@ void bind_ops(py::module_& m) {
   py::class_<OpGradient, std::shared_ptr<OpGradient>>(m, "OpGradient", "How the gradients of what was wanted follow from that of a result.")
       .def("backward", &OpGradient::backward, released);
   m.def("op_linear", [](const Tensor& x, const Tensor& w, const Maybe& bias, const vector<Tensor>& wanted, bool bf16) {
-    return run(wanted, autocast(bf16), [&](Context& ctx) { return ops::linear(ctx, x, w, bias.value_or(Tensor())); });
+    return run(x, wanted, autocast(bf16), [&](Context& ctx) { return ops::linear(ctx, x, w, bias.value_or(Tensor())); });
   }, released);
   m.def("op_matmul", [](const Tensor& a, const Tensor& b, const vector<Tensor>& wanted, bool bf16) {
-    return run(wanted, autocast(bf16), [&](Context& ctx) {
+    return run(a, wanted, autocast(bf16), [&](Context& ctx) {
       return bf16 ? ops::linear(ctx, a, b, {}, Activation::None, {}, true) : ops::matmul(ctx, a, b);
     });
   }, released);
   m.def("op_activation", [](const Tensor& x, const std::string& name, const vector<Tensor>& wanted) {
-    return run(wanted, {}, [&](Context& ctx) { return ops::activation(ctx, x, ops::parse_activation(name)); });
+    return run(x, wanted, {}, [&](Context& ctx) { return ops::activation(ctx, x, ops::parse_activation(name)); });
   }, released);
   m.def("op_softmax", [](const Tensor& x, const vector<Tensor>& wanted) {
-    return run(wanted, {}, [&](Context& ctx) { return ops::softmax(ctx, x); });
+    return run(x, wanted, {}, [&](Context& ctx) { return ops::softmax(ctx, x); });
   }, released);
   m.def("op_log_softmax", [](const Tensor& x, const vector<Tensor>& wanted) {
-    return run(wanted, {}, [&](Context& ctx) { return ops::log_softmax(ctx, x); });
+    return run(x, wanted, {}, [&](Context& ctx) { return ops::log_softmax(ctx, x); });
   }, released);
   m.def("op_attention", [](const Tensor& q, const Tensor& k, const Tensor& v, bool causal, float scale, const Maybe& key_bias, float dropout, uint64_t seed,
                            const vector<Tensor>& wanted) {
@@ -151,30 +156,31 @@ void bind_ops(py::module_& m) {
     for (int64_t i = 0; i <= stack; ++i) q_start.push_back(i * T), k_start.push_back(i * S);
     Shape shape(q.shape().begin(), q.shape().end() - 1);
     shape.append(Dv);
-    return run(wanted, {.dropout = dropout > 0, .matmul = DType::F32, .checkpoint = false}, [&](Context& ctx) {
+    return run(q, wanted, {.dropout = dropout > 0, .matmul = DType::F32, .checkpoint = false}, [&](Context& ctx) {
       ctx.random() = Random(seed);
+      const Tensor bias = key_bias ? key_bias->to(Device{}) : Tensor();
       const Tensor y = ops::attention(ctx, ops::reshape(ctx, q, {stack * T, D}), ops::reshape(ctx, k, {stack * S, D}), ops::reshape(ctx, v, {stack * S, Dv}),
                                       {.heads = 1, .scale = scale, .causal = causal, .q_start = q_start, .k_start = k_start,
-                                       .key_bias = key_bias ? key_bias->data<float>() : nullptr, .dropout = dropout});
+                                       .key_bias = bias.defined() ? bias.data<float>() : nullptr, .dropout = dropout});
       return ops::reshape(ctx, y, shape);
     });
   }, released);
   m.def("op_layer_norm", [](const Tensor& x, const Tensor& w, const Tensor& b, float eps, const vector<Tensor>& wanted) {
-    return run(wanted, {}, [&](Context& ctx) { return ops::layer_norm(ctx, x, w, b, eps); });
+    return run(x, wanted, {}, [&](Context& ctx) { return ops::layer_norm(ctx, x, w, b, eps); });
   }, released);
   m.def("op_rms_norm", [](const Tensor& x, const Tensor& w, float eps, const vector<Tensor>& wanted) {
-    return run(wanted, {}, [&](Context& ctx) { return ops::rms_norm(ctx, x, w, eps); });
+    return run(x, wanted, {}, [&](Context& ctx) { return ops::rms_norm(ctx, x, w, eps); });
   }, released);
   m.def("op_embedding", [](const Tensor& table, const Tensor& ids, int64_t padding, const vector<Tensor>& wanted) {
-    Result r = run(wanted, {}, [&](Context& ctx) { return ops::embedding(ctx, table, numbers(ids), DType::F32, "index", padding); });
+    Result r = run(table, wanted, {}, [&](Context& ctx) { return ops::embedding(ctx, table, numbers(ids), DType::F32, "index", padding); });
     r.first = r.first.view(rows_of(ids, table.size(1)));
     return r;
   }, released);
   m.def("op_cross_entropy", [](const Tensor& logits, const Tensor& labels, int64_t ignore, float smoothing, const vector<Tensor>& wanted) {
-    return run(wanted, {}, [&](Context& ctx) { return ops::cross_entropy(ctx, logits, numbers(labels), ignore, smoothing); });
+    return run(logits, wanted, {}, [&](Context& ctx) { return ops::cross_entropy(ctx, logits, numbers(labels), ignore, smoothing); });
   }, released);
   m.def("op_dropout", [](const Tensor& x, float p, uint64_t seed, const vector<Tensor>& wanted) {
-    return run(wanted, {.dropout = true, .matmul = DType::F32, .checkpoint = false}, [&](Context& ctx) {
+    return run(x, wanted, {.dropout = true, .matmul = DType::F32, .checkpoint = false}, [&](Context& ctx) {
       ctx.random() = Random(seed);
       return ops::dropout(ctx, x, p);
     });

@@ -73,6 +73,9 @@ Algorithm algorithm_of(const std::string& kind, const py::dict& options) {
   return o;
 }
 
+/// Where the first of them lies.
+Device device_of(const std::vector<Tensor>& tensors) { return tensors.empty() ? Device{} : tensors.front().device(); }
+
 void optim_check(const std::string& kind, const py::dict& options) { check_settings(algorithm_of(kind, options)); }
 
 /// Zeroed state tensors of a parameter, by name.
@@ -100,24 +103,24 @@ void optim_step(const std::string& kind, const std::vector<Tensor>& parameters, 
   }
   std::vector<Update> updates;
   for (size_t i = 0; i < n; ++i) updates.push_back({parameters[i], gradients[i], &kept[i]});
-  BorrowedContext context;
+  BorrowedContext context(device_of(parameters));
   step(*context, algorithm, updates, grad_scale);
 }
 
 double grad_norm(const std::vector<Tensor>& gradients) {
-  BorrowedContext context;
+  BorrowedContext context(device_of(gradients));
   return gradient_norm(*context, gradients);
 }
 
 double clip_grad_norm(std::vector<Tensor> gradients, double max_norm) {
-  BorrowedContext context;
+  BorrowedContext context(device_of(gradients));
   const double norm = clip_gradient_norm(*context, gradients, max_norm);
   for (const Tensor& g : gradients) ++g.storage()->version;
   return norm;
 }
 
 void clip_grad_value(std::vector<Tensor> gradients, double clip_value) {
-  BorrowedContext context;
+  BorrowedContext context(device_of(gradients));
   clip_gradient_value(*context, gradients, clip_value);
   for (const Tensor& g : gradients) ++g.storage()->version;
 }

@@ -6,6 +6,7 @@
 
 #include "bindings.h"
 #include "tenon/models/registry.h"
+#include "tenon/ops/checks.h"
 #include "tenon/train/tape.h"
 
 namespace tenon::python {
@@ -18,7 +19,7 @@ using models::Outputs;
 /// A borrowed Context that trains; given back as it was.
 class TrainingContext {
  public:
-  TrainingContext(const TrainingMode& mode, uint64_t seed) {
+  TrainingContext(Device device, const TrainingMode& mode, uint64_t seed) : borrowed_(device) {
     (*borrowed_).set_training(mode);
     (*borrowed_).random() = Random(seed);
   }
@@ -43,7 +44,7 @@ class Recording {
   }
 
   Outputs forward(const Inputs& inputs) {
-    TrainingContext context(mode_, seed_);
+    TrainingContext context(model_->device(), mode_, seed_);
     if (!watched_.empty()) (*context).set_recorder(tape_.get());
     return model_->forward(*context, inputs);
   }
@@ -57,7 +58,7 @@ class Recording {
     if (!tape) throw std::runtime_error("[backward] the gradients of this recording were already computed");
     std::vector<std::optional<Tensor>> found;
     py::gil_scoped_release release;
-    TrainingContext context(mode_, seed_);
+    TrainingContext context(model_->device(), mode_, seed_);
     tape->backward(*context, outputs, gradients);
     for (const Tensor& t : watched_) {
       Tensor gradient = tape->grad(t);
@@ -91,17 +92,30 @@ std::pair<py::dict, std::shared_ptr<Recording>> record(std::shared_ptr<Model> mo
 /// sums[i] += terms[i].
 void add_in_place(std::vector<Tensor> sums, const std::vector<Tensor>& terms) {
   check(sums.size() == terms.size(), ErrorCode::Shape, "gradient", "expected ", sums.size(), " tensors, got ", terms.size());
-  BorrowedContext context;
-  Context& ctx = *context;
   for (size_t i = 0; i < sums.size(); ++i) {
+    BorrowedContext context(sums[i].device());
+    Context& ctx = *context;
+    ops::detail::check_here(ctx, "gradient", terms[i]);
     check(sums[i].shape() == terms[i].shape() && sums[i].dtype() == DType::F32 && terms[i].dtype() == DType::F32, ErrorCode::Shape, "gradient",
           "expected ", sums[i].describe(), ", got ", terms[i].describe());
-    float* to = sums[i].data<float>();
-    const float* from = terms[i].data<float>();
+    float* to = sums[i].ptr<float>();
+    const float* from = terms[i].ptr<float>();
     ctx.over_rows(sums[i].numel(), 1, [&](int64_t begin, int64_t end) {
       ctx.kernels().add(to + begin, to + begin, from + begin, end - begin, DType::F32);
     });
     ++sums[i].storage()->version;
+  }
+}
+
+/// tensors[i] *= factor.
+void scale_in_place(std::vector<Tensor> tensors, float factor) {
+  for (Tensor& t : tensors) {
+    BorrowedContext context(t.device());
+    float* const to = t.ptr<float>();
+    (*context).over_rows(t.numel(), 1, [&](int64_t begin, int64_t end) {
+      (*context).kernels().axpby(to + begin, to + begin, end - begin, factor, 0);
+    });
+    ++t.storage()->version;
   }
 }
 
@@ -124,6 +138,8 @@ void bind_training(py::module_& m) {
             py::arg("checkpoint") = false, py::arg("seed") = 0, py::arg("check_finite") = false,
             "The forward pass as training computes it: the outputs, and a Recording for the gradients of the watched tensors.");
   m.def("add_in_place", &add_in_place, py::call_guard<py::gil_scoped_release>(), "sums[i] += terms[i], float32.");
+  m.def("scale_in_place", &scale_in_place, py::arg("tensors"), py::arg("factor"), py::call_guard<py::gil_scoped_release>(),
+        "tensors[i] *= factor, float32.");
   m.def("versions", &versions, "A number that changes when one of the tensors is changed in place.");
 }
 

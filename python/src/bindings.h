@@ -49,10 +49,10 @@ models::Inputs inputs_of(const py::dict& given);
 py::dict dict_of(models::Outputs& outputs);
 
 /// A Context of one's own for the time of one call. They are kept for the next calls, as many as were ever in use at once: threads
-/// come and go in a server, and one Context per thread would keep the scratch memory of each.
+/// come and go in a server, and one Context per thread would keep the scratch memory of each. It computes on `device`.
 class BorrowedContext {
  public:
-  BorrowedContext();
+  explicit BorrowedContext(Device device = {});
   ~BorrowedContext();
   BorrowedContext(const BorrowedContext&) = delete;
   BorrowedContext& operator=(const BorrowedContext&) = delete;

@@ -1,4 +1,6 @@
 // The Contexts that calls from Python run with.
+#include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <vector>
 
@@ -19,15 +21,17 @@ Shelf& shelf() {
 
 }  // namespace
 
-BorrowedContext::BorrowedContext() {
+BorrowedContext::BorrowedContext(Device device) {
   {
     std::lock_guard lock(shelf().mutex);
-    if (!shelf().idle.empty()) {
-      context_ = std::move(shelf().idle.back());
-      shelf().idle.pop_back();
+    auto& idle = shelf().idle;
+    const auto fits = std::find_if(idle.rbegin(), idle.rend(), [&](const auto& c) { return c->device() == device; });
+    if (fits != idle.rend()) {
+      context_ = std::move(*fits);
+      idle.erase(std::next(fits).base());
     }
   }
-  if (!context_) context_ = std::make_unique<Context>();
+  if (!context_) context_ = std::make_unique<Context>(device);
   context_->set_threads(0);  // set_num_threads may have been called since
 }
 

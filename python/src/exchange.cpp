@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "tenon/core/cuda.h"
 
 namespace tenon::python {
 namespace {
@@ -30,7 +31,7 @@ struct DlManagedVersioned {
   uint64_t flags;
   DlTensor tensor;
 };
-constexpr int32_t kDlCpu = 1;
+constexpr int32_t kDlCpu = 1, kDlCuda = 2;
 constexpr uint64_t kDlReadOnly = 1;
 constexpr uint8_t kDlInt = 0, kDlUInt = 1, kDlFloat = 2, kDlBFloat = 4, kDlBool = 6;
 constexpr const char* kName = "dltensor";
@@ -63,7 +64,10 @@ Managed* export_tensor(const Tensor& t) {
   auto* e = new Export<Managed>{t, {t.shape().begin(), t.shape().end()}, std::vector<int64_t>(static_cast<size_t>(t.rank())), {}};
   int64_t stride = 1;
   for (int i = t.rank() - 1; i >= 0; --i) e->strides[i] = stride, stride *= t.size(i);
-  e->managed.tensor = {const_cast<void*>(static_cast<const Tensor&>(e->tensor).raw()), kDlCpu, 0, t.rank(), type->code, type->bits, 1,
+  const Device where = t.device();
+  if (!where.is_cpu()) cuda::Stream::current(where.index).synchronize();  // the consumer's stream knows nothing of ours
+  e->managed.tensor = {const_cast<void*>(static_cast<const Tensor&>(e->tensor).address()), where.is_cpu() ? kDlCpu : kDlCuda,
+                       where.index, t.rank(), type->code, type->bits, 1,
                        e->shape.data(), e->strides.data(), 0};
   e->managed.context = e;
   e->managed.deleter = [](Managed* m) { delete static_cast<Export<Managed>*>(m->context); };
@@ -100,9 +104,11 @@ void copy_strided(char* to, const char* from, const int64_t* shape, const int64_
 }
 
 /// A tensor over foreign memory that `owner` keeps alive, or a copy if it is strided or not aligned.
-Tensor adopt(void* data, const Shape& shape, const std::vector<int64_t>& strides, DType dtype, bool read_only, std::shared_ptr<void> owner) {
+Tensor adopt(void* data, const Shape& shape, const std::vector<int64_t>& strides, DType dtype, bool read_only, std::shared_ptr<void> owner,
+             Device device = {}) {
   const size_t item = size_of(dtype);
   const bool shared = is_contiguous(shape.begin(), strides.data(), shape.rank()) && reinterpret_cast<uintptr_t>(data) % item == 0;
+  check(shared || device.is_cpu(), ErrorCode::Type, "from_dlpack", "expected a contiguous tensor on ", device);
   if (!shared) {
     Tensor copy = Tensor::empty(shape, dtype);
     std::vector<int64_t> in_bytes(strides);
@@ -113,6 +119,7 @@ Tensor adopt(void* data, const Shape& shape, const std::vector<int64_t>& strides
   auto storage = std::make_shared<Storage>();
   storage->data = data;
   storage->bytes = static_cast<size_t>(shape.numel()) * item;
+  storage->device = device;
   storage->read_only = read_only;
   storage->owner = std::move(owner);
   return Tensor::over(std::move(storage), 0, shape, dtype);
@@ -138,7 +145,10 @@ Tensor import_tensor(py::capsule& capsule, const char* name, const char* used, b
   auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule.ptr(), name));
   check(m != nullptr, ErrorCode::Type, "from_dlpack", "an empty capsule");
   const DlTensor& d = m->tensor;
-  check(d.device_type == kDlCpu, ErrorCode::Device, "from_dlpack", "expected a tensor on the CPU, got DLPack device type ", d.device_type);
+  check(d.device_type == kDlCpu || d.device_type == kDlCuda, ErrorCode::Device, "from_dlpack",
+        "expected a tensor on the CPU or on a CUDA device, got DLPack device type ", d.device_type);
+  const Device device = d.device_type == kDlCpu ? Device{} : Device{Device::Kind::Cuda, d.device_id};
+  if (!device.is_cpu()) parse_device(device.str());  // says why there is none
   const DType* dtype = nullptr;
   for (const DlType& row : kDlTypes)
     if (row.code == d.code && row.bits == d.bits && d.lanes == 1) dtype = &row.dtype;
@@ -155,7 +165,7 @@ Tensor import_tensor(py::capsule& capsule, const char* name, const char* used, b
     py::gil_scoped_acquire gil;  // the producer may be Python
     managed->deleter(managed);
   });
-  return adopt(static_cast<char*>(d.data) + d.byte_offset, shape, strides, *dtype, read_only, std::move(owner));
+  return adopt(static_cast<char*>(d.data) + d.byte_offset, shape, strides, *dtype, read_only, std::move(owner), device);
 }
 
 }  // namespace
@@ -194,12 +204,15 @@ Tensor from_buffer(const py::buffer& object) {
 }
 
 Tensor from_dlpack(const py::object& object) {
+  py::dict asked;
+  if (py::hasattr(object, "__dlpack_device__") && object.attr("__dlpack_device__")().cast<std::pair<int, int>>().first == kDlCuda)
+    asked["stream"] = 1;  // CUDA's default stream: the producer's work is done before what this thread does next
   py::object capsule_object;
   try {
-    capsule_object = object.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
+    capsule_object = object.attr("__dlpack__")(**asked, py::arg("max_version") = py::make_tuple(1, 0));
   } catch (py::error_already_set& e) {  // producers from before DLPack 1.0 do not know max_version
     if (!e.matches(PyExc_TypeError)) throw;
-    capsule_object = object.attr("__dlpack__")();
+    capsule_object = object.attr("__dlpack__")(**asked);
   }
   auto capsule = capsule_object.cast<py::capsule>();
   if (PyCapsule_IsValid(capsule.ptr(), kVersionedName)) {

@@ -296,7 +296,7 @@ def _roots(tensors: Any, gradients: Any) -> list[tuple[Tensor, Tensor]]:
 def _ones(t: Tensor) -> Tensor:
     one = _core.zeros([1] * t.ndim, dtype.float32)
     array_of(one)[...] = 1
-    return one._to(t.dtype)
+    return one._to(t.dtype)._to_device(t._device)
 
 
 def _no_second_order(create_graph: bool) -> None:

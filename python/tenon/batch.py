@@ -5,7 +5,7 @@ from collections import namedtuple
 from typing import Any, Sequence
 
 from ._core import Encoding, Encodings, Tensor
-from .conversion import as_tensor, check_device
+from .conversion import as_tensor, device, device_name
 
 CharSpan = namedtuple("CharSpan", ["start", "end"])
 TokenSpan = namedtuple("TokenSpan", ["start", "end"])
@@ -37,13 +37,17 @@ class BatchFeature(dict):
 
     def to(self, *args: Any, **kwargs: Any) -> "BatchFeature":
         """Moves tensors; a floating point dtype changes floating point tensors only."""
-        for arg in (*args, kwargs.get("device")):
-            if isinstance(arg, str) and arg:
-                check_device(arg)
+        where = kwargs.get("device")
+        for arg in args:
+            if isinstance(arg, (str, int, device)) and not isinstance(arg, bool):
+                where = arg
+        target = None if where is None or where == "" else device_name(where)
         dtypes = [a for a in (*args, kwargs.get("dtype")) if a is not None and not isinstance(a, (str, int)) and hasattr(a, "itemsize")]
         for name, value in self.items():
             if dtypes and isinstance(value, Tensor) and value.dtype.is_floating_point:
-                self[name] = value.to(dtypes[0])
+                self[name] = value = value.to(dtypes[0])
+            if target is not None and isinstance(value, Tensor):
+                self[name] = value.to(target)
         return self
 
     def convert_to_tensors(self, tensor_type: Any = None, prepend_batch_axis: bool = False, **kwargs: Any) -> "BatchFeature":

@@ -46,13 +46,19 @@ class device:
         return hash(str(self))
 
 
-def check_device(where: Any) -> None:
-    """Raises RuntimeError unless `where` (a name, an index, a device, None) is one that models and functions compute on: the CPU."""
+def device_name(where: Any) -> str:
+    """"cpu" or "cuda:0", from a name, an index, a device or None. Errors: RuntimeError, with the reason, for one that cannot be used."""
     if where is None or where in ("cpu", "auto", -1):
-        return
-    name = _core._parse_device(str(device(where)))
+        return "cpu"
+    return _core._parse_device(str(device(where)))
+
+
+def check_device(where: Any) -> None:
+    """Raises RuntimeError unless `where` is what functions and modules that are not models compute on: the CPU."""
+    name = device_name(where)
     if name != "cpu":
-        raise RuntimeError(f"[device] {name}: expected cpu; tensors can be moved there with .to(), models and functions cannot compute there yet")
+        raise RuntimeError(f"[device] {name}: expected cpu; tensors and models can be moved there with .to(), other modules and functions cannot "
+                           "compute there yet")
 
 
 class Size(tuple):
@@ -145,7 +151,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
     Errors: TypeError for what holds no numbers; ValueError for ragged lists.
     """
-    check_device(device)
+    where = None if device is None else device_name(device)
     if isinstance(data, Tensor):
         t = data
     elif isinstance(data, (list, tuple)):
@@ -161,7 +167,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
             if isinstance(data, (str, bytes, dict)) or not hasattr(data, "__array__"):
                 raise TypeError(f"[tensor] expected numbers, a tensor or an array, got {type(data).__name__}") from None
             t = wrap(data)
-    return t if dtype is None else t._to(to_dtype(dtype))
+    t = t if dtype is None else t._to(to_dtype(dtype))
+    return t if where is None or where == t._device else t._to_device(where)
 
 
 def array_of(t: Tensor) -> Any:

@@ -1,6 +1,6 @@
 """GPUs, under torch.cuda's names: whether they can be used, what they are, and their memory.
 
-The CUDA library is built apart (docs/cuda.md) and found at run time. Tensors can be moved to a GPU; models still compute on the CPU.
+The CUDA library is built apart (docs/cuda.md) and found at run time. Tensors and models are moved there with .to("cuda").
 """
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from . import _core, cache_utils, hub, model_node
 from ._core import Precision, Tensor
 from .autograd import without_gradient
 from .configuration import PretrainedConfig, config_class
-from .conversion import as_tensor, check_device, device, dtype, to_dtype
+from .conversion import as_tensor, check_device, device, device_name, dtype, to_dtype
 from .experts.mixin import RoutingMixin, has_experts
 from .generation import GenerationConfig, GenerationMixin
 from .model_parts import Part, load_composed, save_composed
@@ -288,9 +288,10 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
             options.pack = not self._trainable
             copied._take(_core.copy(self._core, options), copy.deepcopy(self.config))
             copied._trainable = self._trainable
-        else:
+        else:  # made where fresh weights are made
             copied._take(_core.from_config(self._core.config, options), copy.deepcopy(self.config))
             copied.load_state_dict({name: t for name, t in self._tensors().items()})
+        copied._move(self._core.device)
         if has_experts(self):
             copied.set_routing(**self.routing)
         for name, value in self.__dict__.items():
@@ -333,16 +334,35 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
 
     # Precision and modes
     def to(self, *args: Any, dtype: Any = None, device: Any = None, **kwargs: Any) -> "PreTrainedModel":
-        """Changes the precision: to(tenon.bfloat16). The only device of this build is the CPU."""
+        """Changes the precision, to(tenon.bfloat16), or moves the model: to("cuda"), where tenon.cuda.is_available().
+
+        Errors: RuntimeError if the device cannot be used or has no kernel for the weights; MemoryError. The model is then as before.
+        """
         for arg in args:
             if isinstance(arg, _core.dtype) or (hasattr(arg, "itemsize") and not isinstance(arg, str)):
                 dtype = arg
             else:
                 device = arg
-        check_device(device)
         if dtype is not None:
             self._cast(to_dtype(dtype))
+        if device is not None:
+            self._move(device_name(device))
         return self
+
+    def _move(self, where: str) -> None:
+        if self._core is None or self._modules or self._parameters:
+            check_device(where)  # their own parts compute on the CPU
+            return
+        if where == self._core.device:
+            return
+        if self._adapters is not None:
+            raise RuntimeError(f"[to] {type(self).__name__} has adapters: expected a model without any to be moved; attach them afterwards")
+        with self._lock:
+            self._core.to(where)
+            self._bind_parameters()
+
+    def cpu(self) -> "PreTrainedModel":
+        return self.to(device="cpu")
 
     def _cast(self, kind: Any) -> None:
         """Packs the weights in another precision; what a subclass added is converted."""
@@ -361,7 +381,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
 
     @property
     def device(self) -> device:
-        return device("cpu")
+        """Where it computes."""
+        return device("cpu" if self._core is None else self._core.device)
 
     @property
     def dtype(self) -> dtype:
@@ -431,8 +452,9 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     folder = hub.resolve(path, **hub.split_arguments(kwargs))
     if os.path.isfile(os.path.join(folder, "adapter_config.json")) and not os.path.isfile(os.path.join(folder, "config.json")):
         return load_with_adapter(class_name, path, folder, kwargs)
-    where = kwargs.pop("device", None) or kwargs.pop("device_map", None)
-    check_device(where if not isinstance(where, dict) else next(iter(where.values()), None))
+    where, device_map = kwargs.pop("device", None), kwargs.pop("device_map", None)
+    where = device_map if where is None else where
+    where = device_name(where if not isinstance(where, dict) else next(iter(where.values()), None))
     options = _core.LoadOptions()
     options.class_name = class_name
     torch_dtype = kwargs.pop("torch_dtype", None)
@@ -456,7 +478,7 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     if unknown:
         raise TypeError(f"[from_pretrained] unknown arguments: {', '.join(sorted(unknown))}")
     overrides.update(kwargs)
-    core, report = _core.load(folder, options, overrides)
+    core, report = _core.load(folder, options, overrides, where)
     cls = model_class(core.class_name)
     model = cls.__new__(cls)
     model._take(core, config if config is not None else _config_of(core, cls, os.fspath(path)))

@@ -33,7 +33,10 @@ def writable(op: str, t: Tensor) -> None:
 
 def _write(t: Tensor, source: Tensor) -> None:
     source = source if source.dtype == t.dtype else source._to(t.dtype)
-    np.copyto(array_of(t._bytes()), array_of(source._bytes()))
+    if t._device == source._device == "cpu":
+        np.copyto(array_of(t._bytes()), array_of(source._bytes()))
+    else:
+        t._assign(source)
     t._changed()
 
 

@@ -94,9 +94,19 @@ _TRUE_DIVISIONS = frozenset({"true_divide", "arctan2", "logaddexp"})
 _TRUTH = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
 
 
+def _device_of_numbers(a: Any, b: Any) -> "str | None":
+    """The device of operands of one element that lie on one, a loss and its weight: the host computes with them. None for all others."""
+    places = {v._device for v in (a, b) if isinstance(v, Tensor)} - {"cpu"}
+    small = all(v.numel() == 1 for v in (a, b) if isinstance(v, Tensor))
+    return places.pop() if len(places) == 1 and small else None
+
+
 def apply_binary(name: str, a: Any, b: Any) -> Tensor:
     """A NumPy ufunc on two operands with PyTorch's rules for the type of the result."""
     a, b = operand(a), operand(b)
+    where = _device_of_numbers(a, b)
+    if where is not None:
+        return apply_binary(name, *(v.cpu() if isinstance(v, Tensor) else v for v in (a, b))).to(where)
     if name == "matmul":
         return matmul(as_tensor(a), as_tensor(b))
     result = result_type(a, b)

@@ -82,17 +82,15 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
 
     def __dlpack__(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None,
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
-        if self.is_cuda:
-            raise BufferError("[dlpack] expected a tensor on the cpu; copy it with .cpu()")
-        if dl_device is not None and tuple(dl_device) != (1, 0):
-            raise BufferError(f"[dlpack] expected the CPU, (1, 0), got device {dl_device}")
+        if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
+            raise BufferError(f"[dlpack] the tensor lies on {self.device}, {self.__dlpack_device__()} in DLPack's terms, got device {dl_device}")
         versioned = max_version is not None and max_version[0] >= 1
         if copy is False and self.read_only and not versioned:
             raise BufferError("[dlpack] the memory is read-only (a mapped file), which DLPack before 1.0 cannot say")
         return (self.clone() if copy or (self.read_only and not versioned) else self)._to_dlpack(versioned)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        return (2, self.device.index or 0) if self.is_cuda else (1, 0)
 
     def __float__(self: Tensor) -> float:
         return float(self.item())
@@ -128,7 +126,7 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
     __hash__ = object.__hash__  # by identity, in spite of the elementwise ==
 
     def __reduce__(self: Tensor) -> Any:
-        return _unpickle, (memoryview(self._bytes()).tobytes(), list(self.shape), str(self.dtype))
+        return _unpickle, (memoryview(self.cpu()._bytes()).tobytes(), list(self.shape), str(self.dtype))
 
     def _bytes(self: Tensor) -> Tensor:
         return self if self.dtype not in NO_BUFFER else self._reinterpret(dtype.uint16 if self.dtype.itemsize == 2 else dtype.uint8)

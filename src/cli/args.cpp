@@ -96,9 +96,8 @@ const std::vector<Option> kModelOptions = {
 };
 
 PipelineOptions pipeline_options(const Args& args) {
-  const Device device = parse_device(args.text("device", "cpu"));
-  check(device.is_cpu(), ErrorCode::Device, "device", device, ": expected cpu; models cannot compute there yet");
   PipelineOptions options;
+  options.device = parse_device(args.text("device", "cpu"));
   options.precision = parse_precision(args.text("precision", "float32"));
   options.exact_products = args.has("exact");
   options.threads = static_cast<int>(args.number("threads", 0, 0, 4096));

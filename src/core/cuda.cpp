@@ -39,7 +39,8 @@ const Backend& use(int device) {
 
 namespace {
 
-/// Two pinned buffers of a device, through which copies of ordinary memory go: one is filled while the other is sent.
+/// Two pinned buffers of a device, through which copies of ordinary memory go: one is filled while the other is sent. Copies to the device are
+/// under way when the call returns, so that the host can go on.
 class Staging {
  public:
   explicit Staging(int device) : device_(device) {}
@@ -49,14 +50,13 @@ class Staging {
     const Backend& b = use(device_);
     if (!prepare(b)) return direct(b, to, device_, from, kHost, bytes);
     void* stream = thread_state(device_).stream;
-    for (size_t done = 0, i = 0; done < bytes; done += kBytes, ++i) {
+    for (size_t done = 0; done < bytes; done += kBytes, next_ ^= 1) {
       const size_t n = std::min(kBytes, bytes - done);
-      if (i >= 2) check_status(b.wait_for_event(device_, event_[i % 2]), "copy", device_);
-      std::memcpy(buffer_[i % 2], static_cast<const char*>(from) + done, n);
-      check_status(b.copy(static_cast<char*>(to) + done, device_, buffer_[i % 2], kHost, n), "copy", device_);
-      check_status(b.record_event(device_, event_[i % 2], stream), "copy", device_);
+      wait_for_buffer(b, next_);
+      std::memcpy(buffer_[next_], static_cast<const char*>(from) + done, n);
+      check_status(b.copy(static_cast<char*>(to) + done, device_, buffer_[next_], kHost, n), "copy", device_);
+      mark(b, next_, stream);
     }
-    check_status(b.wait_for_stream(device_, stream), "copy", device_);
   }
 
   void to_host(void* to, const void* from, size_t bytes) {
@@ -67,12 +67,13 @@ class Staging {
     const size_t pieces = (bytes + kBytes - 1) / kBytes;
     for (size_t i = 0; i <= pieces; ++i) {  // piece i is on its way while piece i - 1 is taken out
       if (i < pieces) {
+        wait_for_buffer(b, i % 2);
         check_status(b.copy(buffer_[i % 2], kHost, static_cast<const char*>(from) + i * kBytes, device_, std::min(kBytes, bytes - i * kBytes)),
                      "copy", device_);
-        check_status(b.record_event(device_, event_[i % 2], stream), "copy", device_);
+        mark(b, i % 2, stream);
       }
       if (i == 0) continue;
-      check_status(b.wait_for_event(device_, event_[(i - 1) % 2]), "copy", device_);
+      wait_for_buffer(b, (i - 1) % 2);
       const size_t done = (i - 1) * kBytes;
       std::memcpy(static_cast<char*>(to) + done, buffer_[(i - 1) % 2], std::min(kBytes, bytes - done));
     }
@@ -80,6 +81,16 @@ class Staging {
 
  private:
   static constexpr size_t kBytes = size_t{4} << 20;
+
+  void mark(const Backend& b, size_t i, void* stream) {
+    check_status(b.record_event(device_, event_[i], stream), "copy", device_);
+    busy_[i] = true;
+  }
+  void wait_for_buffer(const Backend& b, size_t i) {
+    if (!busy_[i]) return;
+    check_status(b.wait_for_event(device_, event_[i]), "copy", device_);
+    busy_[i] = false;
+  }
 
   bool prepare(const Backend& b) {
     for (int i = 0; i < 2; ++i) {
@@ -98,6 +109,8 @@ class Staging {
   const int device_;
   std::mutex mutex_;
   std::array<void*, 2> buffer_{}, event_{};
+  std::array<bool, 2> busy_{};  // its event is still to come
+  size_t next_ = 0;
 };
 
 Staging& staging(int device) {

@@ -238,6 +238,7 @@ const Kernels& ref_kernels() {
     fill_ref_attention(k);
     fill_ref_training(k);
     fill_ref_rows(k);
+    fill_ref_parts(k);
     fill_ref_elements(k);
     return k;
   }();

@@ -9,6 +9,7 @@ const Kernels& ref_kernels();
 
 /// The parts that ref_kernels() puts together, one per file.
 void fill_ref_rows(Kernels&);
+void fill_ref_parts(Kernels&);
 void fill_ref_elements(Kernels&);
 void fill_ref_matmul(Kernels&);
 void fill_ref_sparse(Kernels&);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 #include "cpu/ref.h"
 #include "cpu/scalar.h"
@@ -155,12 +156,29 @@ void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t 
   }
 }
 
+void attention_probs(float* probs, const AttentionCall& c, const int64_t* query, const int64_t* key, int64_t T, int64_t S, int64_t b, int64_t h) {
+  const Head head(c, b, h);
+  std::vector<float> p(static_cast<size_t>(head.S));
+  for (int64_t t = 0; t < head.T; ++t) {
+    const int64_t count = head.seen(c, t), place = query[head.q_row + t];
+    with_float(c.type, [&](auto* tag) { score<std::remove_pointer_t<decltype(tag)>>(p.data(), c, head, h, t, count); });
+    const float largest = count ? *std::max_element(p.begin(), p.begin() + count) : -kInfinity;
+    double sum = 0;
+    for (int64_t s = 0; s < count && largest > -kInfinity; ++s) sum += std::exp(p[static_cast<size_t>(s)] - largest);
+    float* to = probs + ((place / T * c.H + h) * T + place % T) * S;
+    for (int64_t s = 0; s < head.S; ++s)
+      to[key[head.k_row + s]] =
+          s < count && sum > 0 ? static_cast<float>(std::exp(p[static_cast<size_t>(s)] - largest) / sum) : 0.0f;
+  }
+}
+
 }  // namespace
 
 void fill_ref_attention(Kernels& k) {
   k.attention_scratch = attention_scratch;
   k.attention = attention;
   k.attention_backward = attention_backward;
+  k.attention_probs = attention_probs;
 }
 
 }  // namespace tenon

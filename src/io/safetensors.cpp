@@ -261,7 +261,6 @@ namespace {
 std::vector<size_t> writing_order(const std::string& where, std::span<const NamedTensor> tensors) {
   for (const auto& [name, tensor] : tensors) {
     check(tensor.defined(), ErrorCode::Type, where, tensor_named(name), ": expected a tensor, got none");
-    check(tensor.device().is_cpu(), ErrorCode::Device, where, tensor_named(name), ": expected it on the cpu, got ", tensor.device());
     check(name != kMetadataKey, ErrorCode::Format, where, tensor_named(name), ": this name is reserved");
     check(simdjson::validate_utf8(name), ErrorCode::Format, where, "the name of a tensor is not UTF-8");
   }
@@ -323,7 +322,10 @@ void write_safetensors(AtomicFile& file, std::span<const NamedTensor> tensors, c
   for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(header.size() >> (8 * i) & 0xff);
   file.write(length, sizeof(length));
   file.write(header);
-  for (const size_t i : order) file.write(std::as_const(tensors[i].second).raw(), tensors[i].second.nbytes());
+  for (const size_t i : order) {
+    const Tensor here = tensors[i].second.to(Device{});
+    file.write(here.raw(), here.nbytes());
+  }
 }
 
 void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors, const Metadata& metadata) {

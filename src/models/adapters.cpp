@@ -89,6 +89,7 @@ nn::Lora fresh(const LoraConfig& config, const std::string& name, const nn::Line
 }  // namespace
 
 Adapters::Adapters(Model& model) : model_(model) {
+  check(model.device().is_cpu(), ErrorCode::Device, "adapters", "the model lies on ", model.device(), ": adapters work on the cpu alone yet");
   Lister lister(
       [&](const std::string& name, nn::Linear& l) {
         layers_.push_back({name, &l, !l.tied_weight.empty()});

@@ -339,6 +339,7 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
         "exact products: expected float32, bfloat16 or fp8, since int8 and int4 of plain weights round activations to int8");
   model->set_int8_beside(!options.exact_products && loader.rounds_rows());
   if (options.pack && !options.mapped) model->pack(ctx, precision);
+  else model->to(ctx);
   return model;
 }
 
@@ -349,6 +350,7 @@ std::unique_ptr<Model> from_config(Context& ctx, const Json& config, const LoadO
   Loader loader(nullptr, *model, options);
   model->visit(loader);
   if (options.pack) model->pack(ctx, precision_of(full, options));
+  else model->to(ctx);
   return model;
 }
 
@@ -360,6 +362,7 @@ std::unique_ptr<Model> copy(Context& ctx, const Model& model, const LoadOptions&
   made->visit(taker);
   made->set_int8_beside(model.int8_beside());
   if (options.pack) made->pack(ctx, options.precision);
+  else made->to(ctx);
   return made;
 }
 

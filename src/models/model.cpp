@@ -1,7 +1,9 @@
 // What all models share: listing, packing and unpacking their parameters.
 #include "tenon/models/model.h"
 
+#include <map>
 #include <set>
+#include <utility>
 
 #include "tenon/nn/linear.h"
 
@@ -54,21 +56,44 @@ class Packer final : public nn::Visitor {
   WeightFormat format_, head_, small_;
 };
 
-/// Drops packed weights and makes every parameter a float32 tensor of its own memory.
-class Unpacker final : public nn::Visitor {
+/// Moves parameters to a device. Weights that are packed, or will be, stay where they are, since nothing computes with them as they lie; but
+/// one that is a table's too goes with the table.
+class Mover final : public nn::Visitor {
  public:
-  void parameter(const std::string&, Tensor& t, const Shape&, const nn::ParameterInfo& info) override {
+  Mover(Device to, bool packed) : to_(to), packed_(packed) {}
+  void parameter(const std::string& name, Tensor& t, const Shape&, const nn::ParameterInfo& info) override {
     if (!t.defined() || info.stored >= 0) return;
-    const uint64_t before = t.id();
-    for (const auto& [id, converted] : done_)
-      if (id == before) {
-        t = converted;
-        return;
-      }
-    if (t.dtype() != DType::F32) t = t.to(DType::F32);
-    else if (t.read_only()) t = t.clone();
-    done_.emplace_back(before, t);
+    const auto known = moved_.find(t.id());
+    if (known == moved_.end() && packed_ && in_linear_ && name.ends_with(".weight")) return;
+    Tensor there = known != moved_.end() ? known->second : t.to(to_);
+    moved_.emplace(t.id(), there);
+    moved_.emplace(there.id(), there);
+    before_.emplace_back(&t, std::exchange(t, there));
   }
+  void linear(const std::string& name, nn::Linear& layer) override {
+    check(layer.lora.empty(), ErrorCode::Device, "to", name, " has adapters: expected a model without any to be moved; attach them afterwards");
+    in_linear_ = !layer.quantized;
+    layer.visit(name, *this);
+    in_linear_ = false;
+  }
+  void packed_elsewhere(const std::string& name, nn::Linear& layer) override { linear(name, layer); }
+  /// Everything as it was.
+  void undo() {
+    for (auto it = before_.rbegin(); it != before_.rend(); ++it) *it->first = std::move(it->second);
+    before_.clear();
+  }
+
+ private:
+  Device to_;
+  bool packed_, in_linear_ = false;
+  std::map<uint64_t, Tensor> moved_;
+  std::vector<std::pair<Tensor*, Tensor>> before_;
+};
+
+/// Drops packed weights.
+class Dropper : public nn::Visitor {
+ public:
+  void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
   void linear(const std::string& name, nn::Linear& layer) override {
     layer.unpack();
     layer.visit(name, *this);
@@ -78,8 +103,27 @@ class Unpacker final : public nn::Visitor {
     for (size_t i = 0; i < names.size(); ++i) linear(names[i], *layers[i]);
   }
   void packable(nn::Packable& part) override { part.unpack(); }
+};
+
+/// Drops packed weights and makes every parameter a float32 tensor of its own memory on the model's device.
+class Unpacker final : public Dropper {
+ public:
+  explicit Unpacker(Device device) : device_(device) {}
+  void parameter(const std::string&, Tensor& t, const Shape&, const nn::ParameterInfo& info) override {
+    if (!t.defined() || info.stored >= 0) return;
+    const uint64_t before = t.id();
+    for (const auto& [id, converted] : done_)
+      if (id == before) {
+        t = converted;
+        return;
+      }
+    const Tensor wide = t.to(DType::F32);
+    t = wide.device() == device_ && wide.read_only() ? wide.clone() : wide.to(device_);
+    done_.emplace_back(before, t);
+  }
 
  private:
+  Device device_;
   std::vector<std::pair<uint64_t, Tensor>> done_;
 };
 
@@ -88,12 +132,12 @@ class Unpacker final : public nn::Visitor {
 void Model::set_routing(const RoutingSettings&) { fail(ErrorCode::Type, class_name(), "it has no experts to route to"); }
 const RoutingSettings& Model::routing() const { fail(ErrorCode::Type, class_name(), "it has no experts to route to"); }
 
-Tensor Model::features(Context&, const Inputs&) const {
+Tensor Model::compute_features(Context&, const Inputs&) const {
   fail(ErrorCode::Type, class_name(), "has no projected features of texts or images; CLIPModel has");
 }
 
-Outputs Model::encode(Context&, const Inputs&) const { fail(ErrorCode::Type, class_name(), "has no encoder of its own"); }
-std::unique_ptr<DecodingSession> Model::start(Context&, const Inputs&) const {
+Outputs Model::compute_encoding(Context&, const Inputs&) const { fail(ErrorCode::Type, class_name(), "has no encoder of its own"); }
+std::unique_ptr<DecodingSession> Model::begin(Context&, const Inputs&) const {
   fail(ErrorCode::Type, class_name(), "does not generate text; decoders (AutoModelForCausalLM) and encoder-decoders do");
 }
 
@@ -108,20 +152,72 @@ WeightFormat format_of(Precision precision, bool head) {
   return WeightFormat::F32;
 }
 
-void Model::pack(Context& ctx, Precision precision) {
+Inputs Model::placed(Context& ctx, Inputs inputs) const {
+  check(ctx.device() == device_, ErrorCode::Device, class_name(), "the model lies on ", device_, ", but the context computes on ", ctx.device());
+  if (device_.is_cpu()) {
+    inputs.visit([&](const char* name, const Tensor& t) {
+      check(t.device().is_cpu(), ErrorCode::Device, name, "the model lies on ", device_, ", got ", t.describe());
+    });
+    return inputs;
+  }
+  inputs.visit([&](const char* name, Tensor& t) {
+    if (!t.defined()) return;
+    const Device where = is_float(t.dtype()) ? device_ : Device{};  // integers say which rows there are: the host reads them
+    check(t.device() == where || !ctx.wants(t), ErrorCode::Device, name, "gradient: the model lies on ", device_, ", got ", t.describe());
+    t = t.to(where);
+  });
+  return inputs;
+}
+
+void Model::pack_here(Context& ctx, Precision precision) {
   const WeightFormat format = format_of(precision), head = format_of(precision, true), int8 = WeightFormat::Int8;
   Packer packer(ctx, int8_beside_ ? int8 : format, int8_beside_ ? int8 : head, int8_beside_ ? format : int8);
   visit(packer);
   precision_ = precision;
+  packed_ = true;
   const bool bf16 = precision == Precision::BFloat16 || (precision != Precision::Float32 && ctx.kernels().fast_bf16);
   activations_ = bf16 ? DType::BF16 : DType::F32;
 }
 
+void Model::pack(Context& ctx, Precision precision) {
+  if (ctx.device() == device_) return pack_here(ctx, precision);
+  Mover mover(ctx.device(), true);
+  try {
+    visit(mover);
+    pack_here(ctx, precision);
+  } catch (...) {
+    mover.undo();
+    if (packed_) {
+      Context before(device_);
+      pack_here(before, precision_);
+    } else {
+      Dropper dropper;
+      visit(dropper);
+    }
+    throw;
+  }
+  device_ = ctx.device();
+}
+
+void Model::to(Context& ctx) {
+  if (ctx.device() == device_) return;
+  if (packed_) return pack(ctx, precision_);
+  Mover mover(ctx.device(), false);
+  try {
+    visit(mover);
+  } catch (...) {
+    mover.undo();
+    throw;
+  }
+  device_ = ctx.device();
+}
+
 void Model::unpack() {
-  Unpacker unpacker;
+  Unpacker unpacker(device_);
   visit(unpacker);
   precision_ = Precision::Float32;
   activations_ = DType::F32;
+  packed_ = false;
 }
 
 std::vector<std::pair<std::string, Tensor>> Model::parameters() const {

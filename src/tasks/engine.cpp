@@ -19,7 +19,7 @@ const models::Decoder& decoder_of(const models::Model& model) {
   check(decoder != nullptr, ErrorCode::Type, "engine", "expected a decoder with a language model's head, got ", model.class_name());
   models::Inputs in;
   in.input_ids = Tensor::zeros({1, 1}, DType::I64);
-  Context ctx(1);
+  Context ctx(model.device());
   decoder->start(ctx, in);  // refuses other heads
   return *decoder;
 }
@@ -42,7 +42,8 @@ class Rate {
 
 class Engine::Impl {
  public:
-  Impl(const models::Model& model, const EngineOptions& options) : options_(options), ctx_(options.threads), batch_(decoder_of(model), options) {
+  Impl(const models::Model& model, const EngineOptions& options) : options_(options), ctx_(model.device()), batch_(decoder_of(model), options) {
+    ctx_.set_threads(options.threads);
     batch_.describe(stats_);
   }
   ~Impl() {

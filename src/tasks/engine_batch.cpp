@@ -157,7 +157,7 @@ std::vector<Tensor> Batch::feed(Context& ctx, const Step& step, bool& together) 
   const std::vector<Ids>& tokens = step.tokens;
   std::vector<Tensor> logits(tokens.size());
   try {
-    const Tensor all = session_.feed(ctx, tokens, step.any_drafted);
+    const Tensor all = session_.feed(ctx, tokens, step.any_drafted).to(Device{});
     for (size_t i = 0, row = 0; i < tokens.size(); ++i) {
       if (tokens[i].empty()) continue;
       const size_t rows = step.drafted[i] ? 2 : 1;
@@ -173,7 +173,7 @@ std::vector<Tensor> Batch::feed(Context& ctx, const Step& step, bool& together) 
     std::vector<Ids> alone(tokens.size());
     alone[i] = tokens[i];
     try {
-      logits[i] = session_.feed(ctx, alone, step.drafted[i] != 0);
+      logits[i] = session_.feed(ctx, alone, step.drafted[i] != 0).to(Device{});
     } catch (const std::exception& e) {
       running_[i]->fail_with(e);
     }
@@ -186,8 +186,9 @@ void Batch::choose(Context& ctx, const std::vector<size_t>& writers, const std::
   std::vector<size_t> ready;
   for (const size_t i : writers)
     if (!running_[i]->has_own_rules()) ready.push_back(i);
-  const auto next = [&](size_t i) { running_[i]->choose(ctx, logits[i].rows(row, row + 1)); };
-  ctx.over_rows(static_cast<int64_t>(ready.size()), 8 * vocab_size(), [&](int64_t begin, int64_t end) {
+  HostContext host(ctx);
+  const auto next = [&](size_t i) { running_[i]->choose(*host, logits[i].rows(row, row + 1)); };
+  host->over_rows(static_cast<int64_t>(ready.size()), 8 * vocab_size(), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) next(ready[static_cast<size_t>(r)]);
   });
   for (const size_t i : writers)

@@ -43,7 +43,7 @@ void Drafts::follow(Context& ctx, std::span<const int64_t> first_row, std::span<
   const Tensor h = block_.predict(ctx, main_.embed(ctx, ids), ops::gather_rows(ctx, main_.hidden(), rows), step);
   step.commit();
   if (guessing.empty()) return;
-  Tensor logits = main_.logits(ctx, ops::gather_rows(ctx, h, last));
+  Tensor logits = main_.logits(ctx, ops::gather_rows(ctx, h, last)).to(Device{});
   for (size_t i = 0; i < guessing.size(); ++i) {
     const auto scores = generation::row_of(logits, static_cast<int64_t>(i));
     guesses_[guessing[i]] = std::max_element(scores.begin(), scores.end()) - scores.begin();

@@ -76,7 +76,9 @@ std::vector<Field> fields_of(const Algorithm& algorithm, const Tensor& p) {
                     algorithm);
 }
 
-void check_updates(const Algorithm& algorithm, std::span<const Update> updates) {
+void check_updates(const Context& ctx, const Algorithm& algorithm, std::span<const Update> updates) {
+  check(ctx.device().is_cpu() || (!std::holds_alternative<AdamW8bit>(algorithm) && !std::holds_alternative<Adafactor>(algorithm)), ErrorCode::Device,
+        "optimizer", "AdamW8bit and Adafactor compute on the cpu alone yet; AdamW, Lion and SGD compute on ", ctx.device());
   for (const Update& u : updates) {
     check(u.parameter.defined() && u.parameter.dtype() == DType::F32 && !u.parameter.read_only(), ErrorCode::Type, "optimizer",
           "parameter: expected writable float32, got ", u.parameter.describe(), u.parameter.read_only() ? ", read-only" : "");
@@ -84,11 +86,16 @@ void check_updates(const Algorithm& algorithm, std::span<const Update> updates) 
           u.gradient.describe());
     check(u.gradient.shape() == u.parameter.shape(), ErrorCode::Shape, "optimizer", "gradient: expected ", u.parameter.shape(), ", got ",
           u.gradient.shape());
+    for (const Tensor* t : {&u.parameter, &u.gradient})
+      check(t->device() == ctx.device(), ErrorCode::Device, "optimizer", "expected parameters and gradients on ", ctx.device(), ", got ",
+            t->describe());
     const std::vector<Field> fields = fields_of(algorithm, u.parameter);
     check(u.state != nullptr && u.state->tensors.size() == fields.size(), ErrorCode::Shape, "optimizer", "state: expected ", fields.size(),
           " tensors, got ", u.state ? u.state->tensors.size() : 0);
     for (size_t i = 0; i < fields.size(); ++i) {
       const Tensor& t = u.state->tensors[i];
+      check(t.device() == ctx.device(), ErrorCode::Device, "optimizer", fields[i].name, ": expected it on ", ctx.device(), ", got ", t.describe(),
+            "; make the optimizer after the model was moved");
       check(t.defined() && t.shape() == fields[i].shape && t.dtype() == fields[i].dtype && !t.read_only(), ErrorCode::Shape, "optimizer",
             fields[i].name, ": expected ", fields[i].shape, " ", name_of(fields[i].dtype), ", got ", t.describe());
     }
@@ -136,13 +143,13 @@ std::vector<std::string> state_names(const Algorithm& algorithm, const Tensor& p
 
 std::vector<Tensor> new_state(const Algorithm& algorithm, const Tensor& parameter) {
   std::vector<Tensor> tensors;
-  for (const Field& f : fields_of(algorithm, parameter)) tensors.push_back(Tensor::zeros(f.shape, f.dtype));
+  for (const Field& f : fields_of(algorithm, parameter)) tensors.push_back(Tensor::zeros(f.shape, f.dtype, parameter.device()));
   return tensors;
 }
 
 void step(Context& ctx, const Algorithm& algorithm, std::span<const Update> updates, double grad_scale) {
   check_settings(algorithm);
-  check_updates(algorithm, updates);
+  check_updates(ctx, algorithm, updates);
   for (const Update& u : updates) {
     ++u.state->step;
     ++u.parameter.storage()->version;
@@ -234,7 +241,7 @@ void Optimizer::load_state(std::span<const std::pair<std::string, Tensor>> state
   for (ParameterGroup& group : groups_)
     for (ParameterState& s : group.states) {
       s.step = *std::as_const(*next++).data<int64_t>();
-      for (Tensor& t : s.tensors) t = (next++)->clone();
+      for (Tensor& t : s.tensors) t = next->device() == t.device() ? next->clone() : next->to(t.device()), ++next;
     }
 }
 

@@ -37,6 +37,7 @@ Call part_of(Call c, int64_t begin, int64_t end) {
 }  // namespace
 
 void make_step(Context& ctx, const AdamW& o, std::span<const Update> updates, double grad_scale) {
+  check(!o.amsgrad || ctx.device().is_cpu(), ErrorCode::Device, "AdamW", "amsgrad is computed on the cpu alone yet");
   std::vector<AdamWCall> calls;
   for (const Update& u : updates) {
     AdamWCall c = adamw_call(o, u, o.maximize ? -grad_scale : grad_scale);
@@ -60,7 +61,7 @@ void make_step(Context& ctx, const Lion& o, std::span<const Update> updates, dou
     LionCall c;
     c.p = elements(updates[i].parameter);
     c.m = elements(updates[i].state->tensors[0]);
-    c.g = updates[i].gradient.data<float>();
+    c.g = updates[i].gradient.ptr<float>();
     c.lr = static_cast<float>(o.lr);
     c.beta1 = static_cast<float>(o.beta1);
     c.beta2 = static_cast<float>(o.beta2);
@@ -75,7 +76,7 @@ void make_step(Context& ctx, const Sgd& o, std::span<const Update> updates, doub
     SgdCall c;
     c.p = elements(updates[i].parameter);
     if (o.momentum != 0) c.m = elements(updates[i].state->tensors[0]);
-    c.g = updates[i].gradient.data<float>();
+    c.g = updates[i].gradient.ptr<float>();
     c.lr = static_cast<float>(o.lr);
     c.momentum = static_cast<float>(o.momentum);
     c.dampening = static_cast<float>(o.dampening);

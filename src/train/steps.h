@@ -19,7 +19,7 @@ inline std::vector<int64_t> sizes_of(std::span<const Update> updates) {
 }
 
 /// A handle of its own: the elements are written, the handle that the caller gave is not.
-inline float* elements(Tensor t) { return t.data<float>(); }
+inline float* elements(Tensor t) { return t.ptr<float>(); }
 
 /// The call of AdamW (or Adam) for the whole parameter, its states still to be named. The betas are rounded before their powers are
 /// taken: with 0.999f in the averages, 1 - 0.999^step would be off by 1e-5.
@@ -27,7 +27,7 @@ template <class Options>
 AdamWCall adamw_call(const Options& o, const Update& u, double grad_scale) {
   AdamWCall c;
   c.p = elements(u.parameter);
-  c.g = u.gradient.data<float>();
+  c.g = u.gradient.ptr<float>();
   c.lr = static_cast<float>(o.lr);
   c.beta1 = static_cast<float>(o.beta1);
   c.beta2 = static_cast<float>(o.beta2);

@@ -1,6 +1,7 @@
 // A CUDA library without CUDA: the backend's functions on the CPU, and the real launchers and bodies of cuda/ run over the same index space.
 // Tests open it in the place of libtenon_cuda. Its device memory can be touched by copies and kernels only: whatever else reads or writes
 // it ends the test there and then, as reading a device's address would end a program.
+#include <signal.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -8,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <string>
@@ -38,7 +40,8 @@ struct Device {
   size_t used = 0;
   EmulatorSettings settings;
   EmulatorCounts counts;
-  int open = 0;
+  int running = 0;               // kernels and copies
+  struct sigaction before = {};  // what was done about faults before the first of them
 };
 
 Device& device() {
@@ -48,23 +51,47 @@ Device& device() {
 
 thread_local std::string failure;
 thread_local Stream* selected = nullptr;
+thread_local int running_here = 0;                             // of this thread
+thread_local std::vector<std::pair<char*, size_t>> opened_here;  // blocks that they have touched
 
 Status failed(const char* why, Status status = Status::Failed) {
   failure = why;
   return status;
 }
 
-void protect(int flags) {
-  for (const auto& [p, bytes] : device().blocks) mprotect(p, bytes, flags);
+/// A kernel's or a copy's first touch of a block opens it until they end; any other is what it looks like.
+void on_fault(int signal, siginfo_t* info, void*) {
+  auto* const at = static_cast<char*>(info->si_addr);
+  {
+    std::lock_guard lock(device().mutex);
+    const auto next = device().blocks.upper_bound(at);
+    if (running_here > 0 && next != device().blocks.begin()) {
+      const auto& [p, bytes] = *std::prev(next);
+      if (at < p + bytes && mprotect(p, bytes, PROT_READ | PROT_WRITE) == 0) {
+        opened_here.emplace_back(p, bytes);
+        return;
+      }
+    }
+  }
+  sigaction(signal, &device().before, nullptr);  // the instruction faults again
 }
 
 void open_memory() {
+  if (running_here++ > 0) return;
   std::lock_guard lock(device().mutex);
-  if (device().open++ == 0) protect(PROT_READ | PROT_WRITE);
+  if (device().running++ > 0) return;
+  struct sigaction action = {};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  sigaction(SIGSEGV, &action, &device().before);
 }
 void close_memory() {
+  if (--running_here > 0) return;
   std::lock_guard lock(device().mutex);
-  if (--device().open == 0) protect(PROT_NONE);
+  for (const auto& [p, bytes] : opened_here)
+    if (device().blocks.count(p)) mprotect(p, bytes, PROT_NONE);
+  opened_here.clear();
+  if (--device().running == 0) sigaction(SIGSEGV, &device().before, nullptr);
 }
 
 int start(char* why, size_t why_bytes) {
@@ -89,7 +116,7 @@ Status allocate(int, size_t bytes, void** p) {
   const size_t whole = (bytes + kPage - 1) / kPage * kPage;
   ++device().counts.allocations;
   if (device().used + bytes > device().settings.total_bytes) return failed("out of memory", Status::OutOfMemory);
-  void* block = mmap(nullptr, whole, device().open ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* block = mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (block == MAP_FAILED) return failed("no memory for the emulated device", Status::OutOfMemory);
   device().blocks[static_cast<char*>(block)] = whole;
   device().used += bytes;

@@ -9,6 +9,7 @@
 #include "tenon/ops/embedding.h"
 #include "tenon/ops/layer_norm.h"
 #include "tenon/ops/linear.h"
+#include "tenon/ops/nll_loss.h"
 #include "tenon/ops/softmax.h"
 #include "tenon/train/tape.h"
 
@@ -226,8 +227,9 @@ TEST_CASE("device: ops refuse tensors that lie elsewhere") {
   CHECK(error_of([&] { ops::softmax(there, host); }) ==
         "Device: [softmax] expected tensors on cuda:0, got tensor (2, 4) float32 cpu");
   CHECK(contains(error_of([&] { ops::softmax(here, device); }), "expected tensors on cpu, got tensor (2, 4) float32 cuda:0"));
-  CHECK(contains(error_of([&] { ops::log_softmax(there, device); }), "Device: "));  // not there yet
-  CHECK(contains(error_of([&] { ops::log_softmax(here, device); }), "Device: "));
+  const std::vector<int64_t> labels = {0, 1};  // an op that only the host has says so
+  CHECK(error_of([&] { ops::nll_loss(there, device, labels); }) ==
+        "Device: [nll_loss] is computed on the cpu alone yet, got tensor (2, 4) float32 cuda:0; copy it with to(\"cpu\")");
 }
 
 TEST_CASE("device: packed weights lie there") {

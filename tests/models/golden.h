@@ -53,7 +53,7 @@ inline std::map<std::string, Tensor> flatten(models::Outputs out) {
 /// max |a - b| / max |b|, over the rows that the mask keeps where a is (B,T,...); 0 for two empty tensors.
 inline double relative_error(const Tensor& a, const Tensor& b, const Tensor& mask = {}) {
   REQUIRE(a.numel() == b.numel());
-  const Tensor x = a.to(DType::F32), y = b.to(DType::F32);
+  const Tensor x = a.to(Device{}).to(DType::F32), y = b.to(DType::F32);
   std::vector<int64_t> keep;
   int64_t rows = 0;
   const bool by_position = mask.defined() && ((a.rank() == 3 && a.size(0) == mask.size(0) && a.size(1) == mask.size(1)) ||
@@ -71,6 +71,38 @@ inline double relative_error(const Tensor& a, const Tensor& b, const Tensor& mas
     largest = std::max(largest, std::abs(static_cast<double>(y.data<float>()[i])));
   }
   return largest > 0 ? worst / largest : worst;
+}
+
+/// The cases with outputs of a forward pass.
+inline constexpr const char* kGoldenCases[] = {"bert", "bert-mlm", "distilbert", "roberta", "vit", "vit-pooler", "clip", "gpt2", "llama",
+                                               "llama-tied-rope3", "mistral-window", "qwen2", "qwen3", "mixtral-16", "olmoe", "qwen3-moe",
+                                               "deepseek-v2-lite", "deepseek-v2", "deepseek-v3", "marian", "m2m100", "t5"};
+
+struct GoldenCase {
+  std::string folder;
+  models::Inputs inputs, with_labels;
+  std::map<std::string, Tensor> outputs, grads;
+  double loss = 0;
+};
+
+inline GoldenCase open_case(const std::string& name) {
+  GoldenCase c{.folder = golden_folder(name), .inputs = {}, .with_labels = {}, .outputs = {}, .grads = {}};
+  if (c.folder.empty()) {
+    MESSAGE("skipped: no golden case ", name);
+    return c;
+  }
+  assign(c.inputs, read_all(c.folder + "/inputs.safetensors"));
+  c.inputs.output_hidden_states = true;
+  c.with_labels = c.inputs;
+  assign(c.with_labels, read_all(c.folder + "/loss_inputs.safetensors"));
+  const Json meta = Json::parse_file(c.folder + "/meta.json");
+  if (const Json* call = meta.get("loss_call")) c.with_labels.return_loss = call->value("return_loss", false);
+  if (const Json* call = meta.get("call"))
+    c.inputs.output_router_logits = c.with_labels.output_router_logits = call->value("output_router_logits", false);
+  c.loss = meta.value("loss", 0.0);
+  c.outputs = read_all(c.folder + "/outputs.safetensors");
+  c.grads = read_all(c.folder + "/grads.safetensors");
+  return c;
 }
 
 }  // namespace tenon::test

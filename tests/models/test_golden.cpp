@@ -8,39 +8,8 @@ using namespace tenon::test;
 namespace {
 
 constexpr const char* kEncoders[] = {"bert", "bert-mlm", "distilbert", "roberta", "vit", "vit-pooler", "clip"};
-constexpr const char* kCases[] = {"bert", "bert-mlm", "distilbert", "roberta", "vit", "vit-pooler", "clip", "gpt2", "llama", "llama-tied-rope3",
-                                  "mistral-window", "qwen2", "qwen3", "mixtral-16", "olmoe", "qwen3-moe", "deepseek-v2-lite", "deepseek-v2",
-                                  "deepseek-v3",    "marian",    "m2m100", "t5"};
-
-struct Case {
-  std::string folder;
-  models::Inputs inputs, with_labels;
-  std::map<std::string, Tensor> outputs, grads;
-  double loss = 0;
-};
-
-Case open_case(const std::string& name) {
-  Case c{.folder = golden_folder(name), .inputs = {}, .with_labels = {}, .outputs = {}, .grads = {}};
-  if (c.folder.empty()) {
-    MESSAGE("skipped: no golden case ", name);
-    return c;
-  }
-  assign(c.inputs, read_all(c.folder + "/inputs.safetensors"));
-  c.inputs.output_hidden_states = true;
-  c.with_labels = c.inputs;
-  assign(c.with_labels, read_all(c.folder + "/loss_inputs.safetensors"));
-  const Json meta = Json::parse_file(c.folder + "/meta.json");
-  if (const Json* call = meta.get("loss_call")) c.with_labels.return_loss = call->value("return_loss", false);
-  if (const Json* call = meta.get("call"))
-    c.inputs.output_router_logits = c.with_labels.output_router_logits = call->value("output_router_logits", false);
-  c.loss = meta.value("loss", 0.0);
-  c.outputs = read_all(c.folder + "/outputs.safetensors");
-  c.grads = read_all(c.folder + "/grads.safetensors");
-  return c;
-}
-
 /// Largest relative error over all outputs of the case.
-double output_error(const Case& c, models::Precision precision, bool pack) {
+double output_error(const GoldenCase& c, models::Precision precision, bool pack) {
   Context ctx;
   const auto model = models::load(ctx, c.folder, {.precision = precision, .pack = pack});
   const auto got = flatten(model->forward(ctx, c.inputs));
@@ -59,10 +28,10 @@ double output_error(const Case& c, models::Precision precision, bool pack) {
 }  // namespace
 
 TEST_CASE("outputs equal those of Transformers") {
-  for (const char* name : kCases) {
+  for (const char* name : kGoldenCases) {
     {
       INFO(std::string(name));
-      const Case c = open_case(name);
+      const GoldenCase c = open_case(name);
       if (c.folder.empty()) continue;
       output_error(c, models::Precision::Float32, true);
       output_error(c, models::Precision::Float32, false);
@@ -79,7 +48,7 @@ TEST_CASE("bf16 errs no more than twice as PyTorch's bf16 does; int8 stays close
   for (const char* name : kEncoders) {
     {
       INFO(std::string(name));
-      const Case c = open_case(name);
+      const GoldenCase c = open_case(name);
       if (c.folder.empty()) continue;
       const auto [torch_bf16, int8_bound] = bounds.at(name);
       const double float32 = output_error(c, models::Precision::Float32, true);
@@ -94,10 +63,10 @@ TEST_CASE("bf16 errs no more than twice as PyTorch's bf16 does; int8 stays close
 TEST_CASE("losses and every gradient equal those of PyTorch") {
   // Without hidden states a classifier computes its last layer for the first positions alone.
   for (const bool hidden_states : {true, false})
-    for (const char* name : kCases) {
+    for (const char* name : kGoldenCases) {
       {
       INFO(std::string(name), hidden_states ? std::string(", every state") : std::string());
-        Case c = open_case(name);
+        GoldenCase c = open_case(name);
         if (c.folder.empty() || c.grads.empty()) continue;
         c.with_labels.output_hidden_states = hidden_states;
         Context ctx;

@@ -80,7 +80,7 @@ TEST_CASE("attention over a cache of int8 or float8 is that over the quantised k
         for (const int64_t n : {S - last, last}) {
           nn::CacheStep step(cache, {n});
           const int64_t at = cache.length(0);
-          step.write(1, k.rows(at, at + n), v.rows(at, at + n));
+          step.write(ctx, 1, k.rows(at, at + n), v.rows(at, at + n));
           if (n == last && at > 0)
             out = ops::attention_paged(ctx, q, step.paged(1, D, D),
                                        {.heads = H, .kv_heads = Hkv, .causal = true, .q_start = step.q_start, .k_start = step.k_start});

@@ -136,6 +136,17 @@ TEST_CASE("q, k and v beside each other give the same") {
   }
 }
 
+/// Probabilities with each sequence's rows and keys at the beginning of its row of a batch.
+Tensor probs_in_front(Context& ctx, const Tensor& q, const Tensor& k, const ops::AttentionOptions& o, int64_t T, int64_t S) {
+  std::vector<int64_t> query, key;
+  const auto B = static_cast<int64_t>(o.q_start.size()) - 1;
+  for (int64_t b = 0; b < B; ++b) {
+    for (int64_t t = 0; t < o.q_start[b + 1] - o.q_start[b]; ++t) query.push_back(b * T + t);
+    for (int64_t s = 0; s < o.k_start[b + 1] - o.k_start[b]; ++s) key.push_back(s);
+  }
+  return ops::attention_probs(ctx, q, k, o, {query, key, B, T, S});
+}
+
 TEST_CASE("probabilities, padded with zeros") {
   Context ctx(2);
   for (const Case& c : cases()) {
@@ -155,7 +166,7 @@ TEST_CASE("probabilities, padded with zeros") {
           want.data<float>()[((b * c.H + h) * T + static_cast<int64_t>(i) / keys) * S + static_cast<int64_t>(i) % keys] =
               static_cast<float>(p[i]);
       }
-    CHECK(test::relative_error(ops::attention_probs(ctx, q, k, c.options(bias), T, S), want) < 1e-5);
+    CHECK(test::relative_error(probs_in_front(ctx, q, k, c.options(bias), T, S), want) < 1e-5);
   }
 }
 
@@ -167,7 +178,7 @@ TEST_CASE("keys that are all shut out count as none") {
   const Tensor q = c.q(), out = ops::attention(ctx, q, c.k(2), c.k(3), c.options(bias));
   for (const float v : test::values(out.rows(0, 2))) CHECK(v == 0);
   for (const float v : test::values(out.rows(2, 5))) CHECK(std::isfinite(v));
-  const Tensor probs = ops::attention_probs(ctx, q, c.k(2), c.options(bias), 3, 3);
+  const Tensor probs = probs_in_front(ctx, q, c.k(2), c.options(bias), 3, 3);
   for (const float v : test::values(probs)) CHECK(std::isfinite(v));
 }
 
@@ -270,7 +281,8 @@ TEST_CASE("attention errors") {
   test::expect_error(ErrorCode::Shape, {"(3, 8)", "(3, 3)"}, [&] { ops::attention(ctx, q, k, test::normal({3, 3}, 1), good); });
   test::expect_error(ErrorCode::Shape, {"bfloat16"}, [&] { ops::attention(ctx, q, k.to(DType::BF16), k, good); });
   test::expect_error(ErrorCode::Shape, {"6 * D", "(3, 8)"}, [&] { ops::attention_qkv(ctx, q, good); });
-  test::expect_error(ErrorCode::Limit, {"sequence 0", "(2, 3)"}, [&] { ops::attention_probs(ctx, q, k, good, 2, 3); });
+  test::expect_error(ErrorCode::Limit, {"place of a query", "0 to 1"}, [&] { probs_in_front(ctx, q, k, good, 2, 3); });
+  test::expect_error(ErrorCode::Limit, {"place of a key", "0 to 1"}, [&] { probs_in_front(ctx, q, k, good, 3, 2); });
   test::check_no_gradient("attention_qkv", [&](Context& x, const Tensors& in) { return ops::attention_qkv(x, in[0], good); },
                           {test::normal({3, 24}, 1)});
   test::check_bf16_refused("attention", [&](Context& x, const Tensors& in) { return ops::attention(x, in[0], in[1], in[1], good); },

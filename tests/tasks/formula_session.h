@@ -72,9 +72,9 @@ class FormulaModel final : public models::Model {
  public:
   explicit FormulaModel(const std::string& config = "{}") : Model(Json::parse(config)) {}
   std::string class_name() const override { return "FormulaForCausalLM"; }
-  models::Outputs forward(Context&, const models::Inputs&) const override { return {}; }
+  models::Outputs compute(Context&, const models::Inputs&) const override { return {}; }
   void visit(nn::Visitor&) override {}
-  std::unique_ptr<models::DecodingSession> start(Context&, const models::Inputs& in) const override {
+  std::unique_ptr<models::DecodingSession> begin(Context&, const models::Inputs& in) const override {
     return std::make_unique<FormulaSession>(in.input_ids.size(0));
   }
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -56,6 +57,27 @@ class Context {
     return t;
   }
 
+  /// Bytes of the host as the device's kernels can read them. The copies of the last ones are kept: all layers of a pass ask for the same
+  /// row numbers. Errors: Error(Memory); Error(Device) while a graph is recorded, unless they are kept.
+  Tensor staged(const void* host, size_t bytes) {
+    constexpr size_t kMost = 64, kLarge = size_t{1} << 20;  // as many copies, none of them larger
+    const auto* begin = static_cast<const char*>(host);
+    void* const stream = cuda::Stream::current(device_.index).handle();
+    const auto same = [&](const Staged& s) {
+      return s.stream == stream && s.bytes.size() == bytes && std::memcmp(s.bytes.data(), begin, bytes) == 0;
+    };
+    if (const auto it = std::find_if(staged_.begin(), staged_.end(), same); it != staged_.end()) {
+      std::rotate(staged_.begin(), it, it + 1);
+      return staged_.front().copy;
+    }
+    Tensor copy = Tensor::empty({static_cast<int64_t>(bytes)}, DType::U8, device_);
+    cuda::copy(copy.address(), device_, host, {}, bytes);
+    if (bytes > kLarge) return copy;
+    if (staged_.size() == kMost) staged_.pop_back();
+    staged_.insert(staged_.begin(), Staged{std::vector<char>(begin, begin + bytes), stream, copy});
+    return copy;
+  }
+
   /// Spreads rows [0, n) over the threads; `cost` is about the number of elements touched per row. On a device: one call with all rows.
   template <class Body>
   void over_rows(int64_t n, int64_t cost, Body&& body) const {
@@ -77,6 +99,12 @@ class Context {
   }
 
  private:
+  struct Staged {
+    std::vector<char> bytes;
+    void* stream;  // on which the copy's memory is given back
+    Tensor copy;
+  };
+
   int threads_;
   const Kernels* kernels_;
   Device device_;
@@ -84,6 +112,21 @@ class Context {
   Random random_;
   TrainingMode training_;
   Recorder* recorder_ = nullptr;
+  std::vector<Staged> staged_;  // the last used first
+};
+
+/// For what the host computes beside a device: a Context itself, or one of the host's with as many threads.
+class HostContext {
+ public:
+  explicit HostContext(Context& ctx) : ctx_(ctx) {
+    if (!ctx.device().is_cpu()) own_.emplace(ctx.threads());
+  }
+  Context& operator*() { return own_ ? *own_ : ctx_; }
+  Context* operator->() { return &**this; }
+
+ private:
+  Context& ctx_;
+  std::optional<Context> own_;
 };
 
 }  // namespace tenon

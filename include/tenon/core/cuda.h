@@ -121,7 +121,8 @@ class Graph {
 /// Says that work of `stream` uses t's memory, which belongs to another stream: it is not given to others before that work is done.
 void record_use(const Tensor& t, const Stream& stream);
 
-/// Copies bytes between devices and the host in the order of the thread's streams; complete on return if one side is the host.
+/// Copies bytes between devices and the host in the order of the thread's streams. On return the host's memory has what it should get, or may
+/// be written to again.
 /// Errors: Error(Device), also while a graph is recorded if one side is the host.
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
 /// Sets bytes of a device to 0.

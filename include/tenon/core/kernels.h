@@ -215,6 +215,17 @@ struct LionCall {
   float lr = 0, beta1 = 0, beta2 = 0, weight_decay = 0, grad_scale = 1;
 };
 
+/// Parts of rows moved: element i < width of part p of row n goes from x + n * x_row + p * x_part + i to y + n * y_row + p * y_part + i, all
+/// in elements. What is read and what is written do not overlap.
+struct PartsCall {
+  void* y = nullptr;
+  const void* x = nullptr;
+  int64_t y_row = 0, y_part = 0, x_row = 0, x_part = 0;
+  int64_t N = 0, parts = 1, width = 0;
+  DType type = DType::F32;
+  bool add = false;  // y += x instead; F32 and BF16
+};
+
 constexpr int64_t kAllSequences = -1;
 
 struct Kernels {
@@ -263,6 +274,11 @@ struct Kernels {
   /// All query heads that share key head hkv of sequence b. Needs out and lse of the forward pass; scratch as above. On a device once,
   /// with b kAllSequences and hkv the longest sequence's number of queries.
   void (*attention_backward)(const AttentionCall&, const AttentionGrad&, int64_t b, int64_t hkv, void* scratch);
+  /// The probabilities of head h of sequence b, for those who look into a model; without pages, dropout and out. Row n of q has the place
+  /// query[n] among all B*T, key s (counted from the first of all) the place key[s] < S; probs (B,H,T,S) gets what is at these places, the
+  /// others are left alone. A query that sees no key gets zeros. On a device once, with b kAllSequences.
+  void (*attention_probs)(float* probs, const AttentionCall&, const int64_t* query, const int64_t* key, int64_t T, int64_t S, int64_t b,
+                          int64_t h);
 
   // --- rows: x, y (N,C) ---------------------------------------------------------------------------------------------------------
   /// y = (x - mean) * rstd * w + b, rstd = 1 / sqrt(var + eps); mean and rstd (N) are written unless nullptr.
@@ -286,12 +302,20 @@ struct Kernels {
   void (*softmax)(float* y, const float* x, int64_t N, int64_t C);
   /// dx = y * (dy - sum(dy * y)). dx may be dy.
   void (*softmax_backward)(float* dx, const float* dy, const float* y, int64_t N, int64_t C);
+  /// y = x - log(sum of exp(x)), per row. float32; y may be x.
+  void (*log_softmax)(float* y, const float* x, int64_t N, int64_t C);
+  /// dx = dy - exp(y) * sum(dy). dx may be dy.
+  void (*log_softmax_backward)(float* dx, const float* dy, const float* y, int64_t N, int64_t C);
   /// loss (N) = (1-s) * -log p[label] + s * mean_c(-log p[c]) and d (N,C) = its gradient, s = smoothing; both 0 where label == ignore.
   /// d may be nullptr.
   void (*cross_entropy)(float* loss, float* d, const float* logits, const int64_t* labels, int64_t N, int64_t C, int64_t ignore,
                         float smoothing);
   /// y = x / max(|x|, eps) per row; norm (N) is written unless nullptr. float32.
   void (*l2_normalize)(float* y, float* norm, const float* x, int64_t N, int64_t C, float eps);
+  /// dx = (dy - y (y . dy)) / norm, and dy / eps where norm <= eps: there the divisor was a constant. dx may be dy.
+  void (*l2_normalize_backward)(float* dx, const float* dy, const float* y, const float* norm, int64_t N, int64_t C, float eps);
+  /// out[n] = row a_index[n] of a times row b_index[n] of b, 0 where an index is negative; without indices row n. float32.
+  void (*dot_rows)(float* out, const float* a, const int64_t* a_index, const float* b, const int64_t* b_index, int64_t N, int64_t C);
   /// y (N,C) of y_type = table[index[i]] (+ y if accumulate); the table is F32, BF16 or F16.
   void (*gather_rows)(void* y, DType y_type, const void* table, DType table_type, const int64_t* index, int64_t N, int64_t C,
                       bool accumulate);
@@ -304,6 +328,16 @@ struct Kernels {
   /// q = x / scale as e4m3, scale (N) = max |row| / 448 (1 for a zero row).
   void (*quantize_rows_fp8)(float8* q, float* scale, const void* x, int64_t N, int64_t C, DType type);
 
+  /// y = q * scale of its row; codes are int8 or e4m3.
+  void (*dequantize_rows)(float* y, const void* q, const float* scale, int64_t N, int64_t C, CacheCodes codes);
+  void (*move_parts)(const PartsCall&);
+  /// y[n * ld + m] = x[m * N + n], x (M,N). float32.
+  void (*transpose)(float* y, const float* x, int64_t M, int64_t N, int64_t ld);
+  /// Row i of x goes to page[i] + offset + slot[i] * bytes, the length of a row in bytes; the other way round, row i of y comes from there.
+  /// Pages and offset are multiples of the largest power of two up to 16 that divides `bytes`.
+  void (*store_rows)(void* const* page, const int64_t* slot, int64_t offset, const void* x, int64_t N, int64_t bytes);
+  void (*load_rows)(void* y, const void* const* page, const int64_t* slot, int64_t offset, int64_t N, int64_t bytes);
+
   // --- elements: n of them; y may be an input -----------------------------------------------------------------------------------
   void (*activation)(void* y, const void* x, int64_t n, Activation act, DType type);
   void (*activation_backward)(float* dx, const float* dy, const float* x, int64_t n, Activation act);
@@ -313,6 +347,10 @@ struct Kernels {
   void (*gated_backward)(float* dgate, float* dup, const float* dy, const float* gate, const float* up, int64_t n, Activation act);
   void (*add)(void* y, const void* a, const void* b, int64_t n, DType type);
   void (*mul)(float* y, const float* a, const float* b, int64_t n);
+  /// y = x within [low, high], else the bound.
+  void (*clamp)(void* y, const void* x, int64_t n, float low, float high, DType type);
+  /// dx = dy where x lies within, else 0. float32; dx may be dy.
+  void (*clamp_backward)(float* dx, const float* dy, const float* x, int64_t n, float low, float high);
   /// y = a * x + b * y; b == 0 does not read y. float32.
   void (*axpby)(float* y, const float* x, int64_t n, float a, float b);
   /// Between F32, BF16 and F16, rounded to nearest even.

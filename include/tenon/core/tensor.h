@@ -138,7 +138,8 @@ class Tensor {
   /// Elements converted to `dtype` (rounded to nearest even; integers saturate not). Returns *this if nothing changes.
   /// Errors: Error(Type) for a conversion to an 8-bit float, and on a device between others than float32, bfloat16 and float16.
   Tensor to(DType dtype) const;
-  /// The same elements on another device; *this if they lie there. Copies to and from the host are complete when it returns.
+  /// The same elements on another device; *this if they lie there. In the order of the calling thread's stream; copies to the host
+  /// are complete when it returns.
   /// Errors: Error(Device), Error(Memory).
   Tensor to(Device device) const;
   /// The one element as double, copied from its device. Errors: Error(Shape) if there is not exactly one.

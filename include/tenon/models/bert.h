@@ -204,7 +204,7 @@ class BertModel final : public BertFamilyModel {
   BertModel(const char* class_name, const BertFamily& family, const Json& config)
       : BertFamilyModel(class_name, family, config, family.has_pooler && config.value("add_pooling_layer", true)) {}
 
-  Outputs forward(Context& ctx, const Inputs& in) const override {
+  Outputs compute(Context& ctx, const Inputs& in) const override {
     Outputs out;
     nn::PackedRows rows;
     const Tensor x = run(ctx, in, rows, out);
@@ -223,7 +223,7 @@ class BertForSequenceClassification final : public BertFamilyModel {
         dense_(nn::Linear(base_.width(), base_.width()).keep_precise()),
         classifier_(nn::Linear(base_.width(), read_num_labels(config)).keep_precise()) {}
 
-  Outputs forward(Context& ctx, const Inputs& in) const override {
+  Outputs compute(Context& ctx, const Inputs& in) const override {
     using Classifier = BertFamily::Classifier;
     Outputs out;
     nn::PackedRows rows;
@@ -262,7 +262,7 @@ class BertForMaskedLM final : public BertFamilyModel {
     decoder_.tied_weight = nn::join(family.prefix, "embeddings.word_embeddings.weight");
   }
 
-  Outputs forward(Context& ctx, const Inputs& in) const override {
+  Outputs compute(Context& ctx, const Inputs& in) const override {
     Outputs out;
     nn::PackedRows rows;
     const Tensor x = run(ctx, in, rows, out, labelled_padding(in));

@@ -153,7 +153,7 @@ class ClipTower final : public Model {
   }
   std::string class_name() const override { return class_name_; }
 
-  Outputs forward(Context& ctx, const Inputs& in) const override {
+  Outputs compute(Context& ctx, const Inputs& in) const override {
     nn::Trace trace{.hidden_states = in.output_hidden_states, .attentions = in.output_attentions, .states = {}, .probs = {}};
     const ClipTowerOutput tower = tower_.forward(ctx, in, activations(), true, trace);
     Outputs out;
@@ -188,7 +188,7 @@ class ClipModel final : public Model {
   std::string class_name() const override { return "CLIPModel"; }
 
   /// logits_per_text = exp(logit_scale) * text_embeds image_embeds^T; loss = the mean of both cross-entropies over the diagonal.
-  Outputs forward(Context& ctx, const Inputs& in) const override {
+  Outputs compute(Context& ctx, const Inputs& in) const override {
     Outputs out;
     out.text_embeds = ops::l2_normalize(ctx, text_features(ctx, in));
     out.image_embeds = ops::l2_normalize(ctx, image_features(ctx, in));
@@ -204,7 +204,7 @@ class ClipModel final : public Model {
     return out;
   }
 
-  Tensor features(Context& ctx, const Inputs& in) const override {
+  Tensor compute_features(Context& ctx, const Inputs& in) const override {
     check(in.input_ids.defined() != in.pixel_values.defined(), ErrorCode::Type, "clip", "features: expected either input_ids or pixel_values");
     return in.input_ids.defined() ? text_features(ctx, in) : image_features(ctx, in);
   }

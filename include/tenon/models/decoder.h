@@ -123,9 +123,9 @@ class Decoder final : public Model {
   /// mixtures, and what RoutingSettings ask for; past_key_values with use_cache. With a past, attention_mask is (B, past + T), and
   /// positions go on behind it.
   /// Errors: Error(Type) for a past of another model.
-  Outputs forward(Context& ctx, const Inputs& in) const override;
+  Outputs compute(Context& ctx, const Inputs& in) const override;
 
-  std::unique_ptr<DecodingSession> start(Context& ctx, const Inputs& in) const override;
+  std::unique_ptr<DecodingSession> begin(Context& ctx, const Inputs& in) const override;
 
   void visit(nn::Visitor& v) override {
     const std::string prefix = head_ == Head::None ? "" : names_.prefix;
@@ -348,6 +348,7 @@ class DecoderSession final : public DecodingSession {
     l.layers = model.config_.num_layers;
     l.dtype = model.activations();
     l.codes = codes;
+    l.device = model.device();
     return l;
   }
 
@@ -367,7 +368,7 @@ inline void DecoderSession::begin_with(Context& ctx, const Tensor& keys_values, 
     nn::CacheStep step(cache_, std::vector<int64_t>(n, prefix.size()));
     const DType type = model_.activations();
     for (int64_t i = 0; i < model_.config_.num_layers; ++i)
-      step.write(i, ops::cast(ctx, prefix.alone(ctx, i, false), type), ops::cast(ctx, prefix.alone(ctx, i, true), type));
+      step.write(ctx, i, ops::cast(ctx, prefix.alone(ctx, i, false), type), ops::cast(ctx, prefix.alone(ctx, i, true), type));
     step.commit();
     before_ += prefix.size();
   }
@@ -398,7 +399,7 @@ inline std::shared_ptr<PastKeyValues> Decoder::past_of(const Inputs& in, int64_t
   return past;
 }
 
-inline Outputs Decoder::forward(Context& ctx, const Inputs& in) const {
+inline Outputs Decoder::compute(Context& ctx, const Inputs& in) const {
   check(!in.router_targets.defined() || config_.has_experts(), ErrorCode::Type, class_name_, "router_targets: it has no experts to route to");
   const std::shared_ptr<PastKeyValues> past = past_of(in, batch_of(in, config_.hidden_size, class_name_).first);
   const int64_t columns = past ? past->columns() : 0;
@@ -446,7 +447,7 @@ inline Outputs Decoder::forward(Context& ctx, const Inputs& in) const {
   return out;
 }
 
-inline std::unique_ptr<DecodingSession> Decoder::start(Context& ctx, const Inputs& in) const {
+inline std::unique_ptr<DecodingSession> Decoder::begin(Context& ctx, const Inputs& in) const {
   check(head_ == Head::CausalLm, ErrorCode::Type, class_name_, "does not generate text; its ForCausalLM class does");
   check(in.input_ids.defined() && in.input_ids.rank() == 2, ErrorCode::Shape, class_name_, "input_ids: expected (batch, length), got ",
         in.input_ids.describe());

@@ -14,7 +14,7 @@ namespace tenon::models {
 inline std::vector<int64_t> read_ids(const Tensor& t, const char* what) {
   check(t.defined(), ErrorCode::Type, what, "expected a tensor of integers, got nothing");
   check(!is_float(t.dtype()), ErrorCode::Type, what, "expected integers, got ", name_of(t.dtype()));
-  const Tensor ids = t.to(DType::I64);
+  const Tensor ids = t.to(Device{}).to(DType::I64);
   const auto values = ids.values<int64_t>();
   return {values.begin(), values.end()};
 }
@@ -44,7 +44,7 @@ inline Tensor classification_loss(Context& ctx, const Tensor& logits, const Tens
     return ops::cross_entropy(ctx, logits, read_ids(labels, "labels"));
   }
   check(labels.numel() == logits.numel(), ErrorCode::Shape, "labels", "expected ", logits.shape(), ", got ", labels.shape());
-  const Tensor target = labels.to(DType::F32).view(logits.shape());
+  const Tensor target = labels.to(Device{}).to(DType::F32).view(logits.shape()).to(ctx.device());
   if (kind == "regression") return ops::mse_loss(ctx, logits, target);
   check(kind == "multi_label_classification", ErrorCode::Format, "config.json", "\"problem_type\": unknown value \"", kind, "\"");
   return ops::bce_with_logits_loss(ctx, logits, target);

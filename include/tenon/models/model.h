@@ -125,9 +125,11 @@ class Model {
   virtual ~Model() = default;
   /// The Transformers class, "BertForSequenceClassification".
   virtual std::string class_name() const = 0;
-  /// Computes what the model computes; const and safe to call from several threads, each with its own Context.
-  /// Errors: Error(Limit) for ids outside the vocabulary or sequences longer than the positions, Error(Shape), Error(Type).
-  virtual Outputs forward(Context& ctx, const Inputs& inputs) const = 0;
+  /// Computes what the model computes; const and safe to call from several threads, each with its own Context. Ids and masks are read by the
+  /// host and other inputs by the model's device: each may lie on either, and is copied. What comes back lies on the model's device.
+  /// Errors: Error(Limit) for ids outside the vocabulary or sequences longer than the positions, Error(Shape), Error(Type); Error(Device) if
+  /// the Context computes elsewhere than where the model lies.
+  Outputs forward(Context& ctx, const Inputs& inputs) const { return compute(ctx, placed(ctx, inputs)); }
   /// Lists every parameter under its name in the checkpoint.
   virtual void visit(nn::Visitor& v) = 0;
   /// The base model's prefix in checkpoints with a head ("bert"), which a headless checkpoint lacks; "" if it has none.
@@ -135,12 +137,12 @@ class Model {
   /// Whether a checkpoint may hold a tensor of this name that the model has no use for.
   virtual bool superfluous(const std::string&) const { return false; }
   /// CLIP: the projected features of a text or an image, not normalised. Errors: Error(Type) for models without them.
-  virtual Tensor features(Context&, const Inputs&) const;
+  Tensor features(Context& ctx, const Inputs& inputs) const { return compute_features(ctx, placed(ctx, inputs)); }
   /// Encoder-decoders: the encoder alone, last_hidden_state, hidden_states and attentions. Errors: Error(Type) for other models.
-  virtual Outputs encode(Context&, const Inputs&) const;
+  Outputs encode(Context& ctx, const Inputs& inputs) const { return compute_encoding(ctx, placed(ctx, inputs)); }
   /// Starts sequences without a token, one per row of in.input_ids, to generate with; an encoder-decoder encodes input_ids here. The
   /// model must outlive them. Errors: Error(Type) for models that do not generate; as forward().
-  virtual std::unique_ptr<DecodingSession> start(Context&, const Inputs&) const;
+  std::unique_ptr<DecodingSession> start(Context& ctx, const Inputs& inputs) const { return begin(ctx, placed(ctx, inputs)); }
 
   /// Mixtures of experts: routes like this from now on, also in sessions that were started before; not while a pass runs.
   /// Errors: Error(Type) for models without experts; Error(Limit) for settings that do not fit them, which change nothing.
@@ -151,7 +153,13 @@ class Model {
   const Json& config() const { return config_; }
   Json& config() { return config_; }
   Precision precision() const { return precision_; }
-  /// Packs every Linear for inference in this precision. Plain weights stay readable.
+  /// Where it computes.
+  Device device() const { return device_; }
+  /// Moves the model to where ctx computes. What is packed is packed there again, from plain weights that stay where they are. If that fails the
+  /// model is as before. Errors: Error(Memory); Error(Device) for weights that have no kernel there, and for a model with adapters.
+  void to(Context& ctx);
+  /// Packs every Linear for inference in this precision where ctx computes, and moves what is not packed there. Plain weights stay readable.
+  /// Errors: as to().
   void pack(Context& ctx, Precision precision);
   /// Whether pack() keeps in int8 what a checkpoint of few bits holds plain (the head): a load without exact products asks for it.
   void set_int8_beside(bool on) { int8_beside_ = on; }
@@ -167,14 +175,23 @@ class Model {
 
  protected:
   explicit Model(Json config) : config_(std::move(config)) {}
+  /// What forward(), features(), encode() and start() do, given inputs that lie where they are read.
+  virtual Outputs compute(Context& ctx, const Inputs& inputs) const = 0;
+  virtual Tensor compute_features(Context&, const Inputs&) const;
+  virtual Outputs compute_encoding(Context&, const Inputs&) const;
+  virtual std::unique_ptr<DecodingSession> begin(Context&, const Inputs&) const;
   /// The type of activations: BF16 in BFloat16 and, where it pays, Int8.
   DType activations() const { return activations_; }
 
  private:
+  Inputs placed(Context& ctx, Inputs inputs) const;
+  void pack_here(Context& ctx, Precision precision);
+
   Json config_;
   Precision precision_ = Precision::Float32;
   DType activations_ = DType::F32;
-  bool int8_beside_ = false;
+  Device device_;
+  bool int8_beside_ = false, packed_ = false;
 };
 
 }  // namespace tenon::models

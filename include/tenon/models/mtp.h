@@ -36,7 +36,7 @@ class MtpModel final : public Model {
   /// All else in a checkpoint is the decoder's.
   bool superfluous(const std::string&) const override { return true; }
   /// Errors: Error(Type): it is a part of a decoder, see MtpSession.
-  Outputs forward(Context&, const Inputs&) const override { fail(ErrorCode::Type, class_name_, "it only drafts for its decoder"); }
+  Outputs compute(Context&, const Inputs&) const override { fail(ErrorCode::Type, class_name_, "it only drafts for its decoder"); }
 
   /// Shapes: embedded, hidden (N,C) -> (N,C).
   Tensor predict(Context& ctx, const Tensor& embedded, const Tensor& hidden, nn::CacheStep& step) const {
@@ -50,6 +50,7 @@ class MtpModel final : public Model {
     nn::CacheLayout layout = layer_.cache_layout();
     layout.layers = 1;
     layout.dtype = activations();
+    layout.device = device();
     return layout;
   }
 
@@ -101,7 +102,8 @@ class MtpSession {
     const Tensor h = model_.predict(ctx, embedded, hidden, step);
     const Tensor logits = main_.logits(ctx, h.rows(n - 1, n));
     step.commit();
-    const auto scores = logits.values<float>();
+    const Tensor here = logits.to(Device{});
+    const auto scores = here.values<float>();
     return std::max_element(scores.begin(), scores.end()) - scores.begin();
   }
 

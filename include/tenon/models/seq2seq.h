@@ -46,9 +46,9 @@ class Seq2Seq final : public Model {
   /// hidden_states, attentions. With use_cache past_key_values, which hold the sources too: a call with them only computes the new
   /// decoder_input_ids.
   /// Errors: Error(Type) for a past of another model, and for a mask or embeddings of the decoder with a past.
-  Outputs forward(Context& ctx, const Inputs& in) const override;
+  Outputs compute(Context& ctx, const Inputs& in) const override;
 
-  Outputs encode(Context& ctx, const Inputs& in) const override {
+  Outputs compute_encoding(Context& ctx, const Inputs& in) const override {
     nn::PackedRows source;
     nn::Trace trace = trace_for(in);
     const Tensor encoded = encode(ctx, in, source, trace);
@@ -59,7 +59,7 @@ class Seq2Seq final : public Model {
     return out;
   }
 
-  std::unique_ptr<DecodingSession> start(Context& ctx, const Inputs& in) const override;
+  std::unique_ptr<DecodingSession> begin(Context& ctx, const Inputs& in) const override;
 
   void visit(nn::Visitor& v) override {
     const std::string p = head_ == Head::LanguageModel ? names_.prefix : "";
@@ -310,7 +310,8 @@ class Seq2SeqSession final : public DecodingSession {
             .v_width = a.heads * a.head_dim,
             .dtype = model.activations(),
             .codes = codes,
-            .heads = a.heads};
+            .heads = a.heads,
+            .device = model.device()};
   }
 
   std::vector<int64_t> positions_of(const DecodingStep& given) const {
@@ -381,14 +382,14 @@ inline void Seq2Seq::decode_cached(Context& ctx, const Inputs& in, std::shared_p
   out.past_key_values = std::move(past);
 }
 
-inline Outputs Seq2Seq::forward(Context& ctx, const Inputs& in) const {
+inline Outputs Seq2Seq::compute(Context& ctx, const Inputs& in) const {
   Outputs out;
   out.encoder_last_hidden_state = in.encoder_outputs;
   if (in.past_key_values) {
     decode_cached(ctx, in, in.past_key_values, out);
     return out;
   }
-  if (head_ == Head::EncoderOnly) return encode(ctx, in);
+  if (head_ == Head::EncoderOnly) return compute_encoding(ctx, in);
   nn::PackedRows source;
   nn::Trace of_encoder = trace_for(in), of_decoder = trace_for(in);
   const Tensor encoded = encode(ctx, in, source, of_encoder);
@@ -412,7 +413,7 @@ inline Outputs Seq2Seq::forward(Context& ctx, const Inputs& in) const {
   return out;
 }
 
-inline std::unique_ptr<DecodingSession> Seq2Seq::start(Context& ctx, const Inputs& in) const {
+inline std::unique_ptr<DecodingSession> Seq2Seq::begin(Context& ctx, const Inputs& in) const {
   check(head_ == Head::LanguageModel, ErrorCode::Type, class_name_, "does not generate text; the class with a head does");
   return std::make_unique<Seq2SeqSession>(ctx, *this, in);
 }

@@ -63,7 +63,7 @@ class Vit final : public Model {
   std::string base_prefix() const override { return "vit"; }
 
   /// Outputs: last_hidden_state (B,P+1,C) and pooler_output (B,C), or logits (B,L).
-  Outputs forward(Context& ctx, const Inputs& in) const override {
+  Outputs compute(Context& ctx, const Inputs& in) const override {
     Outputs out;
     nn::PackedRows rows;
     nn::Trace trace{.hidden_states = in.output_hidden_states, .attentions = in.output_attentions, .states = {}, .probs = {}};

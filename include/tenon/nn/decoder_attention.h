@@ -91,7 +91,7 @@ class GroupedQueryAttention {
       k = ops::rope(ctx, k, rows.angles.cos, rows.angles.sin, of_keys);
     }
     if (rows.prefix) k = rows.prefix->before(ctx, layer, false, k), v = rows.prefix->before(ctx, layer, true, v);
-    if (rows.cache) rows.cache->write(layer, k, v);
+    if (rows.cache) rows.cache->write(ctx, layer, k, v);
     if (rows.trace) rows.trace->keep(ctx, q, rows.cache ? rows.cache->gather_keys(ctx, layer) : k, options);
     if (!rows.cache) return output.forward_dropped(ctx, ops::attention(ctx, q, k, v, options), config_.output_dropout, residual);
     return output.forward(ctx, ops::attention_paged(ctx, q, rows.cache->paged(layer, config_.head_dim, config_.head_dim), options),
@@ -202,7 +202,7 @@ class LatentAttention final : public Packable {
     if (!rows.cache) {
       mixed = expanded(ctx, q, latent, k_rope, options, rows.trace);
     } else {
-      rows.cache->write(layer, ops::join_columns(ctx, latent, k_rope, 1, false), {});
+      rows.cache->write(ctx, layer, ops::join_columns(ctx, latent, k_rope, 1, false), {});
       if (rows.cache->longest() <= kAbsorbed && absorbed_ && kv_b.lora.empty() && !rows.trace) {
         mixed = absorbed(ctx, q, *rows.cache, layer, options);
       } else {
@@ -249,15 +249,10 @@ class LatentAttention final : public Packable {
   Absorbed absorbed_of(Context& ctx, const Tensor& w) const {
     const MlaConfig& c = config_;
     Absorbed a;
-    const float* from = w.data<float>();
     for (int64_t h = 0; h < c.heads; ++h) {
-      const float* head = from + h * (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;
-      Tensor up = Tensor::empty({c.kv_lora_rank, c.qk_nope_head_dim}, DType::F32);
-      for (int64_t r = 0; r < c.kv_lora_rank; ++r)
-        for (int64_t d = 0; d < c.qk_nope_head_dim; ++d) up.data<float>()[r * c.qk_nope_head_dim + d] = head[d * c.kv_lora_rank + r];
-      a.absorb.push_back(quant::pack(ctx, up, format_));
-      const int64_t first = h * (c.qk_nope_head_dim + c.v_head_dim) + c.qk_nope_head_dim;
-      a.restore.push_back(quant::pack(ctx, w.rows(first, first + c.v_head_dim), format_));
+      const int64_t first = h * (c.qk_nope_head_dim + c.v_head_dim), behind = first + c.qk_nope_head_dim;
+      a.absorb.push_back(quant::pack(ctx, ops::detail::transposed(ctx, w.rows(first, behind).to(ctx.device())), format_));
+      a.restore.push_back(quant::pack(ctx, w.rows(behind, behind + c.v_head_dim), format_));
     }
     return a;
   }

@@ -21,6 +21,7 @@ struct CacheLayout {
   DType dtype = DType::F32;  // of what comes and goes
   CacheCodes codes = CacheCodes::None;
   int64_t heads = 1;
+  Device device = {};  // where the pages lie
 
   /// Of one key or value of this width.
   size_t row_bytes(int64_t width) const {
@@ -39,7 +40,8 @@ class KvCache {
   /// A page's memory; counts itself among the living. Sequences share pages, and whoever else holds a full one may hand it on (adopt).
   class Page {
    public:
-    Page(size_t bytes, std::shared_ptr<size_t> live) : memory_(Tensor::empty({static_cast<int64_t>(bytes)}, DType::U8)), live_(std::move(live)) {
+    Page(size_t bytes, Device device, std::shared_ptr<size_t> live)
+        : memory_(Tensor::empty({static_cast<int64_t>(bytes)}, DType::U8, device)), live_(std::move(live)) {
       ++*live_;
     }
     ~Page() { --*live_; }
@@ -81,7 +83,7 @@ class KvCache {
       if (used && grown[i][static_cast<size_t>(s.length / kPageRows)].use_count() > 2) {  // written to from now on: no longer shared
         auto& page = grown[i][static_cast<size_t>(s.length / kPageRows)];
         PageRef own = new_page();
-        std::memcpy(own->memory_.raw(), page->memory_.raw(), page_bytes());
+        cuda::copy(own->memory_.address(), layout_.device, std::as_const(page->memory_).address(), layout_.device, page_bytes());
         page = std::move(own);
       }
       const auto pages = static_cast<size_t>(pages_for(s.length + counts[i]));
@@ -122,9 +124,10 @@ class KvCache {
     s.length = static_cast<int64_t>(pages.size()) * kPageRows;
   }
 
-  /// The row of a token's key or value, for which there is room.
-  char* key(int64_t i, int64_t token, int64_t layer) { return row(i, token, key_offset(layer), layout_.k_width); }
-  char* value(int64_t i, int64_t token, int64_t layer) { return row(i, token, value_offset(layer), layout_.v_width); }
+  /// The page of a token for which there is room.
+  void* page_of(int64_t i, int64_t token) {
+    return sequences_[static_cast<size_t>(i)].pages[static_cast<size_t>(token / kPageRows)]->memory_.address();
+  }
   /// Where a page has a layer's keys and values, and their scales.
   int64_t key_offset(int64_t layer) const {
     return layer * kPageRows * static_cast<int64_t>(layout_.row_bytes(layout_.k_width) + layout_.row_bytes(layout_.v_width));
@@ -136,12 +139,9 @@ class KvCache {
   int64_t value_scale_offset(int64_t layer) const {
     return layout_.v_width ? value_offset(layer) + kPageRows * layout_.v_width : key_scale_offset(layer);
   }
-  /// The scales of a token's key or value, one for each head; of codes only.
-  float* key_scale(int64_t i, int64_t token, int64_t layer) { return scales(i, token, key_scale_offset(layer)); }
-  float* value_scale(int64_t i, int64_t token, int64_t layer) { return scales(i, token, value_scale_offset(layer)); }
   /// The pages of sequence i, as attention reads them.
   void append_pages(int64_t i, std::vector<const void*>& pages) const {
-    for (const auto& page : sequences_[index(i)].pages) pages.push_back(std::as_const(page->memory_).raw());
+    for (const auto& page : sequences_[index(i)].pages) pages.push_back(std::as_const(page->memory_).address());
   }
 
  private:
@@ -153,19 +153,11 @@ class KvCache {
   PageRef new_page() {
     check(page_bytes() <= max_bytes_ && bytes() <= max_bytes_ - page_bytes(), ErrorCode::Memory, "cache",
           "keys and values need more than the ", max_bytes_, " bytes given to the cache");
-    return std::make_shared<Page>(page_bytes(), live_);
+    return std::make_shared<Page>(page_bytes(), layout_.device, live_);
   }
   size_t index(int64_t i) const {
     check(i >= 0 && i < size(), ErrorCode::Limit, "cache", "sequence: expected 0 to ", size() - 1, ", got ", i);
     return static_cast<size_t>(i);
-  }
-  char* row(int64_t i, int64_t token, int64_t offset, int64_t width) {
-    Page& page = *sequences_[static_cast<size_t>(i)].pages[static_cast<size_t>(token / kPageRows)];
-    return static_cast<char*>(page.memory_.raw()) + offset + token % kPageRows * width * static_cast<int64_t>(layout_.item());
-  }
-  float* scales(int64_t i, int64_t token, int64_t offset) {
-    Page& page = *sequences_[static_cast<size_t>(i)].pages[static_cast<size_t>(token / kPageRows)];
-    return reinterpret_cast<float*>(static_cast<char*>(page.memory_.raw()) + offset) + token % kPageRows * layout_.heads;
   }
 
   CacheLayout layout_;
@@ -183,7 +175,11 @@ class CacheStep {
     for (int64_t i = 0; i < cache_.size(); ++i) {
       const int64_t n = counts_[static_cast<size_t>(i)];
       if (n == 0) continue;
-      for (int64_t t = 0; t < n; ++t) rows_.push_back({i, cache_.length(i) + t});
+      for (int64_t t = cache_.length(i); t < cache_.length(i) + n; ++t) {
+        positions_.push_back(t);
+        row_page_.push_back(cache_.page_of(i, t));
+        row_slot_.push_back(t % KvCache::kPageRows);
+      }
       q_start.push_back(q_start.back() + n);
       k_start.push_back(k_start.back() + cache_.length(i) + n);
       longest_ = std::max(longest_, n);
@@ -197,47 +193,29 @@ class CacheStep {
   int64_t longest() const { return longest_; }
   const CacheLayout& layout() const { return cache_.layout(); }
   /// Positions of the new tokens, counted from each sequence's beginning.
-  std::vector<int64_t> positions() const {
-    std::vector<int64_t> p;
-    for (const Row& r : rows_) p.push_back(r.token);
-    return p;
-  }
+  const std::vector<int64_t>& positions() const { return positions_; }
 
   /// Stores the keys and, where the layout has them, the values of the new tokens.
-  void write(int64_t layer, const Tensor& k, const Tensor& v) {
-    const CacheLayout& l = cache_.layout();
-    if (l.has_codes()) {
-      quantize(k, l.k_width, [&](const Row& r) { return cache_.key(r.sequence, r.token, layer); },
-               [&](const Row& r) { return cache_.key_scale(r.sequence, r.token, layer); });
-      if (l.v_width)
-        quantize(v, l.v_width, [&](const Row& r) { return cache_.value(r.sequence, r.token, layer); },
-                 [&](const Row& r) { return cache_.value_scale(r.sequence, r.token, layer); });
-      return;
-    }
-    store(k, l.k_width, [&](const Row& r) { return cache_.key(r.sequence, r.token, layer); });
-    if (l.v_width) store(v, l.v_width, [&](const Row& r) { return cache_.value(r.sequence, r.token, layer); });
+  void write(Context& ctx, int64_t layer, const Tensor& k, const Tensor& v) const {
+    store(ctx, k, layout().k_width, cache_.key_offset(layer), cache_.key_scale_offset(layer));
+    if (layout().v_width) store(ctx, v, layout().v_width, cache_.value_offset(layer), cache_.value_scale_offset(layer));
   }
   /// All keys of the batch's sequences as rows. Shapes: -> (k_start.back(), k_width).
   Tensor gather_keys(Context& ctx, int64_t layer) const {
-    const CacheLayout& l = cache_.layout();
-    const int64_t width = l.k_width;
-    const size_t row = static_cast<size_t>(width) * l.item();
-    Tensor all = ctx.empty({k_start.back(), width}, l.has_codes() ? DType::F32 : l.dtype);
-    auto* to = static_cast<char*>(all.raw());
-    for (size_t b = 0; b + 1 < k_start.size(); ++b)
-      for (int64_t s = 0, n = k_start[b + 1] - k_start[b]; s < n; s += KvCache::kPageRows) {
-        const auto* page = static_cast<const char*>(pages_[static_cast<size_t>(page_start_[b] + s / KvCache::kPageRows)]);
-        const int64_t rows = std::min(KvCache::kPageRows, n - s);
-        if (!l.has_codes()) {
-          std::memcpy(to + static_cast<size_t>(k_start[b] + s) * row, page + cache_.key_offset(layer), static_cast<size_t>(rows) * row);
-          continue;
-        }
-        const auto* q = reinterpret_cast<const uint8_t*>(page + cache_.key_offset(layer));
-        const auto* scale = reinterpret_cast<const float*>(page + cache_.key_scale_offset(layer));
-        float* wide = all.data<float>() + (k_start[b] + s) * width;
-        for (int64_t i = 0; i < rows * width; ++i) wide[i] = (l.codes == CacheCodes::Int8 ? static_cast<int8_t>(q[i]) : f8e4m3_to_float(q[i])) * scale[i / (width / l.heads)];
-      }
-    return l.has_codes() ? ops::cast(ctx, all, l.dtype) : all;
+    const CacheLayout& l = layout();
+    const int64_t rows = k_start.back(), heads = l.heads;
+    const Tensor codes = load(ctx, {rows, l.k_width}, l.has_codes() ? DType::U8 : l.dtype, cache_.key_offset(layer));
+    if (!l.has_codes()) return codes;
+    const Tensor scales = load(ctx, {rows, heads}, DType::F32, cache_.key_scale_offset(layer));
+    Tensor wide = ctx.empty({rows, l.k_width}, DType::F32);
+    const float* scale = scales.ptr<float>();
+    const auto* q = static_cast<const char*>(codes.address());
+    float* to = wide.ptr<float>();
+    ctx.over_rows(rows * heads, l.k_width / heads, [&](int64_t begin, int64_t end) {
+      const int64_t C = l.k_width / heads;
+      ctx.kernels().dequantize_rows(to + begin * C, q + begin * C, scale + begin, end - begin, C, l.codes);
+    });
+    return ops::cast(ctx, wide, l.dtype);
   }
   ops::PagedKeys paged(int64_t layer, int64_t key_width, int64_t value_width) const {
     const CacheLayout& l = cache_.layout();
@@ -251,6 +229,7 @@ class CacheStep {
             .key_width = key_width,
             .value_width = value_width,
             .dtype = l.dtype,
+            .device = l.device,
             .codes = l.codes,
             .k_scale_offset = cache_.key_scale_offset(layer),
             .v_scale_offset = cache_.value_scale_offset(layer)};
@@ -259,40 +238,59 @@ class CacheStep {
   std::vector<int64_t> q_start = {0}, k_start = {0};
 
  private:
-  struct Row {
-    int64_t sequence, token;
-  };
-
   void check_rows(const Tensor& x, int64_t width) const {
-    check(x.shape() == Shape{static_cast<int64_t>(rows_.size()), width} && x.dtype() == cache_.layout().dtype, ErrorCode::Shape, "cache",
-          "rows: expected ", Shape{static_cast<int64_t>(rows_.size()), width}, " ", name_of(cache_.layout().dtype), ", got ", x.describe());
+    const Shape expected{static_cast<int64_t>(positions_.size()), width};
+    check(x.shape() == expected && x.dtype() == cache_.layout().dtype, ErrorCode::Shape, "cache", "rows: expected ", expected, " ",
+          name_of(cache_.layout().dtype), ", got ", x.describe());
   }
-  template <class To, class ScalesTo>
-  void quantize(const Tensor& x, int64_t width, To&& row_of, ScalesTo&& scales_of) {
+  /// Rows of keys or values, as codes with their scales where the layout says so.
+  void store(Context& ctx, const Tensor& x, int64_t width, int64_t offset, int64_t scale_offset) const {
     check_rows(x, width);
-    const int64_t heads = cache_.layout().heads;
-    const size_t bytes = static_cast<size_t>(width) * size_of(x.dtype());
-    const Kernels& k = cpu_kernels();
-    for (size_t i = 0; i < rows_.size(); ++i) {
-      char* const to = row_of(rows_[i]);
-      const char* const from = static_cast<const char*>(x.raw()) + i * bytes;
-      if (cache_.layout().codes == CacheCodes::Int8)
-        k.quantize_rows(reinterpret_cast<int8_t*>(to), scales_of(rows_[i]), from, heads, width / heads, x.dtype());
+    const CacheLayout& l = layout();
+    ops::detail::check_here(ctx, "cache", x);
+    const auto item = static_cast<int64_t>(size_of(x.dtype()));
+    if (!l.has_codes()) return put(ctx, x.address(), width * item, offset);
+    const int64_t N = x.size(0), C = width / l.heads;
+    Tensor codes = ctx.empty({N, width}, DType::U8), scales = ctx.empty({N, l.heads}, DType::F32);
+    auto* q = static_cast<char*>(codes.address());
+    float* scale = scales.ptr<float>();
+    const auto* from = static_cast<const char*>(x.address());
+    ctx.over_rows(N * l.heads, C, [&](int64_t begin, int64_t end) {
+      const auto* rows = from + begin * C * item;
+      if (l.codes == CacheCodes::Int8)
+        ctx.kernels().quantize_rows(reinterpret_cast<int8_t*>(q + begin * C), scale + begin, rows, end - begin, C, x.dtype());
       else
-        k.quantize_rows_fp8(reinterpret_cast<float8*>(to), scales_of(rows_[i]), from, heads, width / heads, x.dtype());
-    }
+        ctx.kernels().quantize_rows_fp8(reinterpret_cast<float8*>(q + begin * C), scale + begin, rows, end - begin, C, x.dtype());
+    });
+    put(ctx, q, width, offset);
+    put(ctx, scale, l.heads * int64_t{sizeof(float)}, scale_offset);
   }
-  template <class To>
-  void store(const Tensor& x, int64_t width, To&& place) {
-    check_rows(x, width);
-    const size_t bytes = static_cast<size_t>(width) * size_of(x.dtype());
-    const auto* from = static_cast<const char*>(x.raw());
-    for (size_t i = 0; i < rows_.size(); ++i) std::memcpy(place(rows_[i]), from + i * bytes, bytes);
+  void put(Context& ctx, const void* rows, int64_t bytes, int64_t offset) const {
+    const ops::detail::OnDevice<void*> page(ctx, row_page_);
+    const ops::detail::Numbers slot(ctx, row_slot_);
+    ctx.kernels().store_rows(page.data(), slot.data(), offset, rows, static_cast<int64_t>(row_page_.size()), bytes);
+  }
+  /// What all keys' rows have from an offset in each page on. Shapes: (k_start.back(), width) of what is there.
+  Tensor load(Context& ctx, const Shape& shape, DType dtype, int64_t offset) const {
+    Tensor all = ctx.empty(shape, dtype);
+    const int64_t rows = shape[0], bytes = shape[1] * static_cast<int64_t>(size_of(dtype));
+    std::vector<const void*> pages;
+    std::vector<int64_t> slots;
+    for (size_t b = 0; b + 1 < k_start.size(); ++b)
+      for (int64_t s = 0; s < k_start[b + 1] - k_start[b]; ++s) {
+        pages.push_back(pages_[static_cast<size_t>(page_start_[b] + s / KvCache::kPageRows)]);
+        slots.push_back(s % KvCache::kPageRows);
+      }
+    const ops::detail::OnDevice<const void*> page(ctx, pages);
+    const ops::detail::Numbers slot(ctx, slots);
+    ctx.kernels().load_rows(all.address(), page.data(), slot.data(), offset, rows, bytes);
+    return all;
   }
 
   KvCache& cache_;
   std::vector<int64_t> counts_;
-  std::vector<Row> rows_;
+  std::vector<int64_t> positions_, row_slot_;  // of the new tokens, and where each goes
+  std::vector<void*> row_page_;
   std::vector<const void*> pages_;
   std::vector<int64_t> page_start_ = {0};
   int64_t longest_ = 0;

@@ -79,7 +79,7 @@ class Linear {
     if (quantized) {
       quantized->prepare(format, precise_);
     } else {
-      packed = quant::pack(ctx, in_out_ ? transposed() : weight.view({out_, in_}), format, true);
+      packed = quant::pack(ctx, in_out_ ? transposed(ctx) : weight.view({out_, in_}), format, true);
       io::release_pages(weight);
     }
     pack_adapters(ctx, format);
@@ -112,13 +112,7 @@ class Linear {
   }
   Tensor matrix(Context& ctx) const { return weight.rank() == 2 || in_out_ ? weight : ops::reshape(ctx, weight, {out_, in_}); }
 
-  Tensor transposed() const {
-    const Tensor from = weight.to(DType::F32);
-    Tensor to = Tensor::empty({out_, in_}, DType::F32);
-    for (int64_t i = 0; i < in_; ++i)
-      for (int64_t o = 0; o < out_; ++o) to.data<float>()[o * in_ + i] = std::as_const(from).data<float>()[i * out_ + o];
-    return to;
-  }
+  Tensor transposed(Context& ctx) const { return ops::detail::transposed(ctx, weight.to(DType::F32).to(ctx.device())); }
 
   int64_t in_ = 0, out_ = 0;
   Shape stored_;
@@ -177,14 +171,15 @@ struct FusedLinear {
     } else {
       packed = quant::pack_rows_concat(ctx, weights, format, true);
     }
-    bias = Tensor::zeros({n}, DType::F32);
-    float* b = bias.data<float>();
+    Tensor all = Tensor::zeros({n}, DType::F32);
+    float* b = all.data<float>();
     for (Linear* l : layers) {
-      if (l->bias.defined()) std::memcpy(b, l->bias.raw(), l->bias.nbytes());
+      if (l->bias.defined()) cuda::copy(b, {}, std::as_const(l->bias).address(), l->bias.device(), l->bias.nbytes());
       b += l->out_features();
       if (l->weight.defined()) io::release_pages(l->weight);
       l->pack_adapters(ctx, format);
     }
+    bias = all.to(ctx.device());
   }
   void unpack() { packed = {}, bias = {}, quantized.reset(); }
 };

@@ -1,6 +1,7 @@
 // Low-rank adapters of a linear layer (LoRA): a small product beside a frozen weight.
 #pragma once
 
+#include "tenon/ops/columns.h"
 #include "tenon/ops/dropout.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/linear.h"
@@ -11,12 +12,9 @@ namespace detail {
 
 /// y[:, at ...] += part, in place. Shapes: y (...,N), part (...,n) of y's type.
 inline void add_columns(Context& ctx, Tensor& y, int64_t at, const Tensor& part) {
-  const int64_t N = y.size(-1), n = part.size(-1), item = static_cast<int64_t>(size_of(y.dtype()));
-  auto* to = static_cast<char*>(y.raw()) + at * item;
-  const auto* from = static_cast<const char*>(part.raw());
-  ctx.over_rows(n ? part.numel() / n : 0, n, [&](int64_t begin, int64_t end) {
-    for (int64_t m = begin; m < end; ++m) ctx.kernels().add(to + m * N * item, to + m * N * item, from + m * n * item, n, y.dtype());
-  });
+  const int64_t N = y.size(-1), n = part.size(-1);
+  ops::detail::check_here(ctx, "add_columns", y, part);
+  ops::detail::move_parts(ctx, y, {at, N, 0}, part, {0, n, 0}, n ? part.numel() / n : 0, 1, n, true);
 }
 
 }  // namespace detail

@@ -43,14 +43,14 @@ class Router {
 
  private:
   Tensor uniform(Context& ctx, const Shape& shape) const {
-    Tensor t = ctx.empty(shape, DType::F32);
+    Tensor t = Tensor::empty(shape, DType::F32);
     for (float& v : std::span(t.data<float>(), static_cast<size_t>(t.numel()))) v = 1 + jitter * (2 * ctx.random().uniform() - 1);
-    return t;
+    return t.to(ctx.device());
   }
   Tensor normal(Context& ctx, const Shape& shape) const {
-    Tensor t = ctx.empty(shape, DType::F32);
+    Tensor t = Tensor::empty(shape, DType::F32);
     for (float& v : std::span(t.data<float>(), static_cast<size_t>(t.numel()))) v = noise * ctx.random().normal();
-    return t;
+    return t.to(ctx.device());
   }
 
   bool has_correction_bias_ = false;

@@ -42,7 +42,7 @@ inline std::vector<uint8_t> read_mask(const Tensor& mask, int64_t B, int64_t T) 
   std::vector<uint8_t> keep(static_cast<size_t>(B * T), 1);
   if (!mask.defined()) return keep;
   check(mask.shape() == Shape{B, T}, ErrorCode::Shape, "attention_mask", "expected ", Shape{B, T}, ", got ", mask.shape());
-  const Tensor as_float = mask.to(DType::F32);
+  const Tensor as_float = mask.to(Device{}).to(DType::F32);
   const float* m = as_float.data<float>();
   for (size_t i = 0; i < keep.size(); ++i) keep[i] = m[i] != 0;
   return keep;

@@ -22,9 +22,10 @@ inline Tensor sinusoids(Context& ctx, std::span<const int64_t> positions, int64_
   std::vector<float> turn(static_cast<size_t>(half));
   for (int64_t j = 0; j < half; ++j)
     turn[static_cast<size_t>(j)] = static_cast<float>(std::exp(-static_cast<double>(j) * std::log(10000.0) / steps));
-  Tensor y = ctx.empty({static_cast<int64_t>(positions.size()), width}, DType::F32);
+  HostContext host(ctx);
+  Tensor y = host->empty({static_cast<int64_t>(positions.size()), width}, DType::F32);
   float* to = y.data<float>();
-  ctx.over_rows(y.size(0), 40 * width, [&](int64_t begin, int64_t end) {
+  host->over_rows(y.size(0), 40 * width, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t position = positions[static_cast<size_t>(i)];
       for (int64_t j = 0; j < half; ++j) {
@@ -34,7 +35,7 @@ inline Tensor sinusoids(Context& ctx, std::span<const int64_t> positions, int64_
       }
     }
   });
-  return y;
+  return y.to(ctx.device());
 }
 
 /// T5's relative positions: the distance from a query to a key falls into a bucket, and each head has one number for it. Half of the

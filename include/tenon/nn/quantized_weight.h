@@ -59,7 +59,10 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
   /// Errors: Error(Format) naming the layer for damaged contents.
   quant::StoredWeight read(Context& ctx) const { return scheme_.format->read(ctx, layer_, scheme_.settings); }
   /// Shapes: -> (N,K) f32.
-  Tensor dequantized(Context& ctx) const { return quant::dequantize(ctx, read(ctx)); }
+  Tensor dequantized(Context& ctx) const {
+    HostContext host(ctx);
+    return quant::dequantize(*host, read(*host)).to(ctx.device());
+  }
   /// Products in float32, or in 16 bits at least.
   WeightFormat wide_format() const { return beside_ == WeightFormat::F32 ? WeightFormat::F32 : WeightFormat::BF16; }
   bool exact() const { return now_exact_; }
@@ -96,12 +99,13 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
   /// Several above each other, which are alike.
   static quant::PackedWeight pack(Context& ctx, std::span<const QuantizedWeight* const> parts) {
     const QuantizedWeight& first = *parts.front();
+    HostContext host(ctx);  // reads; packing is the device's
     std::vector<quant::QuantizedMatrix> matrices;
     std::vector<Tensor> plain;
     for (const QuantizedWeight* p : parts) {
-      quant::StoredWeight w = p->read(ctx);
+      quant::StoredWeight w = p->read(*host);
       if (w.is_rows())
-        plain.push_back(quant::dequantize(ctx, w));
+        plain.push_back(quant::dequantize(*host, w));
       else
         matrices.push_back(quant::regroup(std::move(w.matrix)));
     }

@@ -61,7 +61,8 @@ class Rope {
   /// Angles of these positions. Dynamic and LongRoPE scaling go by the largest of them.
   Angles angles(Context& ctx, std::span<const int64_t> positions) const {
     const auto N = static_cast<int64_t>(positions.size()), half = config_.width / 2;
-    Angles a{ctx.empty({N, half}, DType::F32), ctx.empty({N, half}, DType::F32)};
+    HostContext host(ctx);
+    Angles a{host->empty({N, half}, DType::F32), host->empty({N, half}, DType::F32)};
     std::vector<float> longer;
     const std::vector<float>* inverse = &inverse_;
     if (config_.type == RopeType::Dynamic || config_.type == RopeType::Longrope) {
@@ -70,7 +71,7 @@ class Rope {
       if (length > config_.original_positions) longer = frequencies(length), inverse = &longer;
     }
     float *cos = a.cos.data<float>(), *sin = a.sin.data<float>();
-    ctx.over_rows(N, half * 32, [&](int64_t begin, int64_t end) {
+    host->over_rows(N, half * 32, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n)
         for (int64_t i = 0; i < half; ++i) {
           const float angle = static_cast<float>(positions[static_cast<size_t>(n)]) * (*inverse)[static_cast<size_t>(i)];
@@ -78,7 +79,7 @@ class Rope {
           sin[n * half + i] = std::sin(angle) * scale_;
         }
     });
-    return a;
+    return {a.cos.to(ctx.device()), a.sin.to(ctx.device())};
   }
 
  private:

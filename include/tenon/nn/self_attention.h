@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <cstring>
 #include <numeric>
 #include <span>
 #include <string>
@@ -11,6 +10,7 @@
 #include "tenon/nn/linear.h"
 #include "tenon/nn/packed_rows.h"
 #include "tenon/ops/attention.h"
+#include "tenon/ops/columns.h"
 
 namespace tenon::nn {
 
@@ -18,16 +18,6 @@ namespace tenon::nn {
 struct AttentionNames {
   const char *query, *key, *value, *output;
 };
-
-/// Columns [begin, end) of a matrix, copied. Shapes: x (N,C) -> (N, end - begin).
-inline Tensor copy_columns(Context& ctx, const Tensor& x, int64_t begin, int64_t end) {
-  Tensor y = ctx.empty({x.size(0), end - begin}, x.dtype());
-  const size_t item = size_of(x.dtype()), width = (end - begin) * item;
-  const char* from = static_cast<const char*>(x.raw()) + begin * item;
-  char* to = static_cast<char*>(y.raw());
-  for (int64_t i = 0; i < x.size(0); ++i) std::memcpy(to + i * width, from + i * x.size(1) * item, width);
-  return y;
-}
 
 /// out = dropout(softmax(q k^T / sqrt(D))) v, then the output projection, dropped too (+ residual).
 class SelfAttention {
@@ -61,7 +51,7 @@ class SelfAttention {
       const Tensor qkv = fused.forward(ctx, x, {&query, &key, &value});
       mixed = ops::attention_qkv(ctx, qkv, options, only);
       const int64_t C = x.size(-1);
-      if (probs) *probs = spread(ctx, copy_columns(ctx, qkv, 0, C), copy_columns(ctx, qkv, C, 2 * C), options, rows);
+      if (probs) *probs = spread(ctx, ops::columns(ctx, qkv, 0, C), ops::columns(ctx, qkv, C, C), options, rows);
     } else {
       std::vector<Tensor> qkv;
       if (only.empty()) {
@@ -90,19 +80,9 @@ class SelfAttention {
  private:
   /// Probabilities of packed rows, put back at the positions the rows have in the padded batch.
   Tensor spread(Context& ctx, const Tensor& q, const Tensor& k, const ops::AttentionOptions& options, const PackedRows& rows) const {
-    const Tensor packed = ops::attention_probs(ctx, q, k, options, rows.T, rows.T);
-    if (rows.dense()) return packed;
-    Tensor y = ctx.zeros(packed.shape(), DType::F32);
-    const float* from = packed.data<float>();
-    float* to = y.data<float>();
-    const int64_t T = rows.T;
-    for (int64_t b = 0; b < rows.B; ++b)
-      for (int64_t h = 0; h < heads_; ++h)
-        for (int64_t i = rows.start[b]; i < rows.start[b + 1]; ++i)
-          for (int64_t j = rows.start[b]; j < rows.start[b + 1]; ++j)
-            to[((b * heads_ + h) * T + rows.source[i] - b * T) * T + rows.source[j] - b * T] =
-                from[((b * heads_ + h) * T + i - rows.start[b]) * T + j - rows.start[b]];
-    return y;
+    std::vector<int64_t> key;
+    for (const int64_t i : rows.source) key.push_back(i % rows.T);
+    return ops::attention_probs(ctx, q, k, options, {rows.source, key, rows.B, rows.T, rows.T});
   }
 
   int64_t heads_ = 1;

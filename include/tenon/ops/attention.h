@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "tenon/ops/dropout.h"
+#include "tenon/ops/embedding.h"
 
 namespace tenon::ops {
 
@@ -33,6 +34,7 @@ struct PagedKeys {
   int64_t ld_k = 0, ld_v = 0;             // elements between rows
   int64_t key_width = 0, value_width = 0;  // of one head
   DType dtype = DType::F32;                // of the queries and, without codes, of the cache
+  Device device = {};                      // where the pages lie
   CacheCodes codes = CacheCodes::None;     // of the rows; their scales as in AttentionCall
   int64_t k_scale_offset = 0, v_scale_offset = 0;
 };
@@ -152,27 +154,22 @@ class CallOnDevice {
  public:
   /// Nk: of key_bias.
   CallOnDevice(Context& ctx, AttentionCall& c, int64_t pages, int64_t Nk)
-      : q_start_(ctx, {c.q_start, static_cast<size_t>(c.B) + 1}), k_start_(ctx, {c.k_start, static_cast<size_t>(c.B) + 1}),
-        page_start_(ctx, {c.page_start, c.page_start ? static_cast<size_t>(c.B) + 1 : 0}) {
-    static_assert(sizeof(void*) == sizeof(int64_t));
+      : q_start_(ctx, {c.q_start, static_cast<size_t>(c.B) + 1}),
+        k_start_(ctx, {c.k_start, static_cast<size_t>(c.B) + 1}),
+        page_start_(ctx, {c.page_start, c.page_start ? static_cast<size_t>(c.B) + 1 : 0}),
+        key_bias_(ctx, {c.key_bias, c.key_bias ? static_cast<size_t>(Nk) : 0}),
+        pages_(ctx, {c.pages, static_cast<size_t>(pages)}) {
     for (int64_t b = 0; b < c.B; ++b) longest_ = std::max(longest_, c.q_start[b + 1] - c.q_start[b]);
     c.q_start = q_start_.data(), c.k_start = k_start_.data();
-    if (c.pages) {
-      pages_ = ctx.empty({pages}, DType::I64);
-      cuda::copy(pages_.address(), ctx.device(), c.pages, {}, pages_.nbytes());
-      c.pages = static_cast<const void* const*>(static_cast<const void*>(pages_.address())), c.page_start = page_start_.data();
-    }
-    if (c.key_bias) {
-      key_bias_ = ctx.empty({Nk}, DType::F32);
-      cuda::copy(key_bias_.address(), ctx.device(), c.key_bias, {}, key_bias_.nbytes());
-      c.key_bias = key_bias_.ptr<float>();
-    }
+    c.page_start = page_start_.data(), c.pages = pages_.data();
+    c.key_bias = key_bias_.data();
   }
   int64_t longest() const { return longest_; }
 
  private:
   Numbers q_start_, k_start_, page_start_;
-  Tensor pages_, key_bias_;
+  OnDevice<float> key_bias_;
+  OnDevice<const void*> pages_;
   int64_t longest_ = 0;
 };
 
@@ -303,11 +300,10 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
   c.out = out.address();
   c.q = base, c.k = base + options.heads * D * item, c.v = base + (options.heads + Hkv) * D * item;
   c.ld_q = c.ld_k = c.ld_v = qkv.size(1), c.ld_out = options.heads * D;
-  if (!queries.empty()) {  // side by side in the output, where each task reads a head of a row before it writes there
-    const size_t width = static_cast<size_t>(c.ld_out * item);
-    for (int64_t i = 0; i < Nq; ++i)
-      cuda::copy(static_cast<char*>(out.address()) + i * width, ctx.device(), base + queries[i] * qkv.size(1) * item, ctx.device(), width);
-    c.q = out.address(), c.ld_q = c.ld_out;
+  Tensor chosen;
+  if (!queries.empty()) {
+    chosen = detail::picked(ctx, qkv, queries, qkv.dtype());
+    c.q = std::as_const(chosen).address();
   }
   detail::run_attention(ctx, c);
   return out;
@@ -319,7 +315,7 @@ inline Tensor attention_qkv(Context& ctx, const Tensor& qkv, const AttentionOpti
 inline Tensor attention_paged(Context& ctx, const Tensor& q, const PagedKeys& kv, const AttentionOptions& options) {
   detail::check_f32_or_bf16(q, "attention", "q");
   no_gradient(ctx, "attention_paged", q);
-  check(ctx.device().is_cpu(), ErrorCode::Device, "attention", "the cache lies in the host's memory; it cannot be read on ", ctx.device());
+  check(ctx.device() == kv.device, ErrorCode::Device, "attention", "the cache lies on ", kv.device, "; it cannot be read on ", ctx.device());
   check(q.rank() == 2 && q.dtype() == kv.dtype && q.size(1) == options.heads * kv.key_width, ErrorCode::Shape, "attention", "q: expected (N, ",
         options.heads * kv.key_width, ") ", name_of(kv.dtype), ", got ", q.describe());
   check(kv.page_rows >= 16 && (kv.page_rows & (kv.page_rows - 1)) == 0, ErrorCode::Shape, "attention",
@@ -342,49 +338,45 @@ inline Tensor attention_paged(Context& ctx, const Tensor& q, const PagedKeys& kv
   return out;
 }
 
+/// Where attention_probs puts what it computes: row n of q is position query[n] of (B*T), row n of k position key[n] of S.
+struct AttentionPlaces {
+  std::span<const int64_t> query, key;
+  int64_t B = 0, T = 0, S = 0;
+};
+
 /// The probabilities that attention weighs v with, for output_attentions.
-/// Shapes: q (Nq, H*D), k (Nk, Hkv*D) -> (B,H,T,S) float32, zero beyond a sequence's own length.
-/// Errors: as attention; Error(Limit) if a sequence is longer than T or S.
-inline Tensor attention_probs(Context& ctx, const Tensor& q, const Tensor& k, const AttentionOptions& options, int64_t T, int64_t S) {
+/// Shapes: q (Nq, H*D), k (Nk, Hkv*D) -> (B,H,T,S) float32, zero where there is no row.
+/// Errors: as attention; Error(Limit) for a place outside (B*T) or S.
+inline Tensor attention_probs(Context& ctx, const Tensor& q, const Tensor& k, const AttentionOptions& options, const AttentionPlaces& places) {
   no_gradient(ctx, "attention_probs", q, k);
   detail::check_f32_or_bf16(q, "attention", "q");
   detail::check_f32_or_bf16(k, "attention", "k");
-  check(q.rank() == 2 && k.rank() == 2, ErrorCode::Shape, "attention", "q, k: expected matrices, got ", q.shape(), " and ", k.shape());
+  check(q.rank() == 2 && k.rank() == 2 && q.dtype() == k.dtype(), ErrorCode::Shape, "attention", "q, k: expected matrices of one type, got ",
+        q.describe(), " and ", k.describe());
   const int64_t D = detail::head_width(options, q.size(1));
-  const AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, D, q.dtype());
+  AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, D, q.dtype());
   check(k.size(1) == c.Hkv * D, ErrorCode::Shape, "attention", "k: expected (Nk, ", c.Hkv * D, "), got ", k.shape());
-  const Tensor qf = q.to(DType::F32), kf = k.to(DType::F32);
-  Tensor probs = ctx.zeros({c.B, c.H, T, S}, DType::F32);
-  float* to = probs.data<float>();
-  const float *q0 = qf.data<float>(), *k0 = kf.data<float>();
-  for (int64_t b = 0; b < c.B; ++b)
-    check(c.q_start[b + 1] - c.q_start[b] <= T && c.k_start[b + 1] - c.k_start[b] <= S, ErrorCode::Limit, "attention",
-          "probabilities: sequence ", b, " is longer than (", T, ", ", S, ")");
-  ctx.over_rows(c.B * c.H, T * S * D, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t b = i / c.H, h = i % c.H, rows = c.q_start[b + 1] - c.q_start[b], keys = c.k_start[b + 1] - c.k_start[b];
-      for (int64_t t = 0; t < rows; ++t) {
-        const int64_t seen = c.causal ? std::clamp<int64_t>(t + keys - rows + 1, 0, keys) : keys;
-        float* row = to + (i * T + t) * S;
-        bool any = false;  // a key that no bias shuts out
-        const int64_t first = c.window > 0 ? std::clamp<int64_t>(t + keys - rows + 1 - c.window, 0, seen) : 0;
-        std::fill_n(row, first, -std::numeric_limits<float>::infinity());
-        for (int64_t s = first; s < seen; ++s) {
-          const float *x = q0 + (c.q_start[b] + t) * q.size(1) + h * D, *y = k0 + (c.k_start[b] + s) * k.size(1) + h / (c.H / c.Hkv) * D;
-          float sum = 0;
-          for (int64_t d = 0; d < D; ++d) sum += x[d] * y[d];
-          row[s] = c.softcap > 0 ? c.softcap * std::tanh(sum * c.scale / c.softcap) : sum * c.scale;
-          if (c.distance_bias) row[s] += c.distance_bias[h * c.ld_distance + s - (t + keys - rows) + c.distance_zero];
-          if (c.key_bias) row[s] += c.key_bias[c.k_start[b] + s];
-          any |= row[s] > -std::numeric_limits<float>::infinity();
-        }
-        if (any)
-          ctx.kernels().softmax(row, row, 1, seen);
-        else
-          std::fill_n(row, seen, 0.0f);
-      }
-    }
-  });
+  detail::check_here(ctx, "attention_probs", q, k, options.distance_bias);
+  check(static_cast<int64_t>(places.query.size()) == q.size(0) && static_cast<int64_t>(places.key.size()) == k.size(0), ErrorCode::Shape,
+        "attention", "places: expected ", q.size(0), " of queries and ", k.size(0), " of keys, got ", places.query.size(), " and ",
+        places.key.size());
+  detail::check_index(places.query, places.B * places.T, "attention", "place of a query");
+  detail::check_index(places.key, places.S, "attention", "place of a key");
+  Tensor probs = ctx.zeros({places.B, c.H, places.T, places.S}, DType::F32);
+  c.q = q.address(), c.k = k.address(), c.ld_q = q.size(1), c.ld_k = k.size(1);
+  float* to = probs.ptr<float>();
+  const detail::Numbers query(ctx, places.query), key(ctx, places.key);
+  const auto run = [&](const AttentionCall& call, int64_t b, int64_t h) {
+    ctx.kernels().attention_probs(to, call, query.data(), key.data(), places.T, places.S, b, h);
+  };
+  if (!ctx.device().is_cpu()) {
+    const detail::CallOnDevice call(ctx, c, 0, k.size(0));
+    run(c, kAllSequences, 0);
+  } else {
+    ctx.over_rows(c.B * c.H, places.T * places.S * D, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) run(c, i / c.H, i % c.H);
+    });
+  }
   return probs;
 }
 

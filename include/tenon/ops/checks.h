@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tenon/core/context.h"
@@ -43,20 +44,31 @@ void check_here(const Context& ctx, std::string_view op, const Tensors&... tenso
 }
 
 /// Numbers of the host where the Context's kernels can read them.
-class Numbers {
+template <class Number>
+class OnDevice {
  public:
-  Numbers(Context& ctx, std::span<const int64_t> host) : numbers_(host.data()) {
+  OnDevice(Context& ctx, std::span<const Number> host) : numbers_(host.data()) {
     if (ctx.device().is_cpu() || host.empty()) return;
-    copy_ = ctx.empty({static_cast<int64_t>(host.size())}, DType::I64);
-    cuda::copy(copy_.address(), ctx.device(), host.data(), {}, host.size_bytes());
-    numbers_ = copy_.ptr<int64_t>();
+    copy_ = ctx.staged(host.data(), host.size_bytes());
+    numbers_ = static_cast<const Number*>(std::as_const(copy_).address());
   }
-  const int64_t* data() const { return numbers_; }
+  const Number* data() const { return numbers_; }
 
  private:
-  const int64_t* numbers_;
+  const Number* numbers_;
   Tensor copy_;
 };
+using Numbers = OnDevice<int64_t>;
+
+/// For ops whose arithmetic is the host's alone. Errors: Error(Device) naming the op for tensors on a device.
+template <class... Tensors>
+void check_host(std::string_view op, const Tensors&... tensors) {
+  const auto host = [&](const Tensor& t) {
+    check(!t.defined() || t.device().is_cpu(), ErrorCode::Device, op, "is computed on the cpu alone yet, got ", t.describe(),
+          "; copy it with to(\"cpu\")");
+  };
+  (host(tensors), ...);
+}
 
 /// A tensor seen as a matrix: its last dimension, and all others flattened.
 struct Matrix {

@@ -1,21 +1,35 @@
 // Parts of rows, and rows put together from parts.
 #pragma once
 
-#include <cstring>
-
 #include "tenon/ops/checks.h"
 
 namespace tenon::ops {
 
 namespace detail {
 
-/// Copies `width` columns of `groups` parts of a row: from part stride and column, to part stride and column. Bytes.
-inline void move_columns(Context& ctx, char* to, size_t to_row, size_t to_part, const char* from, size_t from_row, size_t from_part,
-                         size_t width, int64_t rows, int64_t parts) {
-  ctx.over_rows(rows, static_cast<int64_t>(width) * parts / 4, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n)
-      for (int64_t p = 0; p < parts; ++p)
-        std::memcpy(to + n * to_row + p * to_part, from + n * from_row + p * from_part, width);
+/// Where the parts of a tensor's rows lie, from an element on, strides in elements.
+struct Parts {
+  int64_t first, row, part;
+};
+
+/// Moves `width` elements of each of `parts` parts of N rows. y and x are of one type.
+inline void move_parts(Context& ctx, Tensor& y, const Parts& to, const Tensor& x, const Parts& from, int64_t N, int64_t parts, int64_t width,
+                       bool add = false) {
+  const auto item = static_cast<int64_t>(size_of(y.dtype()));
+  auto* y0 = static_cast<char*>(y.address()) + to.first * item;
+  const auto* x0 = static_cast<const char*>(x.address()) + from.first * item;
+  ctx.over_rows(N, width * parts, [&](int64_t begin, int64_t end) {
+    ctx.kernels().move_parts({.y = y0 + begin * to.row * item,
+                              .x = x0 + begin * from.row * item,
+                              .y_row = to.row,
+                              .y_part = to.part,
+                              .x_row = from.row,
+                              .x_part = from.part,
+                              .N = end - begin,
+                              .parts = parts,
+                              .width = width,
+                              .type = y.dtype(),
+                              .add = add});
   });
 }
 
@@ -30,16 +44,15 @@ inline Tensor columns(Context& ctx, const Tensor& x, int64_t begin, int64_t widt
   const int64_t N = x.size(0), D = x.size(1) / parts;
   check(begin >= 0 && width > 0 && begin + width <= D, ErrorCode::Shape, "columns", "expected ", width, " columns from ", begin, " on within ",
         D);
-  const size_t item = size_of(x.dtype());
+  detail::check_here(ctx, "columns", x);
   Tensor y = ctx.empty({N, parts * width}, x.dtype());
-  detail::move_columns(ctx, static_cast<char*>(y.raw()), parts * width * item, width * item,
-                       static_cast<const char*>(x.raw()) + begin * item, x.size(1) * item, D * item, width * item, N, parts);
+  detail::move_parts(ctx, y, {0, parts * width, width}, x, {begin, x.size(1), D}, N, parts, width);
   if (recording(ctx, "columns", x)) {
     detail::check_f32(x, "columns", "x with gradients");
     ctx.recorder()->record("columns", {y}, {x}, [=, shape = x.shape()](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      detail::check_here(c, "columns", dy[0]);
       Tensor dx = c.zeros(shape, DType::F32);
-      detail::move_columns(c, static_cast<char*>(dx.raw()) + begin * 4, shape[1] * 4, D * 4, static_cast<const char*>(dy[0].raw()),
-                           parts * width * 4, width * 4, width * 4, N, parts);
+      detail::move_parts(c, dx, {begin, shape[1], D}, dy[0], {0, parts * width, width}, N, parts, width);
       return {dx};
     });
   }
@@ -56,29 +69,22 @@ inline Tensor join_columns(Context& ctx, const Tensor& a, const Tensor& b, int64
         ErrorCode::Shape, "join_columns", "a, b: expected matrices of one dtype and as many rows, of ", parts, " parts, got ", a.describe(),
         " and ", b.describe());
   const int64_t N = a.size(0), A = a.size(1) / parts, B = b_is_shared ? b.size(1) : b.size(1) / parts, both = A + B;
-  const size_t item = size_of(a.dtype());
+  detail::check_here(ctx, "join_columns", a, b);
   Tensor y = ctx.empty({N, parts * both}, a.dtype());
-  auto* to = static_cast<char*>(y.raw());
-  detail::move_columns(ctx, to, parts * both * item, both * item, static_cast<const char*>(a.raw()), a.size(1) * item, A * item, A * item, N,
-                       parts);
-  detail::move_columns(ctx, to + A * item, parts * both * item, both * item, static_cast<const char*>(b.raw()), b.size(1) * item,
-                       b_is_shared ? 0 : B * item, B * item, N, parts);
+  detail::move_parts(ctx, y, {0, parts * both, both}, a, {0, a.size(1), A}, N, parts, A);
+  detail::move_parts(ctx, y, {A, parts * both, both}, b, {0, b.size(1), b_is_shared ? 0 : B}, N, parts, B);
   if (recording(ctx, "join_columns", a, b)) {
     detail::check_f32(a, "join_columns", "a with gradients");
     ctx.recorder()->record("join_columns", {y}, {a, b},
                            [=, shape_a = a.shape(), shape_b = b.shape()](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                             detail::check_here(c, "join_columns", dy[0]);
                              Tensor da = c.empty(shape_a, DType::F32), db = c.empty({N, parts * B}, DType::F32);
-                             const auto* from = static_cast<const char*>(dy[0].raw());
-                             detail::move_columns(c, static_cast<char*>(da.raw()), parts * A * 4, A * 4, from, parts * both * 4, both * 4,
-                                                  A * 4, N, parts);
-                             detail::move_columns(c, static_cast<char*>(db.raw()), parts * B * 4, B * 4, from + A * 4, parts * both * 4,
-                                                  both * 4, B * 4, N, parts);
+                             detail::move_parts(c, da, {0, parts * A, A}, dy[0], {0, parts * both, both}, N, parts, A);
+                             detail::move_parts(c, db, {0, parts * B, B}, dy[0], {A, parts * both, both}, N, parts, B);
                              if (!b_is_shared) return {da, db};
-                             Tensor sum = c.zeros(shape_b, DType::F32);
-                             c.over_rows(N, parts * B, [&](int64_t begin, int64_t end) {
-                               for (int64_t n = begin; n < end; ++n)
-                                 c.kernels().sum_rows(sum.data<float>() + n * B, std::as_const(db).data<float>() + n * parts * B, parts, B);
-                             });
+                             Tensor sum = c.zeros(shape_b, DType::F32);  // of the parts of each row
+                             for (int64_t p = 0; p < parts; ++p)
+                               detail::move_parts(c, sum, {0, B, 0}, db, {p * B, parts * B, 0}, N, 1, B, true);
                              return {da, sum};
                            });
   }
@@ -93,15 +99,9 @@ inline Tensor swap_parts(Context& ctx, const Tensor& x, int64_t A, int64_t B) {
   no_gradient(ctx, "swap_parts", x);
   check(A > 0 && B > 0 && x.numel() % (A * B) == 0, ErrorCode::Shape, "swap_parts", "x: expected ", A, " * ", B, " parts, got ", x.shape());
   const int64_t W = x.numel() / (A * B);
-  const size_t bytes = static_cast<size_t>(W) * size_of(x.dtype());
+  detail::check_here(ctx, "swap_parts", x);
   Tensor y = ctx.empty({B * A, W}, x.dtype());
-  auto* to = static_cast<char*>(y.raw());
-  const auto* from = static_cast<const char*>(x.raw());
-  ctx.over_rows(B, A * W, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b)
-      for (int64_t a = 0; a < A; ++a)
-        std::memcpy(to + static_cast<size_t>(b * A + a) * bytes, from + static_cast<size_t>(a * B + b) * bytes, bytes);
-  });
+  detail::move_parts(ctx, y, {0, A * W, W}, x, {0, W, B * W}, B, A, W);
   return y;
 }
 

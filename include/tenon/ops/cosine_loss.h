@@ -17,6 +17,7 @@ inline Tensor cosine_embedding_loss(Context& ctx, const Tensor& a, const Tensor&
   constexpr const char* op = "cosine_embedding_loss";
   detail::check_f32(a, op, "a");
   detail::check_same(a, b, op, "b");
+  detail::check_host("cosine_embedding_loss", a, b);
   const auto [N, C] = detail::matrix_of(a, op, "a");
   check(target.empty() || static_cast<int64_t>(target.size()) == N, ErrorCode::Shape, op, "target: expected ", N, ", got ", target.size());
   for (size_t i = 0; i < target.size(); ++i)

@@ -41,6 +41,7 @@ inline double divisor_of(const Tensor& x, Reduction reduction, std::string_view 
 inline Tensor kl_div(Context& ctx, const Tensor& x, const Tensor& target, Reduction reduction = Reduction::Mean, bool log_target = false) {
   detail::check_f32(x, "kl_div", "x");
   detail::check_same(x, target, "kl_div", "target");
+  detail::check_host("kl_div", x, target);
   const double divisor = detail::divisor_of(x, reduction, "kl_div");
   const float *a = x.data<float>(), *t = target.data<float>();
   const double sum = detail::sum_of_rows(ctx, x.numel(), 4, [&](int64_t begin, int64_t end) {
@@ -104,6 +105,7 @@ inline Tensor distillation_loss(Context& ctx, const Tensor& student, const Tenso
   constexpr const char* op = "distillation_loss";
   detail::check_f32(student, op, "student");
   detail::check_same(student, teacher, op, "teacher");
+  detail::check_host("distillation_loss", student, teacher);
   no_gradient(ctx, "distillation_loss, teacher", teacher);
   const auto [N, C] = detail::matrix_of(student, op, "student");
   check(C > 0, ErrorCode::Shape, op, "student: expected at least one class, got ", student.shape());

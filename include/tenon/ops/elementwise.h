@@ -30,19 +30,14 @@ inline Tensor product(Context& ctx, const Tensor& a, const Tensor& b) {
   return y;
 }
 
-/// x (M,N) -> (N,M), in tiles that fit into the first cache.
+/// x (M,N) -> (N,M).
 inline Tensor transposed(Context& ctx, const Tensor& x) {
-  constexpr int64_t kTile = 32;
+  check_here(ctx, "transpose", x);
   const int64_t M = x.size(0), N = x.size(1);
   Tensor y = ctx.empty({N, M}, DType::F32);
-  float* to = y.data<float>();
-  const float* from = x.data<float>();
-  ctx.over_rows((M + kTile - 1) / kTile, kTile * N, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * kTile; i < std::min(M, end * kTile); i += kTile)
-      for (int64_t j = 0; j < N; j += kTile)
-        for (int64_t n = j; n < std::min(N, j + kTile); ++n)
-          for (int64_t m = i; m < std::min(M, i + kTile); ++m) to[n * M + m] = from[m * N + n];
-  });
+  float* to = y.ptr<float>();
+  const float* from = x.ptr<float>();
+  ctx.over_rows(M, N, [&](int64_t begin, int64_t end) { ctx.kernels().transpose(to + begin, from + begin * N, end - begin, N, M); });
   return y;
 }
 
@@ -122,16 +117,23 @@ inline Tensor scale(Context& ctx, const Tensor& x, float factor) {
 /// Errors: Error(Type).
 inline Tensor clamp(Context& ctx, const Tensor& x, float low, float high) {
   detail::check_f32_or_bf16(x, "clamp", "x");
-  const Tensor from = x.to(DType::F32);
-  Tensor y = from.clone();
-  for (float& v : std::span(y.data<float>(), static_cast<size_t>(y.numel()))) v = std::min(std::max(v, low), high);
-  y = y.to(x.dtype());
+  detail::check_here(ctx, "clamp", x);
+  Tensor y = ctx.empty(x.shape(), x.dtype());
+  const auto* from = static_cast<const char*>(x.address());
+  auto* to = static_cast<char*>(y.address());
+  const auto item = static_cast<int64_t>(size_of(x.dtype()));
+  ctx.over_rows(x.numel(), 1, [&](int64_t begin, int64_t end) {
+    ctx.kernels().clamp(to + begin * item, from + begin * item, end - begin, low, high, x.dtype());
+  });
   if (recording(ctx, "clamp", x))
     ctx.recorder()->record("clamp", {y}, {x}, [x, low, high](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      detail::check_here(c, "clamp", dy[0]);
       Tensor dx = c.empty(x.shape(), DType::F32);
-      const float *d = dy[0].data<float>(), *from0 = x.data<float>();
-      float* to = dx.data<float>();
-      for (int64_t i = 0; i < x.numel(); ++i) to[i] = from0[i] >= low && from0[i] <= high ? d[i] : 0;
+      const float *d = dy[0].ptr<float>(), *x0 = x.ptr<float>();
+      float* out = dx.ptr<float>();
+      c.over_rows(x.numel(), 1, [&](int64_t begin, int64_t end) {
+        c.kernels().clamp_backward(out + begin, d + begin, x0 + begin, end - begin, low, high);
+      });
       return {dx};
     });
   return y;
@@ -149,10 +151,10 @@ inline Tensor scale_by_exp(Context& ctx, const Tensor& x, const Tensor& log_scal
   if (recording(ctx, "scale_by_exp", x, log_scale))
     ctx.recorder()->record("scale_by_exp", {y}, {x, log_scale},
                            [y, factor, shape = log_scale.shape()](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-                             double sum = 0;
-                             const auto a = dy[0].values<float>(), b = y.values<float>();
-                             for (size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
-                             return {detail::scaled(c, dy[0], factor), detail::scalar(c, sum).view(shape)};
+                             detail::check_here(c, "scale_by_exp", y, dy[0]);
+                             Tensor sum = c.empty(shape, DType::F32);
+                             c.kernels().dot_rows(sum.ptr<float>(), dy[0].ptr<float>(), nullptr, y.ptr<float>(), nullptr, 1, y.numel());
+                             return {detail::scaled(c, dy[0], factor), sum};
                            });
   return y;
 }

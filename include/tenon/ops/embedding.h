@@ -24,6 +24,23 @@ inline Tensor picked(Context& ctx, const Tensor& table, std::span<const int64_t>
   return y;
 }
 
+/// Row i of the result is row index[i] of x, or zeros where index[i] is -1. Shapes: x (n,C) f32|bf16 -> (indices, C) as x.
+inline Tensor picked_or_zero(Context& ctx, const Tensor& x, std::span<const int64_t> index) {
+  check_here(ctx, "gather_rows", x);
+  const int64_t n = static_cast<int64_t>(index.size()), C = x.size(-1);
+  Tensor y = ctx.empty({n, C}, x.dtype());
+  const size_t row = static_cast<size_t>(C) * size_of(x.dtype());
+  auto* to = static_cast<char*>(y.address());
+  const std::vector<float> once(index.size(), 1.0f);
+  const Numbers rows(ctx, index);
+  const OnDevice<float> weights(ctx, once);
+  ctx.over_rows(n, C, [&](int64_t begin, int64_t end) {
+    ctx.kernels().combine_rows(to + static_cast<size_t>(begin) * row, x.address(), rows.data() + begin, weights.data(), end - begin, 1, C, false,
+                               x.dtype());
+  });
+  return y;
+}
+
 /// Records that y = table[index], for a table of float32. Row `padding` of the table gets no gradient.
 inline void record_picked(Context& ctx, std::string_view op, const Tensor& y, const Tensor& table, std::span<const int64_t> index,
                           int64_t padding = -1) {
@@ -85,21 +102,13 @@ inline Tensor scatter_rows(Context& ctx, const Tensor& x, std::span<const int64_
   check(static_cast<int64_t>(index.size()) == N, ErrorCode::Shape, "scatter_rows", "index: expected ", N, " rows, got ", index.size());
   check(rows >= 0, ErrorCode::Shape, "scatter_rows", "rows: expected 0 or more, got ", rows);
   detail::check_index(index, rows, "scatter_rows", "row");
-  std::vector<bool> taken(static_cast<size_t>(rows));
-  for (const int64_t i : index) {
-    check(!taken[static_cast<size_t>(i)], ErrorCode::Limit, "scatter_rows", "row: expected each once, got ", i, " twice");
-    taken[static_cast<size_t>(i)] = true;
+  std::vector<int64_t> from(static_cast<size_t>(rows), -1);  // the row of x that comes there
+  for (int64_t i = 0; i < N; ++i) {
+    int64_t& to = from[static_cast<size_t>(index[static_cast<size_t>(i)])];
+    check(to < 0, ErrorCode::Limit, "scatter_rows", "row: expected each once, got ", index[static_cast<size_t>(i)], " twice");
+    to = i;
   }
-  Tensor y = ctx.empty({rows, C}, x.dtype());
-  const size_t row = static_cast<size_t>(C) * size_of(x.dtype());
-  auto* to = static_cast<char*>(y.raw());
-  const auto* from = static_cast<const char*>(x.raw());
-  for (int64_t r = 0; r < rows; ++r)
-    if (!taken[static_cast<size_t>(r)]) std::memset(to + static_cast<size_t>(r) * row, 0, row);
-  ctx.over_rows(N, C, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      std::memcpy(to + static_cast<size_t>(index[static_cast<size_t>(i)]) * row, from + static_cast<size_t>(i) * row, row);
-  });
+  Tensor y = detail::picked_or_zero(ctx, x, from);
   if (recording(ctx, "scatter_rows", x))
     ctx.recorder()->record("scatter_rows", {y}, {x},
                            [shape = x.shape(), index = std::vector<int64_t>(index.begin(), index.end())](

@@ -18,13 +18,15 @@ inline Tensor scale_rows(Context& ctx, const Tensor& x, const Tensor& s) {
         " and ", s.shape());
   const int64_t N = x.size(0), C = x.size(1);
   const auto run = [N, C](Context& c, const Tensor& from, const Tensor& factor) {
+    detail::check_here(c, "scale_rows", from, factor);
     std::vector<int64_t> index(static_cast<size_t>(N));
     std::iota(index.begin(), index.end(), int64_t{0});
+    const detail::Numbers numbers(c, index);
     Tensor y = c.empty(from.shape(), from.dtype());
-    auto* to = static_cast<char*>(y.raw());
+    auto* to = static_cast<char*>(y.address());
     const size_t row = static_cast<size_t>(C) * size_of(from.dtype());
     c.over_rows(N, C, [&](int64_t begin, int64_t end) {
-      c.kernels().combine_rows(to + begin * row, from.raw(), index.data() + begin, factor.data<float>() + begin, end - begin, 1, C, false,
+      c.kernels().combine_rows(to + begin * row, from.address(), numbers.data() + begin, factor.ptr<float>() + begin, end - begin, 1, C, false,
                                from.dtype());
     });
     return y;
@@ -33,12 +35,7 @@ inline Tensor scale_rows(Context& ctx, const Tensor& x, const Tensor& s) {
   if (recording(ctx, "scale_rows", x, s))
     ctx.recorder()->record("scale_rows", {y}, {x, s}, [x, s, run, N, C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
       Tensor ds = c.empty({N, 1}, DType::F32);
-      const float *d = dy[0].data<float>(), *from = x.data<float>();
-      for (int64_t n = 0; n < N; ++n) {
-        double dot = 0;
-        for (int64_t i = 0; i < C; ++i) dot += static_cast<double>(d[n * C + i]) * from[n * C + i];
-        ds.data<float>()[n] = static_cast<float>(dot);
-      }
+      c.kernels().dot_rows(ds.ptr<float>(), dy[0].ptr<float>(), nullptr, x.ptr<float>(), nullptr, N, C);
       return {run(c, dy[0], s), ds};
     });
   return y;
@@ -80,11 +77,12 @@ inline Tensor grouped_linear(Context& ctx, const Tensor& x, std::span<const quan
   std::vector<LinearBlock> blocks;
   for (size_t g = 0; g < weights.size(); ++g) {
     const quant::PackedWeight& w = weights[g];
+    detail::check_here(ctx, "grouped_linear", x, w.data, w.scale);
     check(w.defined() && w.N == first.N && w.K == first.K && w.format == first.format && w.group == first.group && w.int8_rows == first.int8_rows,
           ErrorCode::Shape, "grouped_linear", "weight ", g,
           ": expected the shape and format of the first");
     if (start[g] < start[g + 1])
-      blocks.push_back({start[g], start[g + 1], w.data.raw(), w.scale.defined() ? w.scale.data<float>() : nullptr});
+      blocks.push_back({start[g], start[g + 1], w.data.address(), w.scale.defined() ? w.scale.ptr<float>() : nullptr});
   }
   Tensor y = ctx.empty({x.size(0), first.N}, x.dtype());
   if (y.numel() == 0) return y;
@@ -95,8 +93,8 @@ inline Tensor grouped_linear(Context& ctx, const Tensor& x, std::span<const quan
     const Tensor mine = detail::reordered(ctx, x.rows(start[g], start[g + 1]), weights[g].order);
     std::memcpy(rows.rows(start[g], start[g + 1]).raw(), mine.raw(), mine.nbytes());
   }
-  LinearCall call{.y = y.raw(),
-                  .x = rows.raw(),
+  LinearCall call{.y = y.address(),
+                  .x = std::as_const(rows).address(),
                   .type = x.dtype(),
                   .format = first.format,
                   .act = act,
@@ -109,77 +107,85 @@ inline Tensor grouped_linear(Context& ctx, const Tensor& x, std::span<const quan
                   .blocks = blocks.data(),
                   .num_blocks = static_cast<int64_t>(blocks.size())};
   const Tensor scratch = ctx.empty({static_cast<int64_t>(ctx.kernels().linear_scratch(call))}, DType::U8);
-  call.scratch = const_cast<void*>(scratch.raw());
+  call.scratch = const_cast<void*>(scratch.address());
   ctx.kernels().linear(call);
   return y;
 }
 
-/// y[n] = sum over its places of weight * z[row] + residual[n]. Inference only.
-/// Shapes: z (M,C) f32|bf16, residual (N,C) as z or {} -> (N,C).
-/// Errors: Error(Shape), Error(Type), also if a gradient is wanted.
-inline Tensor combine_experts(Context& ctx, const Tensor& z, const ExpertRows& rows, const Routing& r, const Tensor& residual) {
-  no_gradient(ctx, "combine_experts", z, residual);
-  detail::check_f32_or_bf16(z, "combine_experts", "z");
+namespace detail {
+
+inline Tensor combined(Context& ctx, const Tensor& z, const ExpertRows& rows, const Routing& r, const Tensor& residual) {
+  check_f32_or_bf16(z, "combine_experts", "z");
   check(z.rank() == 2 && z.size(0) == static_cast<int64_t>(rows.token.size()), ErrorCode::Shape, "combine_experts", "z: expected ",
         rows.token.size(), " rows, got ", z.shape());
   const int64_t C = z.size(1);
   Tensor y = residual.defined() ? residual.clone() : ctx.empty({r.N, C}, z.dtype());
   check(y.shape() == Shape{r.N, C} && y.dtype() == z.dtype(), ErrorCode::Shape, "combine_experts", "residual: expected ", Shape{r.N, C}, " ",
         name_of(z.dtype()), ", got ", residual.describe());
-  auto* to = static_cast<char*>(y.raw());
+  check_here(ctx, "combine_experts", z, residual, r.weight);
+  auto* to = static_cast<char*>(y.address());
   const size_t row = static_cast<size_t>(C) * size_of(z.dtype());
-  const float* w = r.weight.data<float>();
+  const float* w = r.weight.ptr<float>();
+  const Numbers places(ctx, rows.row);
   ctx.over_rows(r.N, r.K * C, [&](int64_t begin, int64_t end) {
-    ctx.kernels().combine_rows(to + begin * row, z.raw(), rows.row.data() + begin * r.K, w + begin * r.K, end - begin, r.K, C,
+    ctx.kernels().combine_rows(to + begin * row, z.address(), places.data() + begin * r.K, w + begin * r.K, end - begin, r.K, C,
                                residual.defined(), z.dtype());
   });
   return y;
+}
+
+}  // namespace detail
+
+/// y[n] = sum over its places of weight * z[row] + residual[n]. Inference only.
+/// Shapes: z (M,C) f32|bf16, residual (N,C) as z or {} -> (N,C).
+/// Errors: Error(Shape), Error(Type), also if a gradient is wanted.
+inline Tensor combine_experts(Context& ctx, const Tensor& z, const ExpertRows& rows, const Routing& r, const Tensor& residual) {
+  no_gradient(ctx, "combine_experts", z, residual);
+  return detail::combined(ctx, z, rows, r, residual);
 }
 
 /// The same with gradients, from one tensor for each expert (undefined for one without tokens).
 /// Shapes: z[e] (loads[e], C) f32 -> (N,C) f32.
 /// Errors: Error(Shape), Error(Type).
 inline Tensor combine_experts(Context& ctx, const std::vector<Tensor>& z, const ExpertRows& rows, const Routing& r, int64_t C) {
-  Tensor y = ctx.zeros({r.N, C}, DType::F32);
-  const auto place = [](const Routing& routing, size_t p) {
-    return std::pair{static_cast<int64_t>(p) / routing.K, routing.expert[p]};
-  };
-  float* to = y.data<float>();
-  for (size_t p = 0; p < r.expert.size(); ++p) {
-    const auto [n, e] = place(r, p);
-    if (e < 0) continue;
-    const Tensor& part = z[static_cast<size_t>(e)];
-    detail::check_f32(part, "combine_experts", "z");
-    check(part.rank() == 2 && part.size(1) == C, ErrorCode::Shape, "combine_experts", "z: expected (tokens, ", C, "), got ", part.shape());
-    ctx.kernels().axpby(to + n * C, part.data<float>() + (rows.row[p] - rows.start[static_cast<size_t>(e)]) * C, C,
-                        r.weight.data<float>()[p], 1);
-  }
+  Tensor all = ctx.empty({static_cast<int64_t>(rows.token.size()), C}, DType::F32);  // the experts' rows one after another
   std::vector<Tensor> inputs;
-  for (const Tensor& t : z)
-    if (t.defined()) inputs.push_back(t);
   bool record = ctx.wants(r.weight);
-  for (const Tensor& t : inputs) record |= ctx.wants(t);
+  for (size_t e = 0; e < z.size(); ++e) {
+    if (rows.start[e] == rows.start[e + 1]) continue;
+    const Tensor& part = z[e];
+    detail::check_f32(part, "combine_experts", "z");
+    check(part.shape() == Shape{rows.start[e + 1] - rows.start[e], C}, ErrorCode::Shape, "combine_experts", "z: expected ",
+          Shape{rows.start[e + 1] - rows.start[e], C}, ", got ", part.shape());
+    detail::check_here(ctx, "combine_experts", part, r.weight);
+    cuda::copy(all.rows(rows.start[e], rows.start[e + 1]).address(), ctx.device(), part.address(), ctx.device(), part.nbytes());
+    inputs.push_back(part);
+    record |= ctx.wants(part);
+  }
+  Tensor y = detail::combined(ctx, all, rows, r, {});
   if (!record) return y;
   inputs.push_back(r.weight);
-  ctx.recorder()->record("combine_experts", {y}, inputs, [z, rows, r, C, place](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-    std::vector<Tensor> dz(z.size());
-    for (size_t e = 0; e < z.size(); ++e)
-      if (z[e].defined()) dz[e] = c.zeros(z[e].shape(), DType::F32);
-    Tensor dw = c.zeros(r.weight.shape(), DType::F32);
-    const float* d = dy[0].data<float>();
-    for (size_t p = 0; p < r.expert.size(); ++p) {
-      const auto [n, e] = place(r, p);
-      if (e < 0) continue;
-      const int64_t at = (rows.row[p] - rows.start[static_cast<size_t>(e)]) * C;
-      c.kernels().axpby(dz[static_cast<size_t>(e)].data<float>() + at, d + n * C, C, r.weight.data<float>()[p], 1);
-      const float* part = z[static_cast<size_t>(e)].data<float>() + at;
-      double dot = 0;
-      for (int64_t i = 0; i < C; ++i) dot += static_cast<double>(part[i]) * d[n * C + i];
-      dw.data<float>()[p] = static_cast<float>(dot);
+  ctx.recorder()->record("combine_experts", {y}, std::move(inputs), [all, rows, r, C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+    detail::check_here(c, "combine_experts", dy[0]);
+    std::vector<int64_t> place(rows.token.size()), token(rows.row.size());  // the place of each row, the token of each place
+    for (size_t p = 0; p < rows.row.size(); ++p) {
+      token[p] = static_cast<int64_t>(p) / r.K;
+      if (rows.row[p] >= 0) place[static_cast<size_t>(rows.row[p])] = static_cast<int64_t>(p);
     }
+    const Tensor weight = detail::picked_or_zero(c, r.weight.view({r.N * r.K, 1}), place);
+    Tensor dz = c.empty(all.shape(), DType::F32), dw = c.empty(r.weight.shape(), DType::F32);
+    const detail::Numbers of_row(c, rows.token), row(c, rows.row), of_place(c, token);
+    float *to = dz.ptr<float>(), *to_weight = dw.ptr<float>();
+    const float *d = dy[0].ptr<float>(), *w = weight.ptr<float>(), *from = all.ptr<float>();
+    c.over_rows(dz.size(0), C, [&](int64_t begin, int64_t end) {
+      c.kernels().combine_rows(to + begin * C, d, of_row.data() + begin, w + begin, end - begin, 1, C, false, DType::F32);
+    });
+    c.over_rows(dw.numel(), C, [&](int64_t begin, int64_t end) {
+      c.kernels().dot_rows(to_weight + begin, from, row.data() + begin, d, of_place.data() + begin, end - begin, C);
+    });
     std::vector<Tensor> grads;
-    for (Tensor& t : dz)
-      if (t.defined()) grads.push_back(std::move(t));
+    for (size_t e = 0; e + 1 < rows.start.size(); ++e)
+      if (rows.start[e] < rows.start[e + 1]) grads.push_back(dz.rows(rows.start[e], rows.start[e + 1]));
     grads.push_back(dw);
     return grads;
   });

@@ -33,7 +33,7 @@ inline Tensor frozen_linear(Context& ctx, const Tensor& x, MakeWeight make, int6
                              if (want_x) {
                                d[0] = c.empty(shape, DType::F32);
                                const Tensor rounded = detail::converted(c, dy[0], type), w = detail::converted(c, make(c), type);
-                               detail::multiply(c, d[0].data<float>(), rounded.raw(), w.raw(), type, false, false, M, K, N, false);
+                               detail::multiply(c, d[0].ptr<float>(), rounded.address(), w.address(), type, false, false, M, K, N, false);
                              }
                              if (want_bias) d[1] = detail::column_sums(c, dy[0], M, N);
                              if (want_added) d[2] = dy[0];

@@ -18,15 +18,13 @@ struct GatedExpert {
 
 namespace detail {
 
-/// Rows by expert, with the weight of each: row i of expert e, start[e] <= i < start[e + 1], is that of token[i]; place p lies at row[p].
+/// Rows by expert: row i of expert e, start[e] <= i < start[e + 1], is that of token[i] in place[i]; place p lies at row[p].
 struct ExpertPlan {
-  std::vector<int64_t> start, token, row;
-  std::vector<float> weight;
+  std::vector<int64_t> start, token, row, place;
 
-  ExpertPlan(const ExpertRows& from, const Routing& r) : start(from.start), token(from.token), row(from.row), weight(token.size()) {
-    const float* w = r.weight.data<float>();
+  explicit ExpertPlan(const ExpertRows& from) : start(from.start), token(from.token), row(from.row), place(token.size()) {
     for (size_t p = 0; p < row.size(); ++p)
-      if (row[p] >= 0) weight[static_cast<size_t>(row[p])] = w[p];
+      if (row[p] >= 0) place[static_cast<size_t>(row[p])] = static_cast<int64_t>(p);
   }
   int64_t rows() const { return start.back(); }
   int64_t rows(size_t e) const { return start[e + 1] - start[e]; }
@@ -34,15 +32,16 @@ struct ExpertPlan {
 };
 
 /// body(context, e) for each expert, those without rows too. One with many rows has all threads; the others are done side by side, a thread
-/// each, the largest first, so that threads need not wait for each other after every product.
+/// each, the largest first, so that threads need not wait for each other after every product. On a device one after another.
 template <class Body>
 void each_expert(Context& ctx, const ExpertPlan& plan, Body&& body) {
   std::vector<size_t> few;
   for (size_t e = 0; e + 1 < plan.start.size(); ++e) {
-    if (2 * ctx.threads() * plan.rows(e) > plan.rows()) body(ctx, e);
+    if (!ctx.device().is_cpu() || 2 * ctx.threads() * plan.rows(e) > plan.rows()) body(ctx, e);
     else few.push_back(e);
   }
   std::stable_sort(few.begin(), few.end(), [&](size_t a, size_t b) { return plan.rows(a) > plan.rows(b); });
+  if (few.empty()) return;
   std::atomic<size_t> next{0};
   parallel_for(ctx.threads(), ctx.threads(), 1, [&](int64_t, int64_t) {
     Context own = ctx;
@@ -51,29 +50,18 @@ void each_expert(Context& ctx, const ExpertPlan& plan, Body&& body) {
   });
 }
 
-/// The tokens' rows by expert, in the type of the products. Shapes: x (N,C) f32 -> (rows, C).
-inline Tensor spread_rows(Context& ctx, const Tensor& x, const ExpertPlan& plan, DType type) {
-  const int64_t C = x.size(1);
-  Tensor y = ctx.empty({plan.rows(), C}, type);
-  auto* to = static_cast<char*>(y.raw());
-  const size_t row = static_cast<size_t>(C) * size_of(type);
-  ctx.over_rows(plan.rows(), C, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      ctx.kernels().cast(to + static_cast<size_t>(i) * row, type, x.data<float>() + plan.token[static_cast<size_t>(i)] * C, DType::F32, C);
-  });
-  return y;
-}
-
 /// sum (N,C) of each token's rows times their weights (1 without), + residual.
 inline Tensor gather_sums(Context& ctx, const Tensor& z, const ExpertPlan& plan, const float* weight, int64_t N, int64_t K,
                           const Tensor& residual) {
   const int64_t C = z.size(1);
   Tensor y = residual.defined() ? residual.clone() : ctx.empty({N, C}, DType::F32);
   const std::vector<float> ones(weight ? 0 : static_cast<size_t>(N * K), 1.0f);
-  const float* w = weight ? weight : ones.data();
-  float* to = y.data<float>();
+  const OnDevice<float> unweighted(ctx, ones);
+  const Numbers rows(ctx, plan.row);
+  const float* w = weight ? weight : unweighted.data();
+  float* to = y.ptr<float>();
   ctx.over_rows(N, K * C, [&](int64_t begin, int64_t end) {
-    ctx.kernels().combine_rows(to + begin * C, z.raw(), plan.row.data() + begin * K, w + begin * K, end - begin, K, C, residual.defined(),
+    ctx.kernels().combine_rows(to + begin * C, z.address(), rows.data() + begin * K, w + begin * K, end - begin, K, C, residual.defined(),
                                DType::F32);
   });
   return y;
@@ -82,8 +70,8 @@ inline Tensor gather_sums(Context& ctx, const Tensor& z, const ExpertPlan& plan,
 inline Tensor gated_of(Context& ctx, const Tensor& gate, const Tensor& up, Activation act) {
   const int64_t F = gate.size(1);
   Tensor h = ctx.empty(gate.shape(), gate.dtype());
-  auto* to = static_cast<char*>(h.raw());
-  const auto *g = static_cast<const char*>(gate.raw()), *u = static_cast<const char*>(up.raw());
+  auto* to = static_cast<char*>(h.address());
+  const auto *g = static_cast<const char*>(gate.address()), *u = static_cast<const char*>(up.address());
   const size_t row = static_cast<size_t>(F) * size_of(gate.dtype());
   ctx.over_rows(gate.size(0), 8 * F, [&](int64_t begin, int64_t end) {
     ctx.kernels().gated(to + begin * row, g + begin * row, u + begin * row, F, end - begin, F, act, gate.dtype());
@@ -95,16 +83,20 @@ inline Tensor gated_of(Context& ctx, const Tensor& gate, const Tensor& up, Activ
 inline std::pair<Tensor, Tensor> gated_gradients(Context& ctx, const Tensor& dh, const Tensor& gate, const Tensor& up, Activation act) {
   const DType type = gate.dtype();
   const int64_t F = gate.size(1);
+  if (type != DType::F32 && !ctx.device().is_cpu()) {  // whole, as one launch does it
+    const auto [wide_gate, wide_up] = gated_gradients(ctx, dh, converted(ctx, gate, DType::F32), converted(ctx, up, DType::F32), act);
+    return {converted(ctx, wide_gate, type), converted(ctx, wide_up, type)};
+  }
   Tensor dgate = ctx.empty(gate.shape(), type), dup = ctx.empty(gate.shape(), type);
-  auto *to_gate = static_cast<char*>(dgate.raw()), *to_up = static_cast<char*>(dup.raw());
-  const auto *g = static_cast<const char*>(gate.raw()), *u = static_cast<const char*>(up.raw());
-  const float* d = dh.data<float>();
+  auto *to_gate = static_cast<char*>(dgate.address()), *to_up = static_cast<char*>(dup.address());
+  const auto *g = static_cast<const char*>(gate.address()), *u = static_cast<const char*>(up.address());
+  const float* d = dh.ptr<float>();
   const auto size = static_cast<int64_t>(size_of(type));
   const Kernels& k = ctx.kernels();
   ctx.over_rows(gate.size(0), 16 * F, [&](int64_t begin, int64_t end) {
     if (type == DType::F32)
-      return k.gated_backward(dgate.data<float>() + begin * F, dup.data<float>() + begin * F, d + begin * F, gate.data<float>() + begin * F,
-                              up.data<float>() + begin * F, (end - begin) * F, act);
+      return k.gated_backward(dgate.ptr<float>() + begin * F, dup.ptr<float>() + begin * F, d + begin * F, gate.ptr<float>() + begin * F,
+                              up.ptr<float>() + begin * F, (end - begin) * F, act);
     std::vector<float> room(static_cast<size_t>(4 * F));  // a row at a time stays in the first-level cache
     float *g0 = room.data(), *u0 = g0 + F, *dg0 = u0 + F, *du0 = dg0 + F;
     for (int64_t i = begin; i < end; ++i) {
@@ -120,9 +112,9 @@ inline std::pair<Tensor, Tensor> gated_gradients(Context& ctx, const Tensor& dh,
 
 /// c (n,N) = a (n,K) times a matrix, (N,K) if trans_b; or added to c.
 inline void multiply_rows(Context& ctx, const Tensor& c, const Tensor& a, const Tensor& w, bool trans_b, bool accumulate) {
-  ctx.kernels().matmul({.c = const_cast<void*>(c.raw()),
-                        .a = a.raw(),
-                        .b = w.raw(),
+  ctx.kernels().matmul({.c = const_cast<void*>(c.address()),
+                        .a = a.address(),
+                        .b = w.address(),
                         .type = a.dtype(),
                         .c_type = c.dtype(),
                         .trans_b = trans_b,
@@ -137,7 +129,7 @@ inline void multiply_rows(Context& ctx, const Tensor& c, const Tensor& a, const 
 inline Tensor weight_gradient(Context& ctx, const Tensor& a, const Tensor& b) {
   const int64_t N = a.size(1), K = b.size(1);
   Tensor d = ctx.empty({N, K}, DType::F32);
-  multiply(ctx, d.data<float>(), a.raw(), b.raw(), a.dtype(), true, false, N, K, a.size(0), false);
+  multiply(ctx, d.ptr<float>(), a.address(), b.address(), a.dtype(), true, false, N, K, a.size(0), false);
   return d;
 }
 
@@ -170,12 +162,14 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
   struct Kept {
     detail::ExpertPlan plan;
     std::vector<GatedExpert> experts;  // not their rounded copies: rounding again costs 2 % of a step, copies a tenth of its memory
-    Tensor mine, gate, up, z;
+    Tensor weight, mine, gate, up, z;
   };
+  detail::check_here(ctx, "gated_experts", x, r.weight, residual);
+  for (const GatedExpert& e : experts) detail::check_here(ctx, "gated_experts", e.gate, e.up, e.down);
   const DType type = ctx.training().matmul;
-  const auto k = std::make_shared<Kept>(Kept{detail::ExpertPlan(rows, r), {experts.begin(), experts.end()}, {}, {}, {}, {}});
+  const auto k = std::make_shared<Kept>(Kept{detail::ExpertPlan(rows), {experts.begin(), experts.end()}, r.weight, {}, {}, {}, {}});
   const detail::ExpertPlan& plan = k->plan;
-  k->mine = detail::spread_rows(ctx, x, plan, type);
+  k->mine = detail::picked_or_zero(ctx, detail::converted(ctx, x, type), plan.token);
   k->gate = ctx.empty({plan.rows(), F}, type), k->up = ctx.empty({plan.rows(), F}, type), k->z = ctx.empty({plan.rows(), C}, DType::F32);
   detail::each_expert(ctx, plan, [&](Context& c, size_t e) {
     if (plan.rows(e) == 0) return;
@@ -185,7 +179,7 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
     detail::multiply_rows(c, raised, mine, weight(experts[e].up), true, false);
     detail::multiply_rows(c, plan.of(e, k->z), detail::gated_of(c, gated, raised, act), weight(experts[e].down), true, false);
   });
-  Tensor y = detail::gather_sums(ctx, k->z, plan, r.weight.data<float>(), N, K, residual);
+  Tensor y = detail::gather_sums(ctx, k->z, plan, r.weight.ptr<float>(), N, K, residual);
   if (!record) return y;
   const auto wants = [&](auto member) {
     std::vector<bool> w;
@@ -200,34 +194,30 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
         const detail::ExpertPlan& p = k->plan;
         std::vector<Tensor> d(3 + 3 * k->experts.size());
         if (has_residual) d[2] = dy[0];
-        const float* d0 = dy[0].data<float>();
+        detail::check_here(c, "gated_experts", dy[0]);
+        const float* d0 = dy[0].ptr<float>();
         if (want_weight) {
-          d[1] = c.zeros({N, K}, DType::F32);
-          float* to = d[1].data<float>();
-          const float* z = k->z.data<float>();
-          c.over_rows(N, 2 * K * C, [&](int64_t begin, int64_t end) {
-            for (int64_t i = begin * K; i < end * K; ++i) {
-              if (p.row[static_cast<size_t>(i)] < 0) continue;
-              const float *a = z + p.row[static_cast<size_t>(i)] * C, *b = d0 + i / K * C;
-              float sums[16] = {};  // side by side, so that they need not wait for each other
-              int64_t j = 0;
-              for (; j + 16 <= C; j += 16)
-                for (int64_t l = 0; l < 16; ++l) sums[l] += a[j + l] * b[j + l];
-              for (; j < C; ++j) sums[0] += a[j] * b[j];
-              double sum = 0;
-              for (const float s : sums) sum += s;
-              to[i] = static_cast<float>(sum);
-            }
+          d[1] = c.empty({N, K}, DType::F32);
+          float* to = d[1].ptr<float>();
+          const float* z = k->z.ptr<float>();
+          std::vector<int64_t> token(p.row.size());
+          for (size_t i = 0; i < token.size(); ++i) token[i] = static_cast<int64_t>(i) / K;
+          const detail::Numbers row_of(c, p.row), token_of(c, token);
+          c.over_rows(N * K, 2 * C, [&](int64_t begin, int64_t end) {
+            c.kernels().dot_rows(to + begin, z, row_of.data() + begin, d0, token_of.data() + begin, end - begin, C);
           });
         }
         k->z = {};
         const Tensor dmine = want_x ? c.empty({p.rows(), C}, DType::F32) : Tensor();
+        const Tensor weights = detail::picked_or_zero(c, k->weight.view({N * K, 1}), p.place);
+        const float* w0 = weights.ptr<float>();
+        const detail::Numbers tokens(c, p.token);
         detail::each_expert(c, p, [&](Context& own, size_t e) {
           const int64_t n = p.rows(e), first = p.start[e];
           Tensor dz = own.empty({n, C}, DType::F32);
           own.over_rows(n, C, [&](int64_t begin, int64_t end) {
-            own.kernels().combine_rows(dz.data<float>() + begin * C, d0, p.token.data() + first + begin, p.weight.data() + first + begin,
-                                       end - begin, 1, C, false, DType::F32);
+            own.kernels().combine_rows(dz.ptr<float>() + begin * C, d0, tokens.data() + first + begin, w0 + first + begin, end - begin, 1, C, false,
+                                       DType::F32);
           });
           dz = detail::converted(own, dz, type);
           const Tensor mine = p.of(e, k->mine), gate = p.of(e, k->gate), up = p.of(e, k->up);

@@ -1,6 +1,7 @@
 // A grid of vectors resized, as position embeddings are for another image size.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -31,18 +32,52 @@ inline std::vector<CubicTaps> cubic_taps(int64_t from, int64_t to) {
   return taps;
 }
 
-/// Calls body(row of the new grid, row of the old grid, weight) for each of the 16 neighbours of new rows [begin, end) * W.
-template <class Body>
-void for_cubic_neighbours(const std::vector<CubicTaps>& rows, const std::vector<CubicTaps>& columns, int64_t w, int64_t begin, int64_t end,
-                          Body&& body) {
-  const int64_t W = static_cast<int64_t>(columns.size());
-  for (int64_t y = begin; y < end; ++y)
-    for (int64_t x = 0; x < W; ++x)
+/// Rows that are weighted sums of rows: row i of the result is the sum over K of weight * row index of what it is made from.
+struct RowSums {
+  int64_t rows = 0, K = 0;
+  std::vector<int64_t> index;  // (rows,K), -1 for nothing
+  std::vector<float> weight;
+
+  /// The gradient: what row i of the result gets goes to all rows that it was made of.
+  RowSums transposed(int64_t from) const {
+    std::vector<int64_t> count(static_cast<size_t>(from));
+    for (const int64_t i : index) ++count[static_cast<size_t>(i)];
+    RowSums t{.rows = from, .K = *std::max_element(count.begin(), count.end()), .index = {}, .weight = {}};
+    t.index.assign(static_cast<size_t>(from * t.K), -1);
+    t.weight.assign(t.index.size(), 0.0f);
+    std::fill(count.begin(), count.end(), 0);
+    for (size_t i = 0; i < index.size(); ++i) {
+      const auto at = static_cast<size_t>(index[i] * t.K + count[static_cast<size_t>(index[i])]++);
+      t.index[at] = static_cast<int64_t>(i) / K, t.weight[at] = weight[i];
+    }
+    return t;
+  }
+  /// Shapes: x (...,C) -> as y.
+  Tensor apply(Context& ctx, const Tensor& x, const Shape& y_shape) const {
+    check_here(ctx, "interpolate_bicubic", x);
+    const int64_t C = x.size(-1);
+    Tensor y = ctx.empty(y_shape, DType::F32);
+    float* to = y.ptr<float>();
+    const float* from = x.ptr<float>();
+    const Numbers rows_of(ctx, index);
+    const OnDevice<float> weights(ctx, weight);
+    ctx.over_rows(rows, K * C, [&](int64_t begin, int64_t end) {
+      ctx.kernels().combine_rows(to + begin * C, from, rows_of.data() + begin * K, weights.data() + begin * K, end - begin, K, C, false,
+                                 DType::F32);
+    });
+    return y;
+  }
+};
+
+/// The 16 neighbours of each point of the new grid.
+inline RowSums cubic_neighbours(int64_t h, int64_t w, int64_t H, int64_t W) {
+  const std::vector<CubicTaps> rows = cubic_taps(h, H), columns = cubic_taps(w, W);
+  RowSums sums{.rows = H * W, .K = 16, .index = {}, .weight = {}};
+  for (const CubicTaps& r : rows)
+    for (const CubicTaps& c : columns)
       for (size_t i = 0; i < 4; ++i)
-        for (size_t j = 0; j < 4; ++j) {
-          const CubicTaps &r = rows[static_cast<size_t>(y)], &c = columns[static_cast<size_t>(x)];
-          body(y * W + x, r.at[i] * w + c.at[j], r.weight[i] * c.weight[j]);
-        }
+        for (size_t j = 0; j < 4; ++j) sums.index.push_back(r.at[i] * w + c.at[j]), sums.weight.push_back(r.weight[i] * c.weight[j]);
+  return sums;
 }
 
 }  // namespace detail
@@ -57,25 +92,12 @@ inline Tensor interpolate_bicubic(Context& ctx, const Tensor& grid, int64_t H, i
         grid.shape());
   check(H > 0 && W > 0, ErrorCode::Shape, "interpolate_bicubic", "size: expected at least (1, 1), got (", H, ", ", W, ")");
   const int64_t h = grid.size(0), w = grid.size(1), C = grid.size(2);
-  const auto rows = detail::cubic_taps(h, H), columns = detail::cubic_taps(w, W);
-  Tensor y = ctx.zeros({H, W, C}, DType::F32);
-  float* to = y.data<float>();
-  const float* from = grid.data<float>();
-  ctx.over_rows(H, 16 * W * C, [&](int64_t begin, int64_t end) {
-    detail::for_cubic_neighbours(rows, columns, w, begin, end, [&](int64_t out, int64_t in, float weight) {
-      ctx.kernels().axpby(to + out * C, from + in * C, C, weight, 1);
-    });
-  });
+  const detail::RowSums sums = detail::cubic_neighbours(h, w, H, W);
+  Tensor y = sums.apply(ctx, grid, {H, W, C});
   if (recording(ctx, "interpolate_bicubic", grid))
     ctx.recorder()->record("interpolate_bicubic", {y}, {grid},
-                           [rows, columns, H, w, C, shape = grid.shape()](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-                             Tensor d = c.zeros(shape, DType::F32);
-                             float* into = d.data<float>();
-                             const float* dy0 = dy[0].data<float>();
-                             detail::for_cubic_neighbours(rows, columns, w, 0, H, [&](int64_t out, int64_t in, float weight) {
-                               c.kernels().axpby(into + in * C, dy0 + out * C, C, weight, 1);
-                             });
-                             return {d};
+                           [back = sums.transposed(h * w), shape = grid.shape()](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                             return {back.apply(c, dy[0], shape)};
                            });
   return y;
 }

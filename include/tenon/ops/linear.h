@@ -184,6 +184,7 @@ namespace detail {
 
 /// The columns of x in another order. Shapes: x (...,K) f32|bf16, order (K).
 inline Tensor reordered(Context& ctx, const Tensor& x, std::span<const int64_t> order) {
+  check_host("linear with columns in another order", x);
   const auto [M, K] = matrix_of(x, "linear", "x");
   Tensor y = ctx.empty(x.shape(), x.dtype());
   const auto run = [&](const auto* from, auto* to) {

@@ -29,20 +29,24 @@ inline Tensor cross_entropy(Context& ctx, const Tensor& logits, std::span<const 
     ++counted;
   }
   // d, if wanted, is multiplied by `scale` row by row, while a row is in the first cache.
-  const auto run = [N = N, C = C, ignore, smoothing](Context& c, float* loss, float* d, float scale, const float* x, const int64_t* label) {
+  const auto run = [N = N, C = C, ignore, smoothing](Context& c, float* loss, float* d, float scale, const float* x,
+                                                     std::span<const int64_t> of_rows) {
     const Kernels& k = c.kernels();
+    const detail::Numbers label(c, of_rows);
     c.over_rows(N, 4 * C, [&](int64_t begin, int64_t end) {
-      if (!d) return k.cross_entropy(loss + begin, nullptr, x + begin * C, label + begin, end - begin, C, ignore, smoothing);
-      for (int64_t n = begin; n < end; ++n) {
-        k.cross_entropy(loss + n, d + n * C, x + n * C, label + n, 1, C, ignore, smoothing);
-        k.axpby(d + n * C, d + n * C, C, scale, 0);
+      const int64_t piece = d && c.device().is_cpu() ? 1 : end - begin;
+      for (int64_t n = begin; n < end; n += piece) {
+        k.cross_entropy(loss + n, d ? d + n * C : nullptr, x + n * C, label.data() + n, piece, C, ignore, smoothing);
+        if (d) k.axpby(d + n * C, d + n * C, piece * C, scale, 0);
       }
     });
   };
+  detail::check_here(ctx, "cross_entropy", logits);
   Tensor rows = ctx.empty({N}, DType::F32);
-  run(ctx, rows.data<float>(), nullptr, 1, logits.data<float>(), labels.data());
+  run(ctx, rows.ptr<float>(), nullptr, 1, logits.ptr<float>(), labels);
   double sum = 0;
-  for (const float v : rows.values<float>()) sum += v;
+  const Tensor losses = rows.to(Device{});
+  for (const float v : losses.values<float>()) sum += v;
   Tensor loss = detail::scalar(ctx, counted ? sum / static_cast<double>(counted) : std::numeric_limits<double>::quiet_NaN());
   // The gradient is computed in the backward pass: kept from here it would take as much memory as the logits.
   if (recording(ctx, "cross_entropy", logits))
@@ -51,7 +55,7 @@ inline Tensor cross_entropy(Context& ctx, const Tensor& logits, std::span<const 
                                Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                              Tensor d = c.empty(logits.shape(), DType::F32), ignored = c.empty(rows.shape(), DType::F32);
                              const float scale = counted ? static_cast<float>(dy[0].item() / static_cast<double>(counted)) : 0;
-                             run(c, ignored.data<float>(), d.data<float>(), scale, logits.data<float>(), label.data());
+                             run(c, ignored.ptr<float>(), d.ptr<float>(), scale, logits.ptr<float>(), label);
                              return {d};
                            });
   return loss;
@@ -64,8 +68,10 @@ inline Tensor cross_entropy(Context& ctx, const Tensor& logits, std::span<const 
 inline Tensor mse_loss(Context& ctx, const Tensor& x, const Tensor& target) {
   detail::check_f32(x, "mse_loss", "x");
   detail::check_same(x, target, "mse_loss", "target");
+  detail::check_here(ctx, "mse_loss", x, target);
+  const Tensor x_host = x.to(Device{}), target_host = target.to(Device{});
+  const auto a = x_host.values<float>(), b = target_host.values<float>();
   double sum = 0;
-  const auto a = x.values<float>(), b = target.values<float>();
   for (size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i] - b[i]) * (a[i] - b[i]);
   Tensor loss = detail::scalar(ctx, sum / static_cast<double>(x.numel()));
   if (recording(ctx, "mse_loss", x, target))
@@ -73,7 +79,7 @@ inline Tensor mse_loss(Context& ctx, const Tensor& x, const Tensor& target) {
                            [x, target, want_target = ctx.wants(target)](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                              const float factor = static_cast<float>(2 * dy[0].item() / static_cast<double>(x.numel()));
                              Tensor dx = detail::scaled(c, target, -factor);
-                             c.kernels().axpby(dx.data<float>(), x.data<float>(), x.numel(), factor, 1);
+                             c.kernels().axpby(dx.ptr<float>(), x.ptr<float>(), x.numel(), factor, 1);
                              return {dx, want_target ? detail::scaled(c, dx, -1) : Tensor()};
                            });
   return loss;
@@ -88,16 +94,18 @@ inline Tensor bce_with_logits_loss(Context& ctx, const Tensor& x, const Tensor& 
   detail::check_f32(x, "bce_with_logits_loss", "x");
   detail::check_same(x, target, "bce_with_logits_loss", "target");
   no_gradient(ctx, "bce_with_logits_loss, target", target);
+  detail::check_here(ctx, "bce_with_logits_loss", x, target);
+  const Tensor x_host = x.to(Device{}), target_host = target.to(Device{});
+  const auto a = x_host.values<float>(), b = target_host.values<float>();
   double sum = 0;
-  const auto a = x.values<float>(), b = target.values<float>();
   for (size_t i = 0; i < a.size(); ++i) sum += std::max(a[i], 0.0f) - a[i] * b[i] + std::log1p(std::exp(-std::fabs(a[i])));
   Tensor loss = detail::scalar(ctx, sum / static_cast<double>(x.numel()));
   if (recording(ctx, "bce_with_logits_loss", x))
     ctx.recorder()->record("bce_with_logits_loss", {loss}, {x}, [x, target](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
       const float factor = static_cast<float>(dy[0].item() / static_cast<double>(x.numel()));
       Tensor dx = c.empty(x.shape(), DType::F32);
-      c.kernels().activation(dx.raw(), x.raw(), x.numel(), Activation::Sigmoid, DType::F32);
-      c.kernels().axpby(dx.data<float>(), target.data<float>(), x.numel(), -factor, factor);
+      c.kernels().activation(dx.address(), x.address(), x.numel(), Activation::Sigmoid, DType::F32);
+      c.kernels().axpby(dx.ptr<float>(), target.ptr<float>(), x.numel(), -factor, factor);
       return {dx};
     });
   return loss;

@@ -32,6 +32,7 @@ inline int64_t count_labels(std::span<const int64_t> labels, int64_t N, int64_t 
 /// Source: torch.nn.functional.nll_loss.
 inline Tensor nll_loss(Context& ctx, const Tensor& x, std::span<const int64_t> labels, int64_t ignore = -100) {
   detail::check_f32(x, "nll_loss", "x");
+  detail::check_host("nll_loss", x);
   const auto [N, C] = detail::matrix_of(x, "nll_loss", "x");
   const int64_t counted = detail::count_labels(labels, N, C, ignore, "nll_loss");
   double sum = 0;

@@ -23,19 +23,13 @@ inline Tensor l2_normalize(Context& ctx, const Tensor& x, float eps = 0) {
   if (recording(ctx, "l2_normalize", x))
     ctx.recorder()->record("l2_normalize", {y}, {x},
                            [y, norm, eps, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+                             detail::check_here(c, "l2_normalize", y, dy[0]);
                              Tensor dx = c.empty(y.shape(), DType::F32);
-                             float* out = dx.data<float>();
-                             const float *dy0 = dy[0].data<float>(), *y0 = y.data<float>(), *length = norm.data<float>();
+                             float* out = dx.ptr<float>();
+                             const float *dy0 = dy[0].ptr<float>(), *y0 = y.ptr<float>(), *length = norm.ptr<float>();
                              c.over_rows(N, 2 * C, [&](int64_t begin, int64_t end) {
-                               for (int64_t n = begin; n < end; ++n) {
-                                 // dx = (dy - y (y . dy)) / |x|; where eps decides, the length is a constant
-                                 double along = 0;
-                                 if (length[n] > eps)
-                                   for (int64_t i = n * C; i < (n + 1) * C; ++i) along += static_cast<double>(dy0[i]) * y0[i];
-                                 const float divisor = std::max(length[n], eps);
-                                 for (int64_t i = n * C; i < (n + 1) * C; ++i)
-                                   out[i] = (dy0[i] - y0[i] * static_cast<float>(along)) / divisor;
-                               }
+                               c.kernels().l2_normalize_backward(out + begin * C, dy0 + begin * C, y0 + begin * C, length + begin, end - begin, C,
+                                                                 eps);
                              });
                              return {dx};
                            });

@@ -20,9 +20,10 @@ inline Tensor unfold_patches(Context& ctx, const Tensor& pixels, int64_t p, DTyp
         pixels.shape(), ", got ", p);
   no_gradient(ctx, "unfold_patches", pixels);
   const int64_t P = (H / p) * (W / p), K = channels * p * p;
+  detail::check_here(ctx, "unfold_patches", pixels);
   Tensor y = ctx.empty({B * P, K}, out);
-  auto* to = static_cast<char*>(y.raw());
-  const float* from = pixels.data<float>();
+  auto* to = static_cast<char*>(y.address());
+  const float* from = pixels.ptr<float>();
   ctx.over_rows(B, P * K, [&](int64_t begin, int64_t end) {
     ctx.kernels().unfold_patches(to + static_cast<size_t>(begin * P * K) * size_of(out), out, from + begin * channels * H * W, end - begin,
                                  channels, H, W, p);

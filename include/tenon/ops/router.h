@@ -215,29 +215,33 @@ inline Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, con
             .logits = logits};
   detail::check_router(o, r.E);
   if (bias.defined()) detail::check_vector(bias, r.E, "router", "bias");
+  detail::check_here(ctx, "router", logits, bias);
   r.expert.assign(static_cast<size_t>(r.N * r.K), -1);
-  Tensor scores = ctx.empty(logits.shape(), DType::F32);
+  HostContext host(ctx);  // which rows meet which expert is decided here
+  const Tensor here = logits.to(Device{}), bias_here = bias.defined() ? bias.to(Device{}) : bias;
+  Tensor scores = host->empty(logits.shape(), DType::F32);
   float* s = scores.data<float>();
-  const float* l = logits.data<float>();
-  ctx.over_rows(r.N, 8 * r.E, [&](int64_t begin, int64_t end) {
+  const float* l = here.data<float>();
+  host->over_rows(r.N, 8 * r.E, [&](int64_t begin, int64_t end) {
     if (o.score == RouterScore::Softmax)
-      ctx.kernels().softmax(s + begin * r.E, l + begin * r.E, end - begin, r.E);
+      host->kernels().softmax(s + begin * r.E, l + begin * r.E, end - begin, r.E);
     else
-      ctx.kernels().activation(s + begin * r.E, l + begin * r.E, (end - begin) * r.E, Activation::Sigmoid, DType::F32);
+      host->kernels().activation(s + begin * r.E, l + begin * r.E, (end - begin) * r.E, Activation::Sigmoid, DType::F32);
   });
   if (o.expert_choice) {
     detail::choose_tokens(scores, o, r);
   } else {
-    detail::choose_experts(ctx, scores, bias.defined() ? bias.data<float>() : nullptr, o, r);
+    detail::choose_experts(*host, scores, bias.defined() ? bias_here.data<float>() : nullptr, o, r);
     if (o.capacity_factor > 0) detail::apply_capacity(o, r);
   }
-  r.weight = detail::routing_weights(ctx, scores, o, r);
+  r.weight = detail::routing_weights(*host, scores, o, r).to(ctx.device());
   if (recording(ctx, "router", logits)) {
     Routing chosen = r;
     chosen.weight = {}, chosen.logits = {};
     ctx.recorder()->record("router", {r.weight}, {logits},
                            [scores, o, chosen = std::move(chosen)](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-                             return {detail::routing_backward(c, dy[0], scores, o, chosen)};
+                             HostContext own(c);
+                             return {detail::routing_backward(*own, dy[0].to(Device{}), scores, o, chosen).to(c.device())};
                            });
   }
   return r;
@@ -251,10 +255,12 @@ inline void update_correction_bias(Tensor& bias, std::span<const int64_t> loads,
   detail::check_vector(bias, static_cast<int64_t>(loads.size()), "correction bias", "bias");
   check(gamma >= 0 && std::isfinite(gamma), ErrorCode::Limit, "correction bias", "gamma: expected 0 or more, got ", gamma);
   const int64_t total = std::accumulate(loads.begin(), loads.end(), int64_t{0}), E = static_cast<int64_t>(loads.size());
+  Tensor values = bias.to(Device{});
   for (int64_t e = 0; e < E; ++e) {
     const int64_t missing = total - loads[static_cast<size_t>(e)] * E;  // of the mean, E times; whole numbers have no rounding
-    bias.data<float>()[e] += gamma * static_cast<float>((missing > 0) - (missing < 0));
+    values.data<float>()[e] += gamma * static_cast<float>((missing > 0) - (missing < 0));
   }
+  if (!bias.device().is_cpu()) cuda::copy(bias.address(), bias.device(), std::as_const(values).address(), {}, bias.nbytes());
   ++bias.storage()->version;
 }
 

@@ -18,11 +18,13 @@ inline Tensor load_balancing_loss(Context& ctx, std::span<const Routing> layers,
   std::vector<Tensor> probs, logits;
   int64_t rows = 0;
   bool record = false;
+  HostContext host(ctx);
   for (const Routing& r : layers) {
     check(r.N == N && r.E == E && r.logits.defined(), ErrorCode::Shape, "load_balancing_loss", "expected layers of ", N, " tokens and ", E,
           " experts, got ", r.N, " and ", r.E);
-    Tensor p = ctx.empty({N, E}, DType::F32);
-    ctx.kernels().softmax(p.data<float>(), r.logits.data<float>(), N, E);
+    detail::check_here(ctx, "load_balancing_loss", r.logits);
+    Tensor p = host->empty({N, E}, DType::F32);
+    host->kernels().softmax(p.data<float>(), r.logits.to(Device{}).data<float>(), N, E);
     for (int64_t n = 0; n < N; ++n) {
       if (!counts(n)) continue;
       ++rows;
@@ -46,13 +48,14 @@ inline Tensor load_balancing_loss(Context& ctx, std::span<const Routing> layers,
                              Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                            const auto d = static_cast<float>(dy[0].item());
                            std::vector<Tensor> grads;
+                           HostContext own(c);
                            for (const Tensor& p : probs) {
-                             Tensor g = c.zeros({N, E}, DType::F32);
+                             Tensor g = own->zeros({N, E}, DType::F32);
                              for (int64_t n = 0; n < N; ++n)
                                if (mask.empty() || mask[static_cast<size_t>(n)])
                                  for (int64_t e = 0; e < E; ++e) g.data<float>()[n * E + e] = d * slope[static_cast<size_t>(e)];
-                             c.kernels().softmax_backward(g.data<float>(), g.data<float>(), p.data<float>(), N, E);
-                             grads.push_back(g);
+                             own->kernels().softmax_backward(g.data<float>(), g.data<float>(), p.data<float>(), N, E);
+                             grads.push_back(g.to(c.device()));
                            }
                            return grads;
                          });

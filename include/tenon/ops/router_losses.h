@@ -240,6 +240,7 @@ inline RouterLosses router_losses(Context& ctx, std::span<const Routing> layers,
   check(o.devices > 0 && s->E % o.devices == 0 && o.devices_per_token >= 0 && o.devices_per_token <= o.devices, ErrorCode::Limit,
         "router losses", "devices: expected a divisor of ", s->E, " experts and at most as many a token, got ", o.devices, " and ",
         o.devices_per_token);
+  HostContext host(ctx);
   const size_t sequences = take_rows(*s, rows), E = static_cast<size_t>(s->E), L = layers.size();
   std::array<double, kRouterLosses> value{};
   std::vector<Tensor> logits;
@@ -251,8 +252,9 @@ inline RouterLosses router_losses(Context& ctx, std::span<const Routing> layers,
     const Routing& r = layers[i];
     check(r.N == s->N && r.E == s->E && r.K == layers[0].K && r.logits.defined(), ErrorCode::Shape, "router losses", "expected layers of ",
           s->N, " tokens, ", s->E, " experts and ", layers[0].K, " places, got ", r.N, ", ", r.E, " and ", r.K);
-    s->layers[i].logits = r.logits;
-    fill_probabilities(ctx, s->layers[i], o.score);
+    check_here(ctx, "router losses", r.logits);
+    s->layers[i].logits = r.logits.to(Device{});
+    fill_probabilities(*host, s->layers[i], o.score);
     parts.emplace_back(*s, s->layers[i], r, o, sequences).run(value);
     record |= recording(ctx, "router losses", r.logits);
     logits.push_back(r.logits);
@@ -302,7 +304,8 @@ inline RouterLosses router_losses(Context& ctx, std::span<const Routing> layers,
       std::array<double, kRouterLosses> d{};
       for (size_t i = 0; i < d.size(); ++i) d[i] = dy[i].defined() ? static_cast<double>(dy[i].item()) : 0;
       std::vector<Tensor> gradients;
-      for (const RouterLayer& layer : s->layers) gradients.push_back(router_losses_backward(c, *s, layer, d));
+      HostContext own(c);
+      for (const RouterLayer& layer : s->layers) gradients.push_back(router_losses_backward(*own, *s, layer, d).to(c.device()));
       return gradients;
     });
   return out;

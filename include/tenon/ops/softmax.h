@@ -1,8 +1,6 @@
 // Softmax and its logarithm over the last dimension.
 #pragma once
 
-#include <cmath>
-
 #include "tenon/ops/checks.h"
 
 namespace tenon::ops {
@@ -41,30 +39,20 @@ inline Tensor softmax(Context& ctx, const Tensor& x) {
 inline Tensor log_softmax(Context& ctx, const Tensor& x) {
   detail::check_f32(x, "log_softmax", "x");
   const auto [N, C] = detail::matrix_of(x, "log_softmax", "x");
+  detail::check_here(ctx, "log_softmax", x);
   Tensor y = ctx.empty(x.shape(), DType::F32);
-  float* to = y.data<float>();
-  const float* from = x.data<float>();
-  ctx.over_rows(N, 4 * C, [&, C = C](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end && C > 0; ++n) {
-      const float* x_n = from + n * C;
-      const float largest = *std::max_element(x_n, x_n + C);
-      double sum = 0;
-      for (int64_t i = 0; i < C; ++i) sum += std::exp(x_n[i] - largest);
-      const float log_sum = static_cast<float>(std::log(sum));  // apart from the maximum: beside a large one its digits would be lost
-      for (int64_t i = 0; i < C; ++i) to[n * C + i] = x_n[i] - largest - log_sum;
-    }
-  });
+  float* to = y.ptr<float>();
+  const float* from = x.ptr<float>();
+  ctx.over_rows(N, 4 * C,
+                [&, C = C](int64_t begin, int64_t end) { ctx.kernels().log_softmax(to + begin * C, from + begin * C, end - begin, C); });
   if (recording(ctx, "log_softmax", x))
     ctx.recorder()->record("log_softmax", {y}, {x}, [y, N = N, C = C](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      detail::check_here(c, "log_softmax", y, dy[0]);
       Tensor dx = c.empty(y.shape(), DType::F32);
-      float* out = dx.data<float>();
-      const float *dy0 = dy[0].data<float>(), *y0 = y.data<float>();
+      float* out = dx.ptr<float>();
+      const float *dy0 = dy[0].ptr<float>(), *y0 = y.ptr<float>();
       c.over_rows(N, 2 * C, [&](int64_t begin, int64_t end) {
-        for (int64_t n = begin; n < end; ++n) {
-          double sum = 0;
-          for (int64_t i = n * C; i < (n + 1) * C; ++i) sum += dy0[i];
-          for (int64_t i = n * C; i < (n + 1) * C; ++i) out[i] = dy0[i] - std::exp(y0[i]) * static_cast<float>(sum);
-        }
+        c.kernels().log_softmax_backward(out + begin * C, dy0 + begin * C, y0 + begin * C, end - begin, C);
       });
       return {dx};
     });

@@ -33,15 +33,16 @@ inline PackedWeight pack(Context& ctx, const QuantizedMatrix& matrix, bool exact
   check_matrix(matrix);
   const QuantizedMatrix m = regroup(matrix);
   PackedWeight p{.format = m.format, .N = m.N, .K = m.K, .data = {}, .scale = {}, .group = m.group, .int8_rows = !exact, .order = m.order};
-  p.data = Tensor::empty({static_cast<int64_t>(ctx.kernels().quantized_packed_bytes(m.format, m.N, m.K, m.group))}, DType::U8);
+  p.data = Tensor::empty({static_cast<int64_t>(ctx.kernels().quantized_packed_bytes(m.format, m.N, m.K, m.group))}, DType::U8, ctx.device());
+  const Tensor q = m.q.to(ctx.device()), scale = m.scale.to(ctx.device()), zero = m.zero.to(ctx.device());
   const QuantizedRows rows{.format = m.format,
                            .N = m.N,
                            .K = m.K,
                            .group = m.group,
-                           .q = m.q.data<uint8_t>(),
-                           .scale = m.scale.data<float>(),
-                           .zero = m.zero.defined() ? m.zero.data<uint8_t>() : nullptr};
-  ctx.kernels().quantized_pack(p.data.raw(), rows, ctx.threads());
+                           .q = q.ptr<uint8_t>(),
+                           .scale = scale.ptr<float>(),
+                           .zero = zero.defined() ? zero.ptr<uint8_t>() : nullptr};
+  ctx.kernels().quantized_pack(p.data.address(), rows, ctx.threads());
   return p;
 }
 
@@ -88,7 +89,10 @@ inline PackedWeight pack(Context& ctx, const Tensor& w, WeightFormat format, boo
   check(w.defined() && w.rank() == 2, ErrorCode::Shape, "pack", "weight: expected (N, K), got ", w.describe());
   check(w.dtype() == DType::F32 || w.dtype() == DType::BF16 || w.dtype() == DType::F16, ErrorCode::Type, "pack",
         "weight: expected float32, bfloat16 or float16, got ", w.describe());
-  if (info(format).grouped) return pack(ctx, round_to_nearest(ctx, w, format));
+  if (info(format).grouped) {
+    HostContext host(ctx);
+    return pack(ctx, round_to_nearest(*host, w.to(Device{}), format));
+  }
   if (!ctx.device().is_cpu()) return detail::pack_on_device(ctx, w.to(ctx.device()), format);
   const int64_t N = w.size(0), K = w.size(1);
   PackedWeight p{.format = format, .N = N, .K = K, .data = {}, .scale = {}, .order = {}};

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct PipelineOptions {
   models::Precision precision = models::Precision::Float32;
   bool exact_products = false;  // quantised checkpoints: activations are not rounded to int8 (LoadOptions::exact_products)
   int threads = 0;              // 0: get_num_threads() at the time of the call
+  Device device = {};           // where the model lies and computes
   int batch_size = 32;          // the most inputs per forward pass: more of them take more memory, and less time each
 };
 
@@ -28,7 +30,7 @@ namespace tenon::tasks {
 /// Contexts that idle between calls, so that scratch memory is kept and every concurrent caller has its own.
 class Contexts {
  public:
-  explicit Contexts(int threads) : threads_(threads) {}
+  Contexts(int threads, Device device) : threads_(threads), device_(device) {}
 
   /// Calls f(Context&) with a Context that nobody else uses meanwhile.
   template <class F>
@@ -51,7 +53,7 @@ class Contexts {
         idle_.pop_back();
       }
     }
-    if (!context) context = std::make_unique<Context>();
+    if (!context) context = std::make_unique<Context>(device_);
     context->set_threads(threads_);
     return context;
   }
@@ -64,16 +66,27 @@ class Contexts {
   }
 
   int threads_;
+  Device device_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Context>> idle_;
 };
+
+/// What a model gave, where tasks read it.
+inline models::Outputs on_host(models::Outputs outputs) {
+  outputs.visit([](const char*, auto& value) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, Tensor>) value = value.to(Device{});
+    else
+      for (Tensor& t : value) t = t.to(Device{});
+  });
+  return outputs;
+}
 
 /// A model that several threads may run at once.
 class Runner {
  public:
   /// Errors: as models::load(); Error(Limit) for a batch size below 1.
   Runner(const std::string& folder, const PipelineOptions& options, models::LoadOptions load)
-      : batch_size_(options.batch_size), threads_(options.threads), contexts_(std::make_shared<Contexts>(options.threads)) {
+      : batch_size_(options.batch_size), threads_(options.threads), contexts_(std::make_shared<Contexts>(options.threads, options.device)) {
     check(batch_size_ >= 1, ErrorCode::Limit, "pipeline", "batch_size: expected at least 1, got ", batch_size_);
     load.precision = options.precision;
     load.exact_products = options.exact_products;
@@ -90,8 +103,9 @@ class Runner {
   auto with_context(F&& f) const {
     return contexts_->with(f);
   }
+  /// Outputs in the host's memory.
   models::Outputs forward(const models::Inputs& inputs) const {
-    return with_context([&](Context& ctx) { return model_->forward(ctx, inputs); });
+    return with_context([&](Context& ctx) { return on_host(model_->forward(ctx, inputs)); });
   }
 
   /// Calls f(part) for consecutive parts of at most batch_size items.

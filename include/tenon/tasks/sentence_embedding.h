@@ -61,7 +61,8 @@ class SentenceEmbedding {
     tasks::in_text_batches(runner_, tokenizer_, inputs, encode, tasks::kMaxPositions,
                            [&](std::span<const size_t> places, const models::Inputs& batch) {
                              runner_.with_context([&](Context& ctx) {
-                               const Tensor pooled = pool_batch(ctx, model().forward(ctx, batch), batch.attention_mask);
+                               HostContext host(ctx);
+                               const Tensor pooled = pool_batch(*host, tasks::on_host(model().forward(ctx, batch)), batch.attention_mask);
                                const int64_t width = pooled.size(1);
                                if (!all.defined()) all = Tensor::empty({static_cast<int64_t>(texts.size()), width}, DType::F32);
                                for (size_t i = 0; i < places.size(); ++i)

@@ -181,7 +181,7 @@ class Tape final : public Recorder {
 
   static void expect_finite(const Tensor& t, std::string_view op, std::string_view what) {
     if (!t.defined() || (t.dtype() != DType::F32 && t.dtype() != DType::BF16)) return;
-    const Tensor f = t.to(DType::F32);
+    const Tensor f = t.to(Device{}).to(DType::F32);
     for (const float v : f.values<float>())
       check(std::isfinite(v), ErrorCode::Limit, op, what, " holds ", std::isnan(v) ? "a NaN" : "an infinity", ", ", t.describe());
   }

@@ -1,9 +1,11 @@
 """GradScaler: losses are scaled up before backward(), gradients down before step(); steps with infinite gradients are left out."""
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from .._core import Tensor
+from .. import _core
+from .._core import Tensor, dtype
 from ..grad_mode import no_grad
 
 __all__ = ["GradScaler"]
@@ -43,10 +45,14 @@ class GradScaler:
             raise RuntimeError("[GradScaler] unscale_() has already been called on this optimizer since the last update()")
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         finite = True
-        with no_grad():
-            for g in gradients:
-                g.mul_(1 / self._scale)
-                finite = finite and bool(g.isfinite().all())
+        if all(g.dtype == dtype.float32 for g in gradients):
+            _core.scale_in_place(gradients, 1 / self._scale)
+            finite = math.isfinite(_core.grad_norm(gradients))  # its squares are summed in double
+        else:
+            with no_grad():
+                for g in gradients:
+                    g.mul_(1 / self._scale)
+                    finite = finite and bool(g.isfinite().all())
         self._found[id(optimizer)] = not finite
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:

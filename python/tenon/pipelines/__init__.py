@@ -66,15 +66,15 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
 
     Tasks: text-classification (sentiment-analysis), feature-extraction, fill-mask, image-classification, image-feature-extraction,
     zero-shot-image-classification, text-generation, translation (translation_en_to_de), summarization, text2text-generation.
-    device: -1 or "cpu". exact: of quantised checkpoints, as from_pretrained() has it. Other arguments (top_k, batch_size, ...) are defaults of each call.
+    device: -1 or "cpu", 0 or "cuda", where tenon.cuda.is_available(); a model object is moved there. exact: of quantised checkpoints, as from_pretrained() has it. Other arguments (top_k, batch_size, ...) are defaults of each call.
     Errors: KeyError for an unknown task; FileNotFoundError; TypeError for unknown arguments.
     """
     from .. import auto
     from ..image_processing import AutoImageProcessor
-    from ..conversion import check_device
+    from ..conversion import device_name
     from ..tokenization import AutoTokenizer
 
-    check_device(device if device is not None else device_map)
+    where = device_name(device if device is not None else device_map)
     if task is None and model is None:
         raise RuntimeError("[pipeline] expected a task or a model")
     model_kwargs = dict(model_kwargs or {})
@@ -96,7 +96,7 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
         model_kwargs["exact"] = exact
     if folder is not None:
         dtype = kwargs.pop("torch_dtype", None) if dtype is None else dtype
-        source = getattr(auto, auto_class).from_pretrained(folder, dtype=dtype, config=config, **model_kwargs)
+        source = getattr(auto, auto_class).from_pretrained(folder, dtype=dtype, config=config, device=where, **model_kwargs)
     tokenizer = tokenizer if tokenizer is not None else getattr(processor, "tokenizer", None)
     images = next((p for p in (image_processor, feature_extractor, getattr(processor, "image_processor", None)) if p is not None), None)
     parts = {}
@@ -104,6 +104,8 @@ def pipeline(task: "str | None" = None, model: Any = None, config: Any = None, t
         if part in cls.needs:
             value = _holder(folder, base) if value is None else value
             parts[part] = opener.from_pretrained(value, **fetch) if isinstance(value, (str, os.PathLike)) else value
+    if folder is None and (device is not None or device_map is not None):
+        kwargs["device"] = where
     if name == "translation":
         kwargs.setdefault("task", task)  # its name says which languages
     return cls(source, **parts, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Iterable, Iterator
 
-from ..conversion import check_device, device
+from ..conversion import device
 from ..modeling import PreTrainedModel
 
 DEFAULT_BATCH_SIZE = 32  # texts are computed without their padding, so that larger batches cost nothing per text
@@ -34,7 +34,8 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.image_processor = image_processor if image_processor is not None else feature_extractor
         self.batch_size = batch_size
-        check_device(device)
+        if device is not None:
+            model.to(device=device)
         for name in self.needs:
             if getattr(self, name) is None:
                 raise ValueError(f"[{self.task}] expected {name}=, since the model is given as an object")
@@ -42,7 +43,7 @@ class Pipeline:
 
     @property
     def device(self) -> device:
-        return device("cpu")
+        return self.model.device
 
     @property
     def feature_extractor(self) -> Any:

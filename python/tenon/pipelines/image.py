@@ -47,9 +47,9 @@ class ImageFeatureExtractionPipeline(_ImagePipeline):
         if options.get("pool"):
             if outputs.get("pooler_output") is None:
                 raise ValueError("[image-feature-extraction] pool: expected a model with a pooler, got one without")
-            features = outputs["pooler_output"]
+            features = outputs["pooler_output"].cpu()
         else:
-            features = outputs[0]
+            features = outputs[0].cpu()
         rows = [features[i].unsqueeze(0) for i in range(len(items))]
         return rows if options.get("return_tensors") else [row.tolist() for row in rows]
 
@@ -78,5 +78,5 @@ class ZeroShotImageClassificationPipeline(_ImagePipeline):
         template = options.get("hypothesis_template", "This is a photo of {}.")
         texts = self.tokenizer([template.format(label) for label in labels], return_tensors="pt",
                                **{"padding": True, **(options.get("tokenizer_kwargs") or {})})
-        rows = self.model(**texts, **self._pixels(items, options)).logits_per_image.softmax(-1).tolist()
+        rows = self.model(**texts, **self._pixels(items, options)).logits_per_image.cpu().softmax(-1).tolist()
         return [[{"score": score, "label": label} for score, label in sorted(zip(row, labels), key=lambda x: -x[0])] for row in rows]

@@ -52,7 +52,7 @@ class FeatureExtractionPipeline(Pipeline):
                 raise ValueError("[feature-extraction] truncation is given twice, also in tokenize_kwargs")
             arguments["truncation"] = options["truncation"]
         encoded = self.tokenizer(items, return_tensors="pt", **{"padding": True, **arguments})
-        features = self.model(**encoded)[0]
+        features = self.model(**encoded)[0].cpu()
         padded = arguments.get("padding") == "max_length"
         results = []
         for i, encoding in enumerate(encoded.encodings):
@@ -81,7 +81,7 @@ class FillMaskPipeline(Pipeline):
         for row, item in zip(rows, items):
             if mask_id not in row:
                 raise PipelineException(self.task, self.model.base_model_prefix, f"no {self.tokenizer.mask_token} in {item!r}")
-        logits = self.model(**encoded).logits
+        logits = self.model(**encoded).logits.cpu()
         targets = None if options.get("targets") is None else self._target_ids(options["targets"])
         top_k = 5 if options.get("top_k") is None else options["top_k"]
         return [self._fill(row, logits[i], mask_id, top_k, targets) for i, row in enumerate(rows)]

@@ -20,7 +20,7 @@ def to_arrays(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: to_arrays(v) for k, v in value.items()}
     if isinstance(value, Tensor):
-        return np.array(array_of(value.detach()))
+        return np.array(array_of(value.detach().cpu()))
     return value
 
 

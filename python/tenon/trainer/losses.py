@@ -70,7 +70,7 @@ def first_not_finite(model: Any, inputs: dict[str, Any]) -> str:
     from ..grad_mode import no_grad
 
     def broken(value: Any) -> bool:
-        return isinstance(value, Tensor) and value.dtype.is_floating_point and not np.isfinite(array_of(value)).all()
+        return isinstance(value, Tensor) and value.dtype.is_floating_point and not np.isfinite(array_of(value.cpu())).all()
 
     for name, value in inputs.items():
         if broken(value):
@@ -100,7 +100,7 @@ def first_not_finite(model: Any, inputs: dict[str, Any]) -> str:
 def broken_gradient(model: Any) -> str:
     """The first parameter whose gradient has NaN or Inf."""
     for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not np.isfinite(array_of(parameter.grad)).all():
+        if parameter.grad is not None and not np.isfinite(array_of(parameter.grad.cpu())).all():
             return f"the gradient of {name}"
     return "a gradient"
 

@@ -70,7 +70,7 @@ class BeamSearch {
   void score(Tensor& logits, GenerateOutput& output) {
     check_numbers(job_, logits);
     if (c_.output_logits) output.logits.push_back(logits.clone());
-    job_.ctx.over_rows(logits.size(0), 4 * logits.size(1), [&](int64_t begin, int64_t end) {
+    job_.host.over_rows(logits.size(0), 4 * logits.size(1), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) log_softmax(row_of(logits, i));
     });
     std::vector<Ids> sequences(races_.size() * beams_);
@@ -199,7 +199,7 @@ class BeamSearch {
     std::vector<Ids> tokens;
     for (const int64_t t : active_)
       for (const Beam& b : races_[static_cast<size_t>(t)].running) tokens.push_back({b.ids.back()});
-    return job_.session.feed(job_.ctx, tokens);
+    return job_.feed(tokens);
   }
 
   void collect(GenerateOutput& output) const {

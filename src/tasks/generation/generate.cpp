@@ -77,9 +77,9 @@ GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Pr
                                                          .encoder_ids = prompt.encoder_ids,
                                                          .prefix_allowed_tokens = hooks.prefix_allowed_tokens_fn,
                                                          .user = hooks.logits_processors});
-  Job job{ctx,        session,    prompt,
-          config,     hooks,      width,
-          max_length, processors, Stopping(config, hooks, max_length, context_limits(session, prompt))};
+  HostContext host(ctx);
+  Job job{ctx,   *host,      session,    prompt, config, hooks,
+          width, max_length, processors, Stopping(config, hooks, max_length, context_limits(session, prompt))};
   const char* name = mtp ? "use_mtp" : draft ? "an assistant" : config.prompt_lookup_num_tokens ? "prompt_lookup_num_tokens" : nullptr;
   if (name) check_speculation(prompt, config, name);
   GenerateOutput output = name ? speculate(job, draft, mtp) : beams ? beam_search(job) : search(job);

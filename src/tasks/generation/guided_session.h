@@ -23,11 +23,12 @@ class GuidedSession final : public models::DecodingSession {
 
   Tensor feed(Context& ctx, std::span<const Ids> tokens, bool all_positions) override {
     check(!all_positions, ErrorCode::Limit, "generate", "guidance_scale cannot be used with speculation");
-    Tensor guided = with_->feed(ctx, tokens, false);
-    Tensor plain = without_->feed(ctx, negative_.empty() ? tokens : std::span<const Ids>(negative_), false);
+    Tensor guided = with_->feed(ctx, tokens, false).to(Device{});
+    Tensor plain = without_->feed(ctx, negative_.empty() ? tokens : std::span<const Ids>(negative_), false).to(Device{});
     negative_.clear();
     const int64_t V = guided.size(1);
-    ctx.over_rows(guided.size(0), 8 * V, [&](int64_t begin, int64_t end) {
+    HostContext host(ctx);
+    host->over_rows(guided.size(0), 8 * V, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const std::span<float> g(guided.data<float>() + i * V, static_cast<size_t>(V)),
             p(plain.data<float>() + i * V, static_cast<size_t>(V));

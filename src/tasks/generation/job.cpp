@@ -9,7 +9,7 @@
 namespace tenon::generation {
 
 Tensor prefill(Job& job) {
-  const Tensor logits = job.session.feed(job.ctx, job.prompt.tokens);
+  const Tensor logits = job.feed(job.prompt.tokens);
   if (job.width == 1) return logits;
   const int64_t V = logits.size(1);
   Tensor repeated = Tensor::empty({job.texts() * job.width, V}, DType::F32);
@@ -34,7 +34,7 @@ void process(Job& job, const std::vector<Ids>& sequences, std::span<const int64_
   if (job.processors.empty()) return;
   std::vector<std::span<const int64_t>> written;
   for (const int64_t r : rows) written.emplace_back(sequences[static_cast<size_t>(r)]);
-  for (const auto& p : job.processors) p->apply(job.ctx, {written, rows}, scores);
+  for (const auto& p : job.processors) p->apply(job.host, {written, rows}, scores);
 }
 
 int64_t likeliest(std::span<const float> scores) {

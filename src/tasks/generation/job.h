@@ -7,7 +7,8 @@
 namespace tenon::generation {
 
 struct Job {
-  Context& ctx;
+  Context& ctx;   // of the model
+  Context& host;  // of the scores
   models::DecodingSession& session;
   const Prompt& prompt;
   const GenerationConfig& config;
@@ -17,6 +18,8 @@ struct Job {
   Processors processors;
   Stopping stopping;
 
+  /// The session's, with the scores where rules and search read them.
+  Tensor feed(std::span<const Ids> tokens, bool all_positions = false) const { return session.feed(ctx, tokens, all_positions).to(Device{}); }
   int64_t texts() const { return static_cast<int64_t>(prompt.sequences.size()); }
   int64_t prompt_length() const { return static_cast<int64_t>(prompt.sequences.front().size()); }
   bool records() const { return config.output_scores || config.output_logits; }

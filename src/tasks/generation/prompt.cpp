@@ -15,7 +15,7 @@ std::vector<Ids> rows_of(const Tensor& t, const char* name) {
   if (t.size(1) == 0) return std::vector<Ids>(static_cast<size_t>(t.size(0)));  // an empty list has no type that says anything
   check(t.dtype() == DType::I64 || t.dtype() == DType::I32, ErrorCode::Type, kWhere, name, ": expected int64 or int32, got ",
         name_of(t.dtype()));
-  const Tensor wide = t.to(DType::I64);
+  const Tensor wide = t.to(Device{}).to(DType::I64);
   const auto values = wide.values<int64_t>();
   std::vector<Ids> rows;
   for (int64_t i = 0; i < t.size(0); ++i) {

@@ -66,7 +66,7 @@ class Search {
     }
     std::vector<Ids> tokens;
     for (const int64_t r : active_) tokens.push_back({sequences_[static_cast<size_t>(r)].back()});
-    return job_.session.feed(job_.ctx, tokens);
+    return job_.feed(tokens);
   }
 
   Job& job_;

@@ -35,7 +35,7 @@ class Drafter {
     fed_.resize(same);
     Ids next(tokens.begin() + static_cast<std::ptrdiff_t>(same), tokens.end()), drafted;
     while (static_cast<int64_t>(drafted.size()) < most && static_cast<int64_t>(fed_.size() + next.size()) <= session_.max_length()) {
-      Tensor logits = session_.feed(ctx_, std::vector<Ids>{next});
+      Tensor logits = session_.feed(ctx_, std::vector<Ids>{next}).to(Device{});
       fed_.insert(fed_.end(), next.begin(), next.end());
       const auto scores = row_of(logits, 0);
       const float top = largest(scores);
@@ -65,7 +65,7 @@ GenerateOutput speculate(Job& job, models::DecodingSession* draft, models::MtpSe
   const auto prompt_length = static_cast<int64_t>(ids.size()), held = job.session.length(0);
   for (bool finished = false; !finished;) {
     const int64_t before = job.session.length(0);
-    Tensor logits = job.session.feed(job.ctx, std::vector<Ids>{feed}, !drafted.empty());
+    Tensor logits = job.feed(std::vector<Ids>{feed}, !drafted.empty());
     check_numbers(job, logits);
     for (size_t k = 0; k <= drafted.size() && !finished; ++k) {
       Tensor scores = logits.rows(static_cast<int64_t>(k), static_cast<int64_t>(k) + 1);
