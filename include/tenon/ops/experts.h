@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "tenon/ops/embedding.h"
 #include "tenon/ops/linear.h"
 #include "tenon/ops/router.h"
 
