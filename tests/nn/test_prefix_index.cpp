@@ -24,14 +24,14 @@ KvCache cache_of(size_t pages) {
   return KvCache(layout, pages * static_cast<size_t>(kRows) * layout.bytes_per_token());
 }
 
-/// Adds a sequence of `n` tokens whose first key's first byte is `mark`.
+/// Adds a sequence of `n` tokens whose first page begins with the byte `mark`.
 int64_t add(KvCache& cache, int64_t n, char mark = 0) {
   const int64_t i = cache.add();
   std::vector<int64_t> counts(static_cast<size_t>(cache.size()));
   counts.back() = n;
   cache.reserve(counts);
   cache.extend(counts);
-  if (n) *cache.key(i, 0, 0) = mark;
+  if (n) *static_cast<char*>(cache.page_of(i, 0)) = mark;
   return i;
 }
 
@@ -48,16 +48,16 @@ TEST_CASE("a sequence adopts the full pages of another, which it shares until it
   cache.adopt(b, pages);
   CHECK(cache.length(b) == 2 * kRows);
   CHECK(cache.bytes() == 4 * cache.page_bytes());
-  CHECK(cache.key(a, 0, 0) == cache.key(b, 0, 0));
+  CHECK(cache.page_of(a, 0) == cache.page_of(b, 0));
   const std::vector<int64_t> counts = {0, 1, 0};
   cache.reserve(counts);
   cache.extend(counts);
   CHECK(cache.bytes() == 5 * cache.page_bytes());
-  CHECK(cache.key(a, 2 * kRows, 0) != cache.key(b, 2 * kRows, 0));
+  CHECK(cache.page_of(a, 2 * kRows) != cache.page_of(b, 2 * kRows));
   cache.truncate(b, 1);  // from here on the first page is written to
   cache.reserve(counts);
-  CHECK(cache.key(a, 0, 0) != cache.key(b, 0, 0));
-  CHECK(*cache.key(b, 0, 0) == 'a');
+  CHECK(cache.page_of(a, 0) != cache.page_of(b, 0));
+  CHECK(*static_cast<char*>(cache.page_of(b, 0)) == 'a');
 }
 
 TEST_CASE("the index finds the longest known beginning in whole pages") {
@@ -82,7 +82,7 @@ TEST_CASE("the index finds the longest known beginning in whole pages") {
   CHECK(cache.bytes() == 4 * cache.page_bytes());
   const int64_t again = cache.add();
   cache.adopt(again, index.find(tokens(200), 200));
-  CHECK(*cache.key(again, 0, 0) == 'x');
+  CHECK(*static_cast<char*>(cache.page_of(again, 0)) == 'x');
 }
 
 TEST_CASE("what was unused longest is forgotten first, leaves before trunks, and never what is in use") {
