@@ -32,11 +32,11 @@ void bench(DType type, CacheCodes codes, int64_t H, int64_t Hkv, int64_t D, int6
   const Tensor kv = ops::cast(ctx, noise({sequences * keys, Hkv * D}, 1), type), q = ops::cast(ctx, noise({sequences, H * D}, 2), type);
   {
     nn::CacheStep step(cache, std::vector<int64_t>(static_cast<size_t>(sequences), keys - 1));
-    for (int64_t l = 0; l < layers; ++l) step.write(l, kv.rows(0, sequences * (keys - 1)), kv.rows(0, sequences * (keys - 1)));
+    for (int64_t l = 0; l < layers; ++l) step.write(ctx, l, kv.rows(0, sequences * (keys - 1)), kv.rows(0, sequences * (keys - 1)));
     step.commit();
   }
   nn::CacheStep step(cache, std::vector<int64_t>(static_cast<size_t>(sequences), 1));
-  for (int64_t l = 0; l < layers; ++l) step.write(l, kv.rows(0, sequences), kv.rows(0, sequences));
+  for (int64_t l = 0; l < layers; ++l) step.write(ctx, l, kv.rows(0, sequences), kv.rows(0, sequences));
   const ops::AttentionOptions options{.heads = H, .kv_heads = Hkv, .causal = true, .q_start = step.q_start, .k_start = step.k_start};
   std::vector<double> times;
   for (int i = 0; i < 15; ++i) {
