@@ -58,6 +58,7 @@ struct LinearCall {
   int64_t M = 0, N = 0, K = 0;
   int64_t group = 0;       // Int4, Fp8: as packed
   bool int8_rows = false;  // Int4: x is rounded to int8 per row and group of k, scale = max |x| / 127; else products are exact
+  bool fp8_rows = false;   // Fp8: x is rounded to e4m3 per row and 128 of k, scale = max |x| / 448 (as quantize_blocks_fp8); else exact
   void* scratch = nullptr;  // linear_scratch bytes, aligned to 64
   int threads = 1;
   const LinearBlock* blocks = nullptr;  // num_blocks of them instead of w and w_scale
@@ -73,6 +74,19 @@ struct MatmulCall {
   DType type = DType::F32, c_type = DType::F32;
   bool trans_a = false, trans_b = false, accumulate = false;
   int64_t M = 0, N = 0, K = 0;
+  int threads = 1;
+};
+
+/// c (M,N) = a b^T, or c += a b^T, over e4m3 factors (M,K) and (N,K) as quantize_blocks_fp8 writes them: sums in float32 within each `block` of
+/// k, which are multiplied by both scales and added up. Source: DeepSeek-V3 technical report, section 3.3.
+struct Fp8MatmulCall {
+  void* c = nullptr;
+  const float8 *a = nullptr, *b = nullptr;
+  const float *a_scale = nullptr, *b_scale = nullptr;  // (ceil(M / a_rows), ceil(K / block)), (ceil(N / b_rows), ceil(K / block))
+  DType c_type = DType::F32;                           // or BF16
+  bool accumulate = false;
+  int64_t M = 0, N = 0, K = 0;
+  int64_t a_rows = 1, b_rows = 128, block = 128;  // rows and k that share a scale; block: a multiple of 128, or at least K
   int threads = 1;
 };
 
@@ -162,6 +176,7 @@ struct GroupedLinearCall {
   bool gated = false, transposed = false, accumulate = false;  // accumulate: y += the product, without act and gate
   int64_t M = 0, N = 0, K = 0, groups = 0;                     // M: the most rows that there may be
   int64_t group = 0;                                           // Int4, Fp8: as packed
+  bool fp8_rows = false;                                       // as in LinearCall
   int threads = 1;
 };
 
@@ -197,6 +212,25 @@ struct AdamWCall {
   float lr = 0, beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0, grad_scale = 1;
   float correction1 = 1, correction2 = 1;  // 1 - beta^step
   bool decay_gradient = false;             // Adam: weight_decay * p is added to g instead
+  float* vmax = nullptr;                   // amsgrad: vmax = max(vmax, v) is read in v's place
+};
+/// AdamW with m and v in 8 bits: blocks of 256 elements, each code a number of its book times the block's largest magnitude. Blocks are read,
+/// stepped, and rounded again to the nearest number, the lower of two equally near; what is no 0 of v does not become one.
+struct AdamW8Call {
+  AdamWCall step;  // its m, v and vmax are not read
+  uint8_t *m = nullptr, *v = nullptr;
+  float *m_largest = nullptr, *v_largest = nullptr;         // (ceil(n / 256))
+  const float *m_numbers = nullptr, *v_numbers = nullptr;   // (256) the books, rising
+};
+/// Adafactor of one parameter, `count` matrices (rows, columns); see train/optim.h. With rows == 0 it is a vector of `columns`.
+struct AdafactorCall {
+  float* p = nullptr;
+  const float* g = nullptr;
+  float *row = nullptr, *column = nullptr;  // (count, rows), (count, columns): means of g^2 + eps1; of a vector column alone, v
+  float* average = nullptr;                 // of the steps, with beta1; or nullptr
+  int64_t count = 1, rows = 0, columns = 0;
+  float lr = 0, keep = 0, eps1 = 0, clip_threshold = 1, beta1 = 0, weight_decay = 0, grad_scale = 1;  // keep: of the second moments
+  float least_size = 0;                     // above 0: lr is multiplied by max(least_size, root mean square of p)
 };
 /// SGD: g += weight_decay * p, m = first ? g : momentum * m + (1 - dampening) * g, p -= lr * (nesterov ? g + momentum * m : m). m may be
 /// nullptr without momentum: then p -= lr * g.
@@ -226,6 +260,40 @@ struct PartsCall {
   bool add = false;  // y += x instead; F32 and BF16
 };
 
+/// What is computed of each element: of x[0], of x[0] and x[1], or for Where x[0] ? x[1] : x[2]. NumPy's names and rules, also for what is no
+/// number. Of I64: Copy, Negative, Absolute, Sign, Add, Subtract, Multiply, FloorDivide, Remainder, Maximum, Minimum, truths, Where; of Bool:
+/// Copy, Not, And, Or, Xor, Maximum, Minimum, truths, Where.
+enum class Elementwise : uint8_t {
+  Copy, Negative, Absolute, Sign, Square, Reciprocal, Sqrt, Rsqrt, Exp, Exp2, Expm1, Log, Log2, Log10, Log1p, Sin, Cos, Tan, Arcsin, Arccos,
+  Arctan, Sinh, Cosh, Tanh, Sigmoid, Erf, Floor, Ceil, Trunc, Rint, IsNan, IsInf, Not,
+  Add, Subtract, Multiply, Divide, FloorDivide, Remainder, Fmod, Power, Maximum, Minimum, Arctan2, Logaddexp,
+  Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, And, Or, Xor,
+  Where,
+};
+constexpr int kMostDims = 8;
+/// y (size[0], ..., size[rank - 1]), contiguous, from operands that are walked with strides, in elements: 0 where one is broadcast, negative
+/// where it is read backwards. Truths (IsNan to Not, Equal to GreaterEqual) give Bool.
+struct ElementwiseCall {
+  void* y = nullptr;
+  const void* x[3] = {};
+  Elementwise op = Elementwise::Copy;
+  DType type = DType::F32;    // of the operands: F32, I64 or Bool; Where's first is Bool
+  DType y_type = DType::F32;  // of y where it is no truth: `type`, or for Copy any of the three
+  int rank = 0;
+  int64_t size[kMostDims] = {}, stride[3][kMostDims] = {};
+};
+
+/// y (outer, inner) from x (outer, n, inner) of F32 or I64, n > 0 but for Sum and Prod. The first of equal ones, and the first NaN, is the
+/// extreme. Sums of float32 are made in blocks, in a fixed order.
+enum class Reduce : uint8_t { Sum, Prod, Max, Min, ArgMax, ArgMin };
+struct ReduceCall {
+  void* y = nullptr;  // of `type`; indices are I64
+  const void* x = nullptr;
+  Reduce op = Reduce::Sum;
+  DType type = DType::F32;
+  int64_t outer = 0, n = 0, inner = 1;
+};
+
 constexpr int64_t kAllSequences = -1;
 
 struct Kernels {
@@ -246,6 +314,7 @@ struct Kernels {
   size_t (*linear_scratch)(const LinearCall&);
   void (*linear)(const LinearCall&);
   void (*matmul)(const MatmulCall&);
+  void (*fp8_matmul)(const Fp8MatmulCall&);
   void (*grouped_linear)(const GroupedLinearCall&);
   void (*grouped_gradient)(const GroupedGradCall&);
   /// A float32, bf16 or f16 weight (N,K) as its elements that are not 0, `count` of them, and their places. Values become float32.
@@ -328,6 +397,10 @@ struct Kernels {
   /// q = x / scale as e4m3, scale (N) = max |row| / 448 (1 for a zero row).
   void (*quantize_rows_fp8)(float8* q, float* scale, const void* x, int64_t N, int64_t C, DType type);
 
+  /// q = x / scale as e4m3, a scale of max |block| / 448 (1 for zeros) for each block of `rows` rows and `columns` columns, the last ones what is
+  /// left: scale (ceil(N / rows), ceil(C / columns)). Transposed: q is (C,N), of x^T, and blocks are those of x^T. type: F32, BF16 or F16.
+  void (*quantize_blocks_fp8)(float8* q, float* scale, const void* x, int64_t N, int64_t C, int64_t rows, int64_t columns, bool transposed,
+                              DType type);
   /// y = q * scale of its row; codes are int8 or e4m3.
   void (*dequantize_rows)(float* y, const void* q, const float* scale, int64_t N, int64_t C, CacheCodes codes);
   void (*move_parts)(const PartsCall&);
@@ -353,6 +426,8 @@ struct Kernels {
   void (*clamp_backward)(float* dx, const float* dy, const float* x, int64_t n, float low, float high);
   /// y = a * x + b * y; b == 0 does not read y. float32.
   void (*axpby)(float* y, const float* x, int64_t n, float a, float b);
+  void (*elementwise)(const ElementwiseCall&);
+  void (*reduce)(const ReduceCall&);
   /// Between F32, BF16 and F16, rounded to nearest even.
   void (*cast)(void* y, DType y_type, const void* x, DType x_type, int64_t n);
 
@@ -360,6 +435,8 @@ struct Kernels {
   /// y = the kept of x, times scale: elements [begin, begin + n) of the dropout, at y and x. It is its own gradient. y may be x.
   void (*dropout)(void* y, const void* x, const Dropout& d, int64_t begin, int64_t n, DType type);
   void (*adamw)(const AdamWCall&);
+  void (*adamw8)(const AdamW8Call&);
+  void (*adafactor)(const AdafactorCall&);
   void (*sgd)(const SgdCall&);
   void (*lion)(const LionCall&);
   /// The sum of x^2, in double.
