@@ -12,6 +12,7 @@ void fill_training(Kernels&);
 void fill_matmul(Kernels&);
 void fill_grouped(Kernels&);
 void fill_quantized(Kernels&);
+void fill_fp8(Kernels&);
 void fill_experts(Kernels&);
 void fill_sampling(Kernels&);
 void fill_attention(Kernels&);

@@ -74,7 +74,7 @@ void grouped_product(const GroupedProduct& c, WeightFormat format, bool transpos
     case WeightFormat::F32: return plain<float>(c, transposed);
     case WeightFormat::BF16: return plain<bfloat16>(c, transposed);
     case WeightFormat::Int4: return quantised<Int4Weight>(c);
-    case WeightFormat::Fp8: return quantised<Fp8Weight>(c);
+    case WeightFormat::Fp8: return c.fp8_rows ? fp8_rows_product(c, few_rows(c)) : quantised<Fp8Weight>(c);
     case WeightFormat::Int8: break;
   }
   if (c.x_scale) return int8_product(c);
@@ -89,7 +89,7 @@ namespace {
 
 void grouped_linear(const GroupedLinearCall& c) {
   GroupedProduct p{c.y, c.x, {c.start, c.w, c.w_scale, c.groups, c.M, nullptr, nullptr}, c.type, c.y_type, c.N, c.K, c.group};
-  p.act = c.act, p.gated = c.gated, p.accumulate = c.accumulate;
+  p.act = c.act, p.gated = c.gated, p.accumulate = c.accumulate, p.fp8_rows = c.fp8_rows;
   grouped_product(p, c.format, c.transposed);
 }
 

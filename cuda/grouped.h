@@ -8,6 +8,9 @@ namespace tenon::cuda {
 /// y of c, whose x may be of any type; of int8 rows if c.x_scale. Weights are of `format`, (K,N) if transposed.
 void grouped_product(const GroupedProduct& c, WeightFormat format, bool transposed);
 
+/// The same for FP8 weights and rows that are rounded to e4m3 first; fp8.cu has it. few: for few rows.
+void fp8_rows_product(const GroupedProduct& c, bool few);
+
 /// A linear layer without blocks whose weight is Int8, Int4 or Fp8; quantized.cu has it.
 void packed_linear(const LinearCall& c);
 void int8_unpack(float* w, const void* packed, const float* scale, int64_t N, int64_t K);

@@ -35,6 +35,7 @@ void packed_linear(const LinearCall& c) {
   p.y = c.y, p.x = c.x;
   p.groups.count = 1, p.groups.rows = c.M, p.groups.one_w = c.w, p.groups.one_scale = c.w_scale;
   p.type = p.y_type = c.type, p.N = c.N, p.K = c.K, p.group = c.group, p.bias = c.bias, p.residual = c.residual, p.act = c.act;
+  p.fp8_rows = c.fp8_rows;
   grouped_product(p, c.format, false);
 }
 

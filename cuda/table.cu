@@ -14,6 +14,7 @@ void fill_table(Kernels& table) {
   fill_matmul(table);
   fill_grouped(table);
   fill_quantized(table);
+  fill_fp8(table);
   fill_experts(table);
   fill_sampling(table);
   fill_attention(table);

@@ -45,7 +45,7 @@ struct GroupedProduct {
   const void* residual = nullptr;  // (M,N) of y_type or nullptr; may be y
   const float* x_scale = nullptr;  // (M): int8 rows
   Activation act = Activation::None;
-  bool gated = false, accumulate = false;
+  bool gated = false, accumulate = false, fp8_rows = false;
 
   /// Eight elements of row m from column k on, 0 beyond K.
   TENON_BODY void load8(float (&v)[8], int64_t m, int64_t k) const {

@@ -54,7 +54,7 @@ struct Lines {
 /// The sums of a block, and a step of them over tiles in shared memory.
 template <class E, class Block, int kTall, bool kAcrossA, bool kAcrossB>
 struct MmaSums {
-  using Sum = std::conditional_t<sizeof(E) == 1, int, float>;
+  using Sum = std::conditional_t<std::is_same_v<E, int8_t>, int, float>;
   struct Held {
     Sum c[kTall][4][4];
   };
@@ -77,29 +77,30 @@ struct MmaSums {
 
   TENON_BODY void step(Block& block, const char* a_tile, const char* b_tile) {
     TENON_UNROLL
-    for (int k = 0; k < kMmaBytes; k += 32) {
+    for (int k = 0; k < kMmaBytes; k += 32) part(block, a_tile, b_tile, k);
+  }
+  /// 32 bytes of a step, from byte k on.
+  TENON_BODY void part(Block& block, const char* a_tile, const char* b_tile, int k) {
+    TENON_UNROLL
+    for (int i = 0; i < kTall; ++i)
+      block.template load_matrices<kAcrossA>([&](int t) { return a[t].r[i]; },
+                                             [&](int t) {
+                                               if constexpr (kAcrossA) return address_a_transposed(a_tile, across_stride(kRows), row_of(t) + 16 * i, k / 2, t);
+                                               else return address_a(a_tile, kLineStride, row_of(t) + 16 * i, k, t);
+                                             });
+    TENON_UNROLL
+    for (int j = 0; j < 2; ++j)
+      block.template load_matrices<kAcrossB>([&](int t) { return b[t].r[j]; },
+                                             [&](int t) {
+                                               if constexpr (kAcrossB) return address_b_transposed(b_tile, across_stride(kMmaColumns), column_of(t) + 16 * j, k / 2, t);
+                                               else return address_b(b_tile, kLineStride, column_of(t) + 16 * j, k, t);
+                                             });
+    TENON_UNROLL
+    for (int i = 0; i < kTall; ++i)
       TENON_UNROLL
-      for (int i = 0; i < kTall; ++i)
-        block.template load_matrices<kAcrossA>([&](int t) { return a[t].r[i]; },
-                                               [&](int t) {
-                                                 if constexpr (kAcrossA) return address_a_transposed(a_tile, across_stride(kRows), row_of(t) + 16 * i, k / 2, t);
-                                                 else return address_a(a_tile, kLineStride, row_of(t) + 16 * i, k, t);
-                                               });
-      TENON_UNROLL
-      for (int j = 0; j < 2; ++j) {
-        block.template load_matrices<kAcrossB>([&](int t) { return b[t].r[j]; },
-                                               [&](int t) {
-                                                 if constexpr (kAcrossB) return address_b_transposed(b_tile, across_stride(kMmaColumns), column_of(t) + 16 * j, k / 2, t);
-                                                 else return address_b(b_tile, kLineStride, column_of(t) + 16 * j, k, t);
-                                               });
-      }
-      TENON_UNROLL
-      for (int i = 0; i < kTall; ++i)
-        TENON_UNROLL
-        for (int j = 0; j < 4; ++j)
-          block.template mma<E>([&](int t) { return sums[t].c[i][j]; }, [&](int t) { return a[t].r[i]; },
-                                [&](int t) { return b[t].r[j / 2] + j % 2 * 2; });
-    }
+      for (int j = 0; j < 4; ++j)
+        block.template mma<E>([&](int t) { return sums[t].c[i][j]; }, [&](int t) { return a[t].r[i]; },
+                              [&](int t) { return b[t].r[j / 2] + j % 2 * 2; });
   }
 };
 

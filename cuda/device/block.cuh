@@ -33,7 +33,7 @@ struct DeviceBlock {
   }
   __device__ __forceinline__ void sync() { __syncthreads(); }
 
-  /// c += a b of one warp, of bfloat16, float16 or int8_t.
+  /// c += a b of one warp, of bfloat16, float16, int8_t or float8 (e4m3).
   template <class E, class C, class A, class B>
   __device__ __forceinline__ void mma(C&& c, A&& a, B&& b) {
     const int t = static_cast<int>(threadIdx.x);
@@ -107,6 +107,28 @@ struct DeviceBlock {
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+  /// Before compute capability 8.9 the codes are widened to float16, which holds them all. Where an element of k lies is of no account as long
+  /// as it is the same for a and b: a register's first two codes are taken for the lower eight of 16, its last two for the upper.
+  static __device__ __forceinline__ void mma_sync(const float8*, float* c, const uint32_t* a, const uint32_t* b) {
+#if __CUDA_ARCH__ >= 890
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t x = a[2 * half], y = a[2 * half + 1], z = b[half];
+      const uint32_t wide_a[4] = {widened(x), widened(y), widened(x >> 16), widened(y >> 16)}, wide_b[2] = {widened(z), widened(z >> 16)};
+      mma_sync(static_cast<const float16*>(nullptr), c, wide_a, wide_b);
+    }
+#endif
+  }
+  /// Two codes as two halves: the exponents' biases differ by 8.
+  static __device__ __forceinline__ uint32_t widened(uint32_t two) {
+    const uint32_t bits = (two & 0x80) << 8 | (two & 0x7f) << 7 | (two & 0x8000) << 16 | (two & 0x7f00) << 15;
+    uint32_t wide;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(wide) : "r"(bits), "r"(0x5c005c00u));  // by 2^8
+    return wide;
   }
 
   template <class T, class Combine>

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "tenon/core/dtype.h"
 #include "tenon/core/error.h"
 
 namespace tenon::cuda {
@@ -48,7 +49,7 @@ struct HostBlock {
   template <class E, class C, class A, class B>
   void mma(C&& c, A&& a, B&& b) {
     constexpr int kPer = 4 / static_cast<int>(sizeof(E)), K = 8 * kPer;  // elements in a register, and along k
-    using Value = std::conditional_t<sizeof(E) == 1, int, float>;
+    using Value = std::conditional_t<std::is_same_v<E, int8_t>, int, float>;
     for (int warp = 0; warp < threads; warp += kWarpSize) {
       Value x[16][K], y[K][8];
       for (int t = 0; t < kWarpSize; ++t) {
@@ -56,8 +57,8 @@ struct HostBlock {
         std::memcpy(from_a, a(warp + t), sizeof(from_a)), std::memcpy(from_b, b(warp + t), sizeof(from_b));
         for (int e = 0; e < kPer; ++e) {
           const int k = t % 4 * kPer + e;
-          for (int i = 0; i < 4; ++i) x[t / 4 + i % 2 * 8][k + i / 2 * 4 * kPer] = static_cast<Value>(from_a[i][e]);
-          for (int i = 0; i < 2; ++i) y[k + i * 4 * kPer][t / 4] = static_cast<Value>(from_b[i][e]);
+          for (int i = 0; i < 4; ++i) x[t / 4 + i % 2 * 8][k + i / 2 * 4 * kPer] = value_of<Value>(from_a[i][e]);
+          for (int i = 0; i < 2; ++i) y[k + i * 4 * kPer][t / 4] = value_of<Value>(from_b[i][e]);
         }
       }
       for (int row = 0; row < 16; ++row) {
@@ -130,6 +131,11 @@ struct HostBlock {
 
  private:
   static constexpr int kWarpSize = 32;
+  template <class Value, class E>
+  static Value value_of(E e) {
+    if constexpr (std::is_same_v<E, float8>) return f8e4m3_to_float(e.bits);
+    else return static_cast<Value>(e);
+  }
   /// The device would end here.
   static void aligned_to_16(const void* p) {
     check(reinterpret_cast<uintptr_t>(p) % 16 == 0, ErrorCode::Device, "cuda", "an address that is no multiple of 16");

@@ -31,6 +31,7 @@ void fill_missing(Kernels& t) {
   fill<"linear_scratch">(t.linear_scratch);
   fill<"linear">(t.linear);
   fill<"matmul">(t.matmul);
+  fill<"fp8_matmul">(t.fp8_matmul);
   fill<"grouped_linear">(t.grouped_linear);
   fill<"grouped_gradient">(t.grouped_gradient);
   fill<"sparse_packed_bytes">(t.sparse_packed_bytes);
@@ -66,6 +67,7 @@ void fill_missing(Kernels& t) {
   fill<"sum_rows">(t.sum_rows);
   fill<"quantize_rows">(t.quantize_rows);
   fill<"quantize_rows_fp8">(t.quantize_rows_fp8);
+  fill<"quantize_blocks_fp8">(t.quantize_blocks_fp8);
   fill<"dequantize_rows">(t.dequantize_rows);
   fill<"move_parts">(t.move_parts);
   fill<"transpose">(t.transpose);

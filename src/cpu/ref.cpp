@@ -233,6 +233,7 @@ const Kernels& ref_kernels() {
     Kernels k{};
     k.name = "ref";
     fill_ref_matmul(k);
+    fill_ref_fp8(k);
     fill_ref_sparse(k);
     fill_ref_experts(k);
     fill_ref_attention(k);

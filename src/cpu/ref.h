@@ -12,6 +12,7 @@ void fill_ref_rows(Kernels&);
 void fill_ref_parts(Kernels&);
 void fill_ref_elements(Kernels&);
 void fill_ref_matmul(Kernels&);
+void fill_ref_fp8(Kernels&);
 void fill_ref_sparse(Kernels&);
 void fill_ref_experts(Kernels&);
 void fill_ref_attention(Kernels&);

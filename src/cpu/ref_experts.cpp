@@ -118,7 +118,7 @@ std::vector<float> product(const GroupedLinearCall& c, int64_t g, int64_t begin,
     return y;
   }
   LinearCall l{.y = y.data(), .x = x.data(), .w = c.w[g], .w_scale = c.w_scale ? c.w_scale[g] : nullptr, .format = c.format};
-  l.M = rows, l.N = columns, l.K = c.K, l.group = c.group, l.threads = c.threads;
+  l.M = rows, l.N = columns, l.K = c.K, l.group = c.group, l.fp8_rows = c.fp8_rows, l.threads = c.threads;
   std::vector<double> scratch(ref_kernels().linear_scratch(l) / sizeof(double) + 1);
   l.scratch = scratch.data();
   ref_kernels().linear(l);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "cpu/ref.h"
 #include "cpu/scalar.h"
@@ -128,6 +129,23 @@ float dot_groups(const RefGroups& s, const void* packed, const E* x, int64_t n, 
   return static_cast<float>(sum);
 }
 
+/// A row as e4m3 codes and their scales have it.
+template <class E>
+std::vector<double> as_fp8(const E* x, int64_t K, DType type) {
+  constexpr int64_t kBlock = 128;
+  std::vector<float8> q(static_cast<size_t>(K));
+  std::vector<float> scale(static_cast<size_t>((K + kBlock - 1) / kBlock));
+  ref_kernels().quantize_blocks_fp8(q.data(), scale.data(), x, 1, K, 1, kBlock, false, type);
+  std::vector<double> v(q.size());
+  for (size_t k = 0; k < v.size(); ++k) v[k] = static_cast<double>(f8e4m3_to_float(q[k].bits)) * scale[k / kBlock];
+  return v;
+}
+float dot_fp8(const RefGroups& s, const void* packed, const std::vector<double>& x, int64_t n) {
+  double sum = 0;
+  for (int64_t k = 0; k < s.K; ++k) sum += x[static_cast<size_t>(k)] * code_at(s, packed, n, k) * scale_at(s, packed, n, k / s.group);
+  return static_cast<float>(sum);
+}
+
 /// One row of y, given product(n) = x_m . w_n.
 template <class E, class Product>
 void linear_row(const LinearCall& c, int64_t m, Product&& product) {
@@ -148,6 +166,10 @@ void linear_rows(const LinearCall& c, int64_t begin, int64_t end) {
       linear_row<E>(c, m, [&](int64_t n) { return dot(x, static_cast<const float*>(c.w) + n * c.K, c.K); });
     } else if (c.format == WeightFormat::BF16) {
       linear_row<E>(c, m, [&](int64_t n) { return dot(x, static_cast<const bfloat16*>(c.w) + n * c.K, c.K); });
+    } else if (c.format == WeightFormat::Fp8 && c.fp8_rows) {
+      const RefGroups groups = groups_of(c.format, c.N, c.K, c.group);
+      const std::vector<double> rounded = as_fp8(x, c.K, c.type);
+      linear_row<E>(c, m, [&](int64_t n) { return dot_fp8(groups, c.w, rounded, n); });
     } else if (c.format == WeightFormat::Int4 || c.format == WeightFormat::Fp8) {
       const RefGroups groups = groups_of(c.format, c.N, c.K, c.group);
       linear_row<E>(c, m, [&](int64_t n) { return dot_groups(groups, c.w, x, n, c.int8_rows && groups.int4); });
