@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "bodies/attention_backward.h"
+#include "bodies/attention_backward_mma.h"
 #include "bodies/attention_mma.h"
 #include "fillers.h"
 #include "launch.h"
@@ -65,14 +66,40 @@ void attention(const AttentionCall& c, int64_t b, int64_t, int64_t, int64_t long
   });
 }
 
+template <class E, int kD, int kDv, int kOfQueries, int kOfKeys>
+void gradients_on_tensor_cores(const AttentionCall& c, const AttentionGrad& g, int64_t longest) {
+  using Queries = AttentionMmaQueryGradBody<E, kD, kDv, kOfQueries>;
+  using Keys = AttentionMmaKeyGradBody<E, kD, kDv, kOfKeys>;
+  using Delta = AttentionDeltaBody<E>;
+  const int64_t rows = c.Nq * c.H, tiles = (longest + Queries::kRows - 1) / Queries::kRows;
+  const Scratch d_out(static_cast<size_t>(rows * c.Dv) * sizeof(E)), delta(static_cast<size_t>(rows) * sizeof(float));
+  launch((rows + Delta::kWarps - 1) / Delta::kWarps, 1, Delta::kThreads, 0, Delta{c, g, d_out.as<E>(), delta.as<float>()});
+  launch(c.B * c.H * tiles, 1, Queries::kThreads, Queries::kShared, Queries({c, g, d_out.as<E>(), delta.as<float>(), tiles}));
+  launch(c.B * c.Hkv * tiles, 1, Keys::kThreads, Keys::kShared, Keys({c, g, d_out.as<E>(), delta.as<float>(), tiles}));
+}
+
+/// The tiles of columns are what registers allow beside the sums: kD, and for keys kD + kDv, numbers for every 32 rows and columns.
+template <class E>
+bool gradients_on_tensor_cores(const AttentionCall& c, const AttentionGrad& g, int64_t longest) {
+  if constexpr (sizeof(E) == 2) {
+    if (c.D <= 64 && c.Dv <= 64) return gradients_on_tensor_cores<E, 64, 64, 64, 32>(c, g, longest), true;
+    if (c.D <= 128 && c.Dv <= 128) return gradients_on_tensor_cores<E, 128, 128, 64, 32>(c, g, longest), true;
+    if (c.D <= 192 && c.Dv <= 128) return gradients_on_tensor_cores<E, 192, 128, 32, 16>(c, g, longest), true;
+  }
+  return false;
+}
+
 /// How many keys there are is known on the device alone: as many blocks as self-attention needs walk over however many there are.
 void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t b, int64_t longest, void*) {
   const size_t of_queries = AttentionQueryGradBody::shared_bytes(c.D, c.Dv), of_keys = AttentionKeyGradBody::shared_bytes(c.D, c.Dv);
-  check_call(b, of_queries > of_keys ? of_queries : of_keys, c);
-  const int64_t tiles = (longest + kQueries - 1) / kQueries;
-  launch(c.B * c.H * tiles, 1, kAttentionThreads, of_queries, AttentionQueryGradBody{c, g, tiles});
-  const int64_t key_tiles = (longest + kKeys - 1) / kKeys;
-  launch(c.B * c.Hkv * key_tiles, 1, kAttentionThreads, of_keys, AttentionKeyGradBody{c, g, key_tiles});
+  check_call(b, 0, c);
+  const bool done = with_float(c.type, [&](auto* tag) { return gradients_on_tensor_cores<std::remove_pointer_t<decltype(tag)>>(c, g, longest); });
+  if (!done) {
+    check_call(b, of_queries > of_keys ? of_queries : of_keys, c);
+    const int64_t tiles = (longest + kQueries - 1) / kQueries, key_tiles = (longest + kKeys - 1) / kKeys;
+    launch(c.B * c.H * tiles, 1, kAttentionThreads, of_queries, AttentionQueryGradBody{c, g, tiles});
+    launch(c.B * c.Hkv * key_tiles, 1, kAttentionThreads, of_keys, AttentionKeyGradBody{c, g, key_tiles});
+  }
   if (g.d_distance)
     launch(c.B * c.H, 1, kAttentionThreads, AttentionDistanceGradBody::shared_bytes(c.D, c.Dv), AttentionDistanceGradBody{c, g});
 }

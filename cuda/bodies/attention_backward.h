@@ -5,6 +5,7 @@
 #pragma once
 
 #include "bodies/attention.h"
+#include "bodies/epilogue.h"
 
 namespace tenon::cuda {
 
@@ -24,7 +25,7 @@ struct GradientTiles {
   TENON_BODY void load_queries(Block& block, const AttentionCall& c, const AttentionGrad& g, const Head& head, int64_t begin) const {
     const int64_t rows = head.T - begin < kQueries ? head.T - begin : kQueries;
     load_tile(block, q, kQueries, rows, c.D, [&](int64_t r, int64_t d) {
-      return static_cast<const float*>(c.q)[(head.q_row + begin + r) * c.ld_q + head.h * c.D + d];
+      return load_as(c.type, c.q, (head.q_row + begin + r) * c.ld_q + head.h * c.D + d);
     });
     load_tile(block, d_out, kQueries, rows, c.Dv,
               [&](int64_t r, int64_t d) { return g.d_out[(head.q_row + begin + r) * c.ld_out + head.h * c.Dv + d]; });
@@ -33,7 +34,7 @@ struct GradientTiles {
       float sum = 0;
       if (t < rows)
         for (int64_t d = 0; d < c.Dv; ++d)
-          sum += d_out[t * odd(c.Dv) + d] * static_cast<const float*>(c.out)[(head.q_row + begin + t) * c.ld_out + head.h * c.Dv + d];
+          sum += d_out[t * odd(c.Dv) + d] * load_as(c.type, c.out, (head.q_row + begin + t) * c.ld_out + head.h * c.Dv + d);
       delta[t] = sum, lse[t] = t < rows ? c.lse[head.h * c.Nq + head.q_row + begin + t] : -INFINITY;
     });
   }
@@ -42,9 +43,9 @@ struct GradientTiles {
   TENON_BODY void load_keys(Block& block, const AttentionCall& c, const Head& head, int64_t s0) const {
     const int64_t keys = head.S - s0 < kKeys ? head.S - s0 : kKeys;
     load_tile(block, k, kKeys, keys, c.D,
-              [&](int64_t s, int64_t d) { return static_cast<const float*>(c.k)[(head.k_row + s0 + s) * c.ld_k + head.kv_head * c.D + d]; });
+              [&](int64_t s, int64_t d) { return load_as(c.type, c.k, (head.k_row + s0 + s) * c.ld_k + head.kv_head * c.D + d); });
     load_tile(block, v, kKeys, keys, c.Dv,
-              [&](int64_t s, int64_t d) { return static_cast<const float*>(c.v)[(head.k_row + s0 + s) * c.ld_v + head.kv_head * c.Dv + d]; });
+              [&](int64_t s, int64_t d) { return load_as(c.type, c.v, (head.k_row + s0 + s) * c.ld_v + head.kv_head * c.Dv + d); });
   }
 
   /// p becomes mask * p, dp becomes scale * dscore; 0 where a query does not see a key.

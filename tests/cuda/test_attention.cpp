@@ -3,14 +3,13 @@
 #include <cstring>
 
 #include "device_agree.h"
+#include "grouped_data.h"
 
 using namespace tenon;
 using namespace tenon::agree;
 using namespace tenon::device_test;
 
 namespace {
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 struct Case {
   std::vector<int64_t> q_start, k_start;
@@ -128,8 +127,17 @@ void check_forward(const Case& c) {
   }
 }
 
+/// Values of 16 bits as float32; float32 as it is.
+template <class E>
+std::vector<float> rounded(const std::vector<float>& v) {
+  return agree::to_float(floats_as<E>(v));
+}
+
+/// Of 16 bits: against the gradients in float32 of the rounded values.
+template <class E>
 void check_backward(const Case& c) {
-  const Data d(c);
+  Data d(c);
+  d.q = rounded<E>(d.q), d.k = rounded<E>(d.k), d.v = rounded<E>(d.v);
   std::vector<float> out(size(d.Nq * d.ld_out)), lse(size(c.H * d.Nq)), dy = normal(out.size(), 6);
   std::vector<float> dq(d.q.size()), dk(d.k.size()), dv(d.v.size()), scratch(4096);
   AttentionCall call = call_of(c, d, DType::F32);
@@ -137,7 +145,8 @@ void check_backward(const Case& c) {
   call.q_start = c.q_start.data(), call.k_start = c.k_start.data();
   call.key_bias = c.key_bias ? d.key_bias.data() : nullptr, call.distance_bias = c.distance_bias ? d.distance.data() : nullptr;
   run_ref(call);
-  Floats gq = d.q, gk = d.k, gv = d.v, gout = out, glse = lse, gbias = d.key_bias, gdistance = d.distance, gdy = dy, gdq = dq, gdk = dk, gdv = dv;
+  OnDevice<E> gq = floats_as<E>(d.q), gk = floats_as<E>(d.k), gv = floats_as<E>(d.v), gout = floats_as<E>(out);
+  Floats glse = lse, gbias = d.key_bias, gdistance = d.distance, gdy = dy, gdq = dq, gdk = dk, gdv = dv;
   Indices gq_start = c.q_start, gk_start = c.k_start;
   std::vector<float> d_distance(c.distance_bias ? size(call.B * c.H * call.ld_distance) : 0);
   Floats gd_distance = d_distance;
@@ -145,16 +154,24 @@ void check_backward(const Case& c) {
   if (c.distance_bias) g.d_distance = d_distance.data();
   for (int64_t b = 0; b < call.B; ++b)
     for (int64_t h = 0; h < c.Hkv; ++h) ref().attention_backward(call, g, b, h, scratch.data());
+  call.type = float_type<E>();
   call.out = gout.p(), call.q = gq.p(), call.k = gk.p(), call.v = gv.p(), call.lse = glse.p();
   call.q_start = gq_start.p(), call.k_start = gk_start.p();
   call.key_bias = c.key_bias ? gbias.p() : nullptr, call.distance_bias = c.distance_bias ? gdistance.p() : nullptr;
   g = {.d_out = gdy.p(), .dq = gdq.p(), .dk = gdk.p(), .dv = gdv.p()};
   if (c.distance_bias) g.d_distance = gd_distance.p();
   kernels().attention_backward(call, g, kAllSequences, longest(c.q_start), nullptr);
-  CHECK(distance(gdq.get(), dq) <= 1e-5 * (1 + largest(dq)));
-  CHECK(distance(gdk.get(), dk) <= 1e-5 * (1 + largest(dk)));
-  CHECK(distance(gdv.get(), dv) <= 1e-5 * (1 + largest(dv)));
-  if (c.distance_bias) CHECK(distance(gd_distance.get(), d_distance) <= 1e-5 * (1 + largest(d_distance)));
+  const double step = std::is_same_v<E, float> ? 1e-5 : std::is_same_v<E, float16> ? 1.0 / 512 : 1.0 / 64;
+  CHECK(distance(gdq.get(), dq) <= step * (1 + largest(dq)));
+  CHECK(distance(gdk.get(), dk) <= step * (1 + largest(dk)));
+  CHECK(distance(gdv.get(), dv) <= step * (1 + largest(dv)));
+  if (c.distance_bias) CHECK(distance(gd_distance.get(), d_distance) <= step * (1 + largest(d_distance)));
+  Floats again_q = std::vector<float>(dq.size()), again_k = std::vector<float>(dk.size()), again_v = std::vector<float>(dv.size());
+  g.dq = again_q.p(), g.dk = again_k.p(), g.dv = again_v.p(), g.d_distance = nullptr;
+  kernels().attention_backward(call, g, kAllSequences, longest(c.q_start), nullptr);
+  CHECK(again_q.get() == gdq.get());  // to the bit
+  CHECK(again_k.get() == gdk.get());
+  CHECK(again_v.get() == gdv.get());
 }
 
 template <class E>
@@ -220,8 +237,26 @@ TEST_CASE("device: the gradients of attention agree") {
   for (const Case& c : cases()) {
     if (c.softcap > 0 || c.D > 256) continue;  // which have none
     INFO(c.what);
-    check_backward(c);
+    check_backward<float>(c);
+    check_backward<bfloat16>(c);
+    check_backward<float16>(c);
   }
+}
+
+TEST_CASE("device: the gradients of attention on tensor cores agree around tiles") {
+  Case c;
+  c.Hkv = 2, c.causal = true;
+  for (const int64_t D : {int64_t{16}, int64_t{64}, int64_t{72}, int64_t{128}, int64_t{192}})
+    for (const int64_t T : {int64_t{1}, int64_t{15}, int64_t{31}, int64_t{33}, int64_t{63}, int64_t{64}, int64_t{65}, int64_t{129}, int64_t{200}})
+      for (const int64_t more : {int64_t{0}, int64_t{70}}) {
+        if ((D > 64 && T != 33 && T != 65) || (D == 64 && T > 65)) continue;
+        INFO("D ", D, ", T ", T, ", S ", T + more);
+        c.q_start = {0, T, T + 1}, c.k_start = {0, T + more, T + more + 1}, c.D = D, c.Dv = std::min<int64_t>(D, 128);
+        check_backward<bfloat16>(c);
+        c.window = 66;
+        check_backward<float16>(c);
+        c.window = 0;
+      }
 }
 
 TEST_CASE("device: attention over pages agrees, also of int8 and float8") {
