@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, Callable, Iterable, Mapping
 
 
 class LazyModule:
@@ -23,3 +23,21 @@ class LazyModule:
 
 
 np: Any = LazyModule("numpy")
+
+
+def exports(package: "dict[str, Any]", home: Mapping[str, str], modules: Iterable[str] = ()) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """__getattr__, __dir__ and __all__ of a package (its globals()) whose names are imported when they are first used: `home` says from which
+    of its modules."""
+    own = package["__name__"]
+
+    def get(name: str) -> Any:
+        if name in home:
+            value = getattr(importlib.import_module(f".{home[name]}", own), name)
+        elif name in modules:
+            value = importlib.import_module(f".{name}", own)
+        else:
+            raise AttributeError(f"module {own!r} has no attribute {name!r}")
+        package[name] = value
+        return value
+
+    return get, lambda: sorted({*package, *home, *modules}), sorted(home)

@@ -53,3 +53,12 @@ def test_public_names_resolve_and_modules_are_documented():
     for owner in (tenon.PreTrainedModel, tenon.PreTrainedTokenizerBase, tenon.BaseImageProcessor, tenon.Pipeline, tenon.PretrainedConfig, tenon.pipeline):
         assert inspect.getdoc(owner)
     assert (PACKAGE / "py.typed").exists()
+
+
+def test_packages_export_their_names():
+    for package, name in (("experts", "RouterMonitor"), ("trainer", "TrainingArguments"), ("nn", "Linear"), ("peft", "LoraConfig")):
+        names: dict = {}
+        exec(f"from tenon.{package} import *", names)
+        assert names[name].__name__ == name and not any(n.startswith("_") and n != "__builtins__" for n in names)
+        module = importlib.import_module(f"tenon.{package}")
+        assert set(module.__all__) <= set(dir(module)) and not hasattr(module, "no_such_name")

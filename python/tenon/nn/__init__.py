@@ -1,8 +1,9 @@
 """torch.nn: modules, parameters, layers and losses. Each name is imported when it is first used."""
 from __future__ import annotations
 
-import importlib
 from typing import Any
+
+from .._lazy import exports
 
 _MODULES = ("functional", "init", "utils")
 _NAMES = {
@@ -17,18 +18,8 @@ _NAMES = {
                 "TripletMarginLoss",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+_get, __dir__, __all__ = exports(globals(), _HOME, _MODULES)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        value = importlib.import_module(f".{name}", __name__)
-    elif name in _HOME:
-        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    else:
-        raise AttributeError(f"module 'tenon.nn' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_HOME})
+def __getattr__(name: str) -> Any:  # for type checkers a function
+    return _get(name)

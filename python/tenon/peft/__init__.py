@@ -1,8 +1,9 @@
 """Adapters with PEFT's names and files: LoRA, prompt tuning and prefix tuning. `import tenon.peft as peft` lets a PEFT script run."""
 from __future__ import annotations
 
-import importlib
 from typing import Any
+
+from .._lazy import exports
 
 _NAMES = {
     "config": "LoraConfig LoraRuntimeConfig PeftConfig PeftType PrefixTuningConfig PromptLearningConfig PromptTuningConfig PromptTuningInit TaskType "
@@ -17,17 +18,9 @@ _NAMES = {
     "helpers": "cast_mixed_precision_params inject_adapter_in_model prepare_model_for_kbit_training",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
-__all__ = sorted(_HOME)
 __version__ = "0.21.2"  # of PEFT, whose files these are
+_get, __dir__, __all__ = exports(globals(), _HOME)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+def __getattr__(name: str) -> Any:  # for type checkers a function
+    return _get(name)
