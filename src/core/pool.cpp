@@ -12,7 +12,7 @@
 namespace tenon {
 namespace {
 
-constexpr size_t kLargeBlock = size_t{1} << 20;
+constexpr size_t kLargeBlock = size_t{128} << 10;
 constexpr size_t kRoomy = size_t{256} << 20;  // up to here unused memory is kept for whatever comes next
 
 /// Small blocks have one of four sizes per power of two, so that near-equal shapes share them; large ones are parts of regions.

@@ -14,7 +14,7 @@ namespace tenon::detail {
 /// with a page.
 class Regions {
  public:
-  static constexpr size_t kGrain = size_t{64} << 10;
+  static constexpr size_t kGrain = size_t{16} << 10;
   static constexpr size_t kPage = size_t{2} << 20;
 
   Regions() = default;

@@ -52,22 +52,24 @@ TEST_CASE("pool: a warmed-up pattern of sizes holds no more memory") {
 }
 
 TEST_CASE("pool: large blocks that came back serve larger and smaller ones") {
+  int64_t unit = 0;
+  SUBCASE("of 256 KB") { unit = 1 << 16; }
+  SUBCASE("of 4 MB") { unit = 1 << 20; }
   auto pool = std::make_shared<Pool>();
-  constexpr int64_t kMega = 1 << 20;
   {
     std::vector<Tensor> parts;
-    for (int i = 0; i < 6; ++i) parts.push_back(pool->empty({4 * kMega + 100}, DType::U8));
+    for (int i = 0; i < 6; ++i) parts.push_back(pool->empty({4 * unit + 100}, DType::U8));
     for (Tensor& t : parts) std::memset(t.raw(), 1, t.nbytes());
     for (const int i : {3, 0, 5, 1, 4, 2}) parts[static_cast<size_t>(i)] = Tensor();
   }
   const size_t held = pool->held_bytes();
-  CHECK(held >= size_t{24} * kMega);
+  CHECK(held >= static_cast<size_t>(24 * unit));
   {
-    const Tensor all = pool->empty({24 * kMega}, DType::U8);  // joined
+    const Tensor all = pool->empty({24 * unit}, DType::U8);  // joined
     CHECK(pool->held_bytes() == held);
   }
   std::vector<Tensor> small;
-  for (int i = 0; i < 12; ++i) small.push_back(pool->empty({2 * kMega - i}, DType::U8));  // split
+  for (int i = 0; i < 12; ++i) small.push_back(pool->empty({2 * unit - i}, DType::U8));  // split
   CHECK(pool->held_bytes() == held);
   for (size_t i = 0; i < small.size(); ++i) std::memset(small[i].raw(), static_cast<int>(i), small[i].nbytes());
   for (size_t i = 0; i < small.size(); ++i) CHECK(std::as_const(small[i]).data<uint8_t>()[small[i].numel() - 1] == i);

@@ -29,6 +29,7 @@ struct ExpertPlan {
   int64_t rows() const { return start.back(); }
   int64_t rows(size_t e) const { return start[e + 1] - start[e]; }
   Tensor of(size_t e, const Tensor& t) const { return t.rows(start[e], start[e + 1]); }
+  std::span<const int64_t> tokens(size_t e) const { return std::span(token).subspan(static_cast<size_t>(start[e]), static_cast<size_t>(rows(e))); }
 };
 
 /// body(context, e) for each expert, those without rows too. One with many rows has all threads; the others are done side by side, a thread
@@ -162,18 +163,21 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
   struct Kept {
     detail::ExpertPlan plan;
     std::vector<GatedExpert> experts;  // not their rounded copies: rounding again costs 2 % of a step, copies a tenth of its memory
-    Tensor weight, mine, gate, up, z;
+    Tensor weight, z;
+    std::vector<Tensor> mine, gate, up;  // of each expert apart: what one held serves the gradients of the next
   };
   detail::check_here(ctx, "gated_experts", x, r.weight, residual);
   for (const GatedExpert& e : experts) detail::check_here(ctx, "gated_experts", e.gate, e.up, e.down);
   const DType type = ctx.training().matmul;
   const auto k = std::make_shared<Kept>(Kept{detail::ExpertPlan(rows), {experts.begin(), experts.end()}, r.weight, {}, {}, {}, {}});
   const detail::ExpertPlan& plan = k->plan;
-  k->mine = detail::picked_or_zero(ctx, detail::converted(ctx, x, type), plan.token);
-  k->gate = ctx.empty({plan.rows(), F}, type), k->up = ctx.empty({plan.rows(), F}, type), k->z = ctx.empty({plan.rows(), C}, DType::F32);
+  k->z = ctx.empty({plan.rows(), C}, DType::F32);
+  k->mine.resize(experts.size()), k->gate.resize(experts.size()), k->up.resize(experts.size());
+  const Tensor rounded = detail::converted(ctx, x, type);
   detail::each_expert(ctx, plan, [&](Context& c, size_t e) {
+    const Tensor mine = k->mine[e] = detail::picked_or_zero(c, rounded, plan.tokens(e));
+    const Tensor gated = k->gate[e] = c.empty({plan.rows(e), F}, type), raised = k->up[e] = c.empty(gated.shape(), type);
     if (plan.rows(e) == 0) return;
-    const Tensor mine = plan.of(e, k->mine), gated = plan.of(e, k->gate), raised = plan.of(e, k->up);
     const auto weight = [&](const Tensor& w) { return detail::converted(c, w, type); };
     detail::multiply_rows(c, gated, mine, weight(experts[e].gate), true, false);
     detail::multiply_rows(c, raised, mine, weight(experts[e].up), true, false);
@@ -220,7 +224,7 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
                                        DType::F32);
           });
           dz = detail::converted(own, dz, type);
-          const Tensor mine = p.of(e, k->mine), gate = p.of(e, k->gate), up = p.of(e, k->up);
+          const Tensor mine = std::move(k->mine[e]), gate = std::move(k->gate[e]), up = std::move(k->up[e]);
           if (want_down[e]) d[3 + 3 * e + 2] = detail::weight_gradient(own, dz, detail::gated_of(own, gate, up, act));
           Tensor dh = own.empty({n, F}, DType::F32);
           const auto weight = [&](const Tensor& w) { return detail::converted(own, w, type); };
@@ -233,7 +237,6 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
             detail::multiply_rows(own, p.of(e, dmine), dup, weight(k->experts[e].up), false, true);
           }
         });
-        k->mine = k->gate = k->up = {};
         if (want_x) d[0] = detail::gather_sums(c, dmine, p, nullptr, N, K, {});
         return d;
       });
