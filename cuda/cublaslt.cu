@@ -20,7 +20,7 @@ void check_cublas(cublasStatus_t status, const char* what) {
        cublasLtGetStatusString(status));
 }
 
-cudaDataType_t type_of(DType t) { return t == DType::BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t type_of(DType t) { return t == DType::BF16 ? CUDA_R_16BF : t == DType::F16 ? CUDA_R_16F : CUDA_R_32F; }
 
 /// The descriptions of a product, given back at the end of a scope.
 struct Descriptions {

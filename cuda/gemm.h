@@ -11,7 +11,7 @@ struct Gemm {
   void* d = nullptr;
   const void *a = nullptr, *b = nullptr, *c = nullptr;  // c may be d
   const float* bias = nullptr;                          // or nullptr; only with d float32
-  DType type = DType::F32, d_type = DType::F32;         // of a and b; of c and d: float32, or bfloat16 if a and b are
+  DType type = DType::F32, d_type = DType::F32;         // of a and b; of c and d: float32, or that of a and b
   bool trans_a = false, trans_b = false;
   int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, ldd = 0;
   float beta = 0;

@@ -38,7 +38,7 @@ const void* in_type(const void* x, DType x_type, DType type, int64_t n, std::opt
   return copy->as<void>();
 }
 
-/// Two bfloat16 factors are multiplied as such; if one is float32, both are.
+/// Two factors of 16 bits are multiplied as such.
 void matmul(const MatmulCall& call) {
   if (call.M == 0 || call.N == 0) return;
   MatmulCall c = call;

@@ -219,6 +219,7 @@ Status end_graph(int, void* graph) {
 /// Element (row, column) of op(X), in the words of gemm.h.
 double element(const void* x, DType type, bool trans, int64_t ld, int64_t row, int64_t column) {
   const int64_t at = trans ? row * ld + column : column * ld + row;
+  if (type == DType::F16) return static_cast<float>(static_cast<const float16*>(x)[at]);
   return type == DType::BF16 ? static_cast<float>(static_cast<const bfloat16*>(x)[at]) : static_cast<const float*>(x)[at];
 }
 
@@ -231,7 +232,7 @@ void leave_kernel() {
 }
 
 void gemm(const Gemm& g) {
-  check((g.d_type == DType::F32 || g.type == DType::BF16) && (!g.bias || g.d_type == DType::F32), ErrorCode::Device, "gemm",
+  check((g.d_type == DType::F32 || g.type == g.d_type) && (!g.bias || g.d_type == DType::F32), ErrorCode::Device, "gemm",
         "types that cuBLASLt does not multiply");
   check(g.lda >= (g.trans_a ? g.k : g.m) && g.ldb >= (g.trans_b ? g.n : g.k) && g.ldd >= g.m, ErrorCode::Device, "gemm",
         "leading dimensions below their columns' length");
@@ -243,7 +244,8 @@ void gemm(const Gemm& g) {
       for (int64_t k = 0; k < g.k; ++k) sum += element(g.a, g.type, g.trans_a, g.lda, i, k) * element(g.b, g.type, g.trans_b, g.ldb, k, j);
       if (g.beta != 0) sum += g.beta * element(g.c, g.d_type, false, g.ldd, i, j);
       const int64_t at = j * g.ldd + i;
-      if (g.d_type == DType::BF16) static_cast<bfloat16*>(g.d)[at] = bfloat16::from(static_cast<float>(sum));
+      if (g.d_type == DType::F16) static_cast<float16*>(g.d)[at] = float16::from(static_cast<float>(sum));
+      else if (g.d_type == DType::BF16) static_cast<bfloat16*>(g.d)[at] = bfloat16::from(static_cast<float>(sum));
       else static_cast<float*>(g.d)[at] = static_cast<float>(sum);
     }
 }

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "device_agree.h"
+#include "grouped_data.h"
 
 using namespace tenon;
 using namespace tenon::agree;
@@ -9,15 +10,13 @@ using namespace tenon::device_test;
 
 namespace {
 
-size_t size(int64_t n) { return static_cast<size_t>(n); }
-
 template <class E, class C>
 void check_matmul(bool trans_a, bool trans_b, bool accumulate, int64_t M, int64_t N, int64_t K) {
-  const std::vector<E> a = as<E>(normal(size(M * K), 1)), b = as<E>(normal(size(K * N), 2));
-  std::vector<C> c = as<C>(normal(size(M * N), 3));
+  const std::vector<E> a = floats_as<E>(normal(size(M * K), 1)), b = floats_as<E>(normal(size(K * N), 2));
+  std::vector<C> c = floats_as<C>(normal(size(M * N), 3));
   OnDevice<E> ga = a, gb = b;
   OnDevice<C> gc = c;
-  MatmulCall call{.c = c.data(), .a = a.data(), .b = b.data(), .type = type_of<E>(), .c_type = type_of<C>()};
+  MatmulCall call{.c = c.data(), .a = a.data(), .b = b.data(), .type = float_type<E>(), .c_type = float_type<C>()};
   call.trans_a = trans_a, call.trans_b = trans_b, call.accumulate = accumulate, call.M = M, call.N = N, call.K = K;
   ref().matmul(call);
   call.c = gc.p(), call.a = ga.p(), call.b = gb.p();
@@ -67,6 +66,8 @@ TEST_CASE("device: matmul agrees in every orientation and type") {
           check_matmul<bfloat16, float>(trans_a, trans_b, accumulate, M, N, K);
           check_matmul<bfloat16, bfloat16>(trans_a, trans_b, accumulate, M, N, K);
           check_matmul<float, bfloat16>(trans_a, trans_b, accumulate, M, N, K);
+          check_matmul<float16, float>(trans_a, trans_b, accumulate, M, N, K);
+          check_matmul<float16, float16>(trans_a, trans_b, accumulate, M, N, K);
         }
 }
 

@@ -106,8 +106,9 @@ class Linear {
     if (quantized && ctx.recorder()) return quantized->recorded(ctx, x, bias, act, residual);
     if (quantized) return ops::linear(ctx, x, quantized->packed(ctx), bias, act, residual);
     if (packed.data.defined() && !ctx.recorder()) return ops::linear(ctx, x, packed, bias, act, residual);
-    if (!precise_) return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
-    const ops::PreciseProducts exact(ctx);
+    const bool output_head = !tied_weight.empty();  // over the vocabulary: float8 training keeps it in 16 bits
+    if (!precise_ && !output_head) return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
+    const ops::PreciseProducts products = precise_ ? ops::PreciseProducts(ctx) : ops::PreciseProducts(ctx, DType::BF16);
     return ops::linear(ctx, x, matrix(ctx), bias, act, residual, in_out_);
   }
   Tensor matrix(Context& ctx) const { return weight.rank() == 2 || in_out_ ? weight : ops::reshape(ctx, weight, {out_, in_}); }

@@ -9,6 +9,7 @@
 
 #include "tenon/ops/dropout.h"
 #include "tenon/ops/embedding.h"
+#include "tenon/ops/matmul.h"
 
 namespace tenon::ops {
 
@@ -194,6 +195,14 @@ inline void run_attention(Context& ctx, AttentionCall c, int64_t pages = 0) {
               [&](int64_t i, void* scratch) { ctx.kernels().attention(c, tasks[i].b, tasks[i].h, tasks[i].begin, tasks[i].end, scratch); });
 }
 
+/// What a device computes attention of x in: where training multiplies float32 in 16 bits or float8, in 16 bits, on tensor cores. The CPU's
+/// kernels for 16 bits have no gradient.
+inline DType attention_type(const Context& ctx, const Tensor& x) {
+  if (ctx.device().is_cpu()) return x.dtype();
+  const DType type = product_type(ctx, x);
+  return type == DType::F8E4M3 ? DType::BF16 : type;
+}
+
 /// The gradients, with that of the distance bias summed over the sequences' shares.
 inline std::vector<Tensor> backward_results(Context& ctx, const AttentionCall& c, const Tensor& dq, const Tensor& dk, const Tensor& dv,
                                             const Tensor& shares) {
@@ -231,6 +240,8 @@ inline std::vector<Tensor> attention_backward(Context& ctx, AttentionCall c, con
 
 /// out = dropout(softmax(scale * q k^T + key_bias + distance_bias)) v, sequence by sequence and head by head, without ever holding T x S
 /// scores.
+/// On a device whose training multiplies in less than float32, float32 q, k and v are rounded once to bfloat16 or float16; the sums, the result
+/// and the gradients are float32.
 /// Shapes: q (Nq, H*D), k (Nk, Hkv*D), v (Nk, Hkv*Dv) f32|bf16 of one dtype -> (Nq, H*Dv). A sequence without keys gives zeros.
 /// Errors: Error(Shape) if widths, heads or starts do not fit; Error(Type); Error(Limit) for a dropout outside [0, 1].
 /// Source: Dao 2023, "FlashAttention-2"; torch.nn.functional.scaled_dot_product_attention.
@@ -244,10 +255,12 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
   const int64_t Hkv = options.kv_heads ? options.kv_heads : options.heads;
   check(k.size(0) == v.size(0) && k.size(1) == Hkv * D && v.size(1) > 0 && v.size(1) % Hkv == 0, ErrorCode::Shape, "attention",
         "k and v: expected (", k.size(0), ", ", Hkv * D, ") and as many rows of a multiple of ", Hkv, ", got ", k.shape(), " and ", v.shape());
-  AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, v.size(1) / Hkv, q.dtype());
+  const DType type = detail::attention_type(ctx, q);
+  AttentionCall c = detail::attention_call(options, q.size(0), k.size(0), D, v.size(1) / Hkv, type);
   detail::set_dropout(ctx, c, options);
   detail::check_here(ctx, "attention", q, k, v, options.distance_bias);
-  Tensor out = ctx.empty({q.size(0), c.H * c.Dv}, q.dtype()), lse;
+  const Tensor rq = detail::converted(ctx, q, type), rk = detail::converted(ctx, k, type), rv = detail::converted(ctx, v, type);
+  Tensor out = ctx.empty({q.size(0), c.H * c.Dv}, type), lse;
   const Tensor& distance = options.distance_bias;
   const bool record = recording(ctx, "attention", q, k, v) || (distance.defined() && recording(ctx, "attention", distance));
   if (record) {
@@ -255,26 +268,27 @@ inline Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Te
     lse = ctx.empty({c.H, c.Nq}, DType::F32);
     c.lse = lse.ptr<float>();
   }
-  c.out = out.address(), c.q = q.address(), c.k = k.address(), c.v = v.address();
+  c.out = out.address(), c.q = rq.address(), c.k = rk.address(), c.v = rv.address();
   c.ld_q = q.size(1), c.ld_out = out.size(1), c.ld_k = k.size(1), c.ld_v = v.size(1);
   detail::run_attention(ctx, c);
+  const Tensor y = detail::converted(ctx, out, q.dtype());
   if (record) {
     std::vector<int64_t> q_start(options.q_start.begin(), options.q_start.end()), k_start(options.k_start.begin(), options.k_start.end());
     std::vector<float> bias;
     if (options.key_bias) bias.assign(options.key_bias, options.key_bias + k.size(0));
     std::vector<Tensor> inputs = {q, k, v};
     if (distance.defined()) inputs.push_back(distance);
-    ctx.recorder()->record("attention", {out}, inputs,
+    ctx.recorder()->record("attention", {y}, inputs,
                            [=, q_start = std::move(q_start), k_start = std::move(k_start), bias = std::move(bias)](
                                Context& own, std::span<const Tensor> dy) -> std::vector<Tensor> {
                              AttentionCall call = c;
                              call.q_start = q_start.data(), call.k_start = k_start.data();
                              call.key_bias = bias.empty() ? nullptr : bias.data();
                              call.distance_bias = distance.defined() ? distance.ptr<float>() : nullptr;
-                             return detail::attention_backward(own, call, q, k, v, out, lse, dy[0]);
+                             return detail::attention_backward(own, call, rq, rk, rv, out, lse, dy[0]);
                            });
   }
-  return out;
+  return y;
 }
 
 /// The same with q, k and v side by side in one matrix, read where they lie. Inference only. `queries`, if not empty, are the rows whose

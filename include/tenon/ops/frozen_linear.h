@@ -24,7 +24,10 @@ inline Tensor frozen_linear(Context& ctx, const Tensor& x, MakeWeight make, int6
   const DType type = detail::product_type(ctx, x);
   const bool together = residual.defined() && act == Activation::None && x.dtype() == DType::F32;
   const Tensor added = together ? residual : Tensor();
-  Tensor y = detail::linear_f32(ctx, detail::converted(ctx, x, type), detail::converted(ctx, make(ctx), type), bias, added, false, M, N, K);
+  using detail::Fp8Role;
+  Tensor y = detail::linear_f32(ctx, detail::factor_of(ctx, x, type, Fp8Role::Rows, M, K, true, false),
+                                detail::factor_of(ctx, make(ctx), type, Fp8Role::Weight, N, K, true, false), bias, added, false,
+                                detail::with_last(x.shape(), N), M, N, K);
   if (recording(ctx, "linear", x, bias, added))
     ctx.recorder()->record("linear", {y}, {x, bias, added},
                            [make = std::move(make), shape = x.shape(), want_x = ctx.wants(x), want_bias = ctx.wants(bias),
@@ -32,8 +35,9 @@ inline Tensor frozen_linear(Context& ctx, const Tensor& x, MakeWeight make, int6
                              std::vector<Tensor> d(3);
                              if (want_x) {
                                d[0] = c.empty(shape, DType::F32);
-                               const Tensor rounded = detail::converted(c, dy[0], type), w = detail::converted(c, make(c), type);
-                               detail::multiply(c, d[0].ptr<float>(), rounded.address(), w.address(), type, false, false, M, K, N, false);
+                               const detail::Factor rounded = detail::factor_of(c, dy[0], type, Fp8Role::Rows, M, N, true, false),
+                                                    w = detail::factor_of(c, make(c), type, Fp8Role::Weight, N, K, false, true);
+                               detail::multiply(c, d[0].ptr<float>(), rounded, w, false, false, M, K, N, false);
                              }
                              if (want_bias) d[1] = detail::column_sums(c, dy[0], M, N);
                              if (want_added) d[2] = dy[0];

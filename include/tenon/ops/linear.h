@@ -5,7 +5,7 @@
 
 #include "tenon/ops/activation.h"
 #include "tenon/ops/elementwise.h"
-#include "tenon/ops/matmul.h"
+#include "tenon/ops/fp8.h"
 #include "tenon/quant/packed_weight.h"
 
 namespace tenon::ops {
@@ -24,11 +24,11 @@ inline void check_linear(const Tensor& x, int64_t N, int64_t K, const Tensor& bi
         name_of(residual.dtype()));
 }
 
-/// x w^T + bias + residual as float32: what is added is laid down first and the product added to it. x and w are of one type.
-inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool in_out, int64_t M,
-                         int64_t N, int64_t K) {
-  check_here(ctx, "linear", x, w, bias, residual);
-  Tensor y = ctx.empty(with_last(x.shape(), N), DType::F32);
+/// x w^T + bias + residual as float32 of a shape: what is added is laid down first and the product added to it. x and w are of one type.
+inline Tensor linear_f32(Context& ctx, const Factor& x, const Factor& w, const Tensor& bias, const Tensor& residual, bool in_out,
+                         const Shape& shape, int64_t M, int64_t N, int64_t K) {
+  check_here(ctx, "linear", x.plain, w.plain, bias, residual);
+  Tensor y = ctx.empty(shape, DType::F32);
   float* to = y.ptr<float>();
   const float *b = bias.defined() ? bias.ptr<float>() : nullptr, *r = residual.defined() ? residual.ptr<float>() : nullptr;
   const size_t row = static_cast<size_t>(N) * sizeof(float);
@@ -46,7 +46,7 @@ inline Tensor linear_f32(Context& ctx, const Tensor& x, const Tensor& w, const T
       }
     });
   }
-  multiply(ctx, to, x.address(), w.address(), x.dtype(), false, !in_out, M, N, K, b || r);
+  multiply(ctx, to, x, w, false, !in_out, M, N, K, b || r);
   return y;
 }
 
@@ -64,23 +64,25 @@ namespace detail {
 inline std::vector<Tensor> linear_parts(Context& ctx, const Tensor& x, std::span<const LinearPart> parts, const Tensor& residual, bool in_out,
                                         int64_t M, int64_t K) {
   struct Side {
-    Tensor w;  // as multiplied
+    Tensor w;  // as multiplied; in float8 as it is
     bool want_w, want_b;
     int64_t N;
   };
   const DType type = product_type(ctx, x);
-  const Tensor rows = converted(ctx, x, type);
   std::vector<Tensor> y, inputs = {x};
   std::vector<Side> sides;
   bool record = recording(ctx, "linear", x), want_w = false;
+  for (const LinearPart& p : parts) want_w |= ctx.wants(p.weight);
+  Factor rows = factor_of(ctx, x, type, Fp8Role::Rows, M, K, true, want_w);
   for (const LinearPart& p : parts) {
     const int64_t N = p.weight.size(in_out ? 1 : 0);
     record |= recording(ctx, "linear", p.weight, p.bias);
-    sides.push_back({converted(ctx, p.weight, type), ctx.wants(p.weight), ctx.wants(p.bias), N});
-    want_w |= sides.back().want_w;
-    y.push_back(linear_f32(ctx, rows, sides.back().w, p.bias, residual, in_out, M, N, K));
+    const Factor w = factor_of(ctx, p.weight, type, Fp8Role::Weight, p.weight.size(0), p.weight.size(1), !in_out, in_out);
+    sides.push_back({w.plain.defined() ? w.plain : p.weight, ctx.wants(p.weight), ctx.wants(p.bias), N});
+    y.push_back(linear_f32(ctx, rows, w, p.bias, residual, in_out, with_last(x.shape(), N), M, N, K));
     inputs.push_back(p.weight), inputs.push_back(p.bias);
   }
+  rows.straight = {};
   if (residual.defined()) {
     record |= recording(ctx, "linear", residual);
     inputs.push_back(residual);
@@ -91,7 +93,7 @@ inline std::vector<Tensor> linear_parts(Context& ctx, const Tensor& x, std::span
     for (Side& s : sides) s.w = {};
   ctx.recorder()->record(
       "linear", y, std::move(inputs),
-      [sides = std::move(sides), kept = want_w ? rows : Tensor(), has_residual = residual.defined(), shape = x.shape(), want_x, type, in_out, M,
+      [sides = std::move(sides), kept = want_w ? std::move(rows) : Factor(), has_residual = residual.defined(), shape = x.shape(), want_x, type, in_out, M,
        K](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
         std::vector<Tensor> d(1);
         if (want_x) d[0] = c.empty(shape, DType::F32);
@@ -104,14 +106,15 @@ inline std::vector<Tensor> linear_parts(Context& ctx, const Tensor& x, std::span
             if (wants_w) dw = c.zeros(in_out ? Shape{K, N} : Shape{N, K}, DType::F32);
             if (wants_b) db = c.zeros({N}, DType::F32);
           } else {
-            const Tensor rounded = want_x || wants_w ? converted(c, dy[i], type) : Tensor();
-            if (want_x) multiply(c, d[0].ptr<float>(), rounded.address(), w.address(), type, false, in_out, M, K, N, summed);
+            const Factor rounded = want_x || wants_w ? factor_of(c, dy[i], type, Fp8Role::Rows, M, N, want_x, wants_w) : Factor();
+            if (want_x) {
+              const Factor of_w = factor_of(c, w, type, Fp8Role::Weight, w.size(0), w.size(1), in_out, !in_out);
+              multiply(c, d[0].ptr<float>(), rounded, of_w, false, in_out, M, K, N, summed);
+            }
             summed = true;
             if (wants_w) {
               dw = c.empty(in_out ? Shape{K, N} : Shape{N, K}, DType::F32);
-              const void *of_x = kept.address(), *of_y = rounded.address();
-              multiply(c, dw.ptr<float>(), in_out ? of_x : of_y, in_out ? of_y : of_x, type, true, false, in_out ? K : N, in_out ? N : K, M,
-                       false);
+              multiply(c, dw.ptr<float>(), in_out ? kept : rounded, in_out ? rounded : kept, true, false, in_out ? K : N, in_out ? N : K, M, false);
             }
             if (wants_b) db = column_sums(c, dy[i], M, N);
           }
@@ -131,12 +134,13 @@ inline void check_weight(const Tensor& x, const Tensor& w, const Tensor& bias, c
 }  // namespace detail
 
 /// y = act(x w^T + bias) + residual on a weight as it lies in the checkpoint. When something wants a gradient, it is recorded as a
-/// linear layer and what the activation needs. Where ctx.training().matmul is bfloat16, float32 factors are rounded to it, those of the
-/// gradients too; sums, results and gradients are float32.
+/// linear layer and what the activation needs. Where ctx.training().matmul is bfloat16 (on a GPU also float16), float32 factors are rounded to
+/// it, those of the gradients too; sums, results and gradients are float32. In float8 rows are rounded with a scale for each 128 of the summed
+/// dimension (dw: 128 tokens), weights with one for each 128 by 128.
 /// Shapes: x (...,K) f32|bf16, w (N,K), or (K,N) if in_out, f32|bf16|f16 (used in x's type), bias (N) f32 or {}, residual (...,N) as x or
 /// {} -> (...,N) as x.
 /// Errors: Error(Shape), Error(Type), also for a gradient with anything but float32.
-/// Source: torch.nn.functional.linear; torch.autocast.
+/// Source: torch.nn.functional.linear; torch.autocast; DeepSeek-V3 technical report, section 3.3.
 inline Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Activation act = Activation::None,
                      const Tensor& residual = {}, bool in_out = false) {
   detail::check_weight(x, w, bias, residual, in_out);
@@ -152,11 +156,15 @@ inline Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tenso
   return residual.defined() && !together ? add(ctx, y, residual) : y;
 }
 
-/// While it lives, training multiplies in float32.
+/// While it lives, training multiplies in float32; or where it would in float8, in another type.
 struct PreciseProducts {
-  explicit PreciseProducts(Context& c) : ctx(c), before(c.training()) {
+  explicit PreciseProducts(Context& c) : ctx(c), before(c.training()) { set(DType::F32); }
+  PreciseProducts(Context& c, DType instead_of_fp8) : ctx(c), before(c.training()) {
+    if (before.matmul == DType::F8E4M3) set(instead_of_fp8);
+  }
+  void set(DType matmul) {
     TrainingMode mode = before;
-    mode.matmul = DType::F32;
+    mode.matmul = matmul;
     ctx.set_training(mode);
   }
   ~PreciseProducts() { ctx.set_training(before); }

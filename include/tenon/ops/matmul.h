@@ -28,12 +28,20 @@ inline void multiply(Context& ctx, float* c, const void* a, const void* b, DType
                         .threads = ctx.threads()});
 }
 
-/// What training multiplies x as: float32, or rounded to bfloat16 where ctx.training() says so. Other types stay as they are.
-inline DType product_type(const Context& ctx, const Tensor& x) { return x.dtype() == DType::F32 ? ctx.training().matmul : x.dtype(); }
+/// What training multiplies float32 factors as. Errors: Error(Type) for a type that nothing multiplies there.
+inline DType training_type(const Context& ctx) {
+  const DType type = ctx.training().matmul;
+  check(type == DType::F32 || type == DType::BF16 || type == DType::F8E4M3 || (type == DType::F16 && !ctx.device().is_cpu()), ErrorCode::Type, "matmul",
+        "training multiplies in float32, bfloat16, float8_e4m3fn, or on a GPU float16; got ", name_of(type));
+  return type;
+}
+/// What x is multiplied as. Other types than float32 stay as they are.
+inline DType product_type(const Context& ctx, const Tensor& x) { return x.dtype() == DType::F32 ? training_type(ctx) : x.dtype(); }
 
-/// The elements in another type. Records nothing.
+/// The elements in another type. Records nothing. Errors: Error(Type) for another than float32, bfloat16 or float16.
 inline Tensor converted(Context& ctx, const Tensor& x, DType type) {
   if (x.dtype() == type) return x;
+  check(type == DType::F32 || type == DType::BF16 || type == DType::F16, ErrorCode::Type, "matmul", "no factors are rounded to ", name_of(type), " here");
   check_here(ctx, "matmul", x);
   Tensor y = ctx.empty(x.shape(), type);
   const auto* from = static_cast<const char*>(x.address());
