@@ -109,7 +109,7 @@ Result run(const Tensor& first, std::vector<Tensor> wanted, const TrainingMode& 
   return {std::move(y), std::move(gradient)};
 }
 
-TrainingMode autocast(bool bf16) { return {.dropout = false, .matmul = bf16 ? DType::BF16 : DType::F32, .checkpoint = false}; }
+TrainingMode autocast(DType matmul, const Tensor& x) { return {.dropout = false, .matmul = product_type(matmul, x.device()), .checkpoint = false}; }
 
 /// Integers, which the host reads wherever they lie.
 std::vector<int64_t> numbers(const Tensor& t) {
@@ -131,12 +131,12 @@ void bind_ops(py::module_& m) {
   const auto released = py::call_guard<py::gil_scoped_release>();
   py::class_<OpGradient, std::shared_ptr<OpGradient>>(m, "OpGradient", "How the gradients of what was wanted follow from that of a result.")
       .def("backward", &OpGradient::backward, released);
-  m.def("op_linear", [](const Tensor& x, const Tensor& w, const Maybe& bias, const vector<Tensor>& wanted, bool bf16) {
-    return run(x, wanted, autocast(bf16), [&](Context& ctx) { return ops::linear(ctx, x, w, bias.value_or(Tensor())); });
+  m.def("op_linear", [](const Tensor& x, const Tensor& w, const Maybe& bias, const vector<Tensor>& wanted, DType matmul) {
+    return run(x, wanted, autocast(matmul, x), [&](Context& ctx) { return ops::linear(ctx, x, w, bias.value_or(Tensor())); });
   }, released);
-  m.def("op_matmul", [](const Tensor& a, const Tensor& b, const vector<Tensor>& wanted, bool bf16) {
-    return run(a, wanted, autocast(bf16), [&](Context& ctx) {
-      return bf16 ? ops::linear(ctx, a, b, {}, Activation::None, {}, true) : ops::matmul(ctx, a, b);
+  m.def("op_matmul", [](const Tensor& a, const Tensor& b, const vector<Tensor>& wanted, DType matmul) {
+    return run(a, wanted, autocast(matmul, a), [&](Context& ctx) {
+      return matmul != DType::F32 ? ops::linear(ctx, a, b, {}, Activation::None, {}, true) : ops::matmul(ctx, a, b);
     });
   }, released);
   m.def("op_activation", [](const Tensor& x, const std::string& name, const vector<Tensor>& wanted) {

@@ -1,4 +1,4 @@
-"""autocast: matrices are multiplied from factors rounded to bfloat16, with sums, weights and everything else in float32."""
+"""autocast: matrices are multiplied from factors rounded to fewer bits, with sums, weights and everything else in float32."""
 from __future__ import annotations
 
 import functools
@@ -11,56 +11,63 @@ __all__ = ["autocast", "get_autocast_dtype", "is_autocast_enabled"]
 
 
 class _State(threading.local):
-    enabled = False
+    kind = dtype.float32
 
 
 _state = _State()
+_FLOAT32 = dtype.float32  # where an argument has the type's name
+_KINDS = (dtype.bfloat16, dtype.float16, dtype.float8_e4m3fn)
 
 
-def is_autocast() -> bool:
-    return _state.enabled
+def product_type() -> dtype:
+    """What this thread multiplies float32 matrices in."""
+    return _state.kind
 
 
 def is_autocast_enabled(device_type: str = "cpu") -> bool:
-    """Whether this thread multiplies matrices in bfloat16."""
-    return _state.enabled
+    """Whether this thread multiplies matrices in less than float32."""
+    return _state.kind != dtype.float32
 
 
 def get_autocast_dtype(device_type: str = "cpu") -> dtype:
-    """The type of autocast: bfloat16."""
-    return dtype.bfloat16
+    """The type of autocast: the one in force, else bfloat16."""
+    return _state.kind if is_autocast_enabled() else dtype.bfloat16
 
 
 class autocast:
-    """`with autocast("cpu", dtype=tenon.bfloat16):`, also a decorator. float16 means bfloat16 here, which needs no scaling of losses.
+    """`with autocast("cpu", dtype=tenon.bfloat16):`, also a decorator.
 
-    Errors: RuntimeError for a device that this build lacks, and for a type of another size.
+    float16 is taken as such on a GPU, where small gradients need a GradScaler; on the CPU it means bfloat16, which needs none. float8_e4m3fn
+    rounds the factors of linear layers to 8 bits with a scale for each 128 elements or 128 x 128 weights, as DeepSeek-V3 was trained; routers,
+    pooling and classifying heads stay in float32, the output over the vocabulary and, on a GPU, attention in bfloat16. On the CPU that is a
+    simulation, slower than float32.
+    Errors: RuntimeError for a device that this build lacks, and for another type.
     """
 
     def __init__(self, device_type: Any = "cpu", dtype: Any = None, enabled: bool = True, cache_enabled: "bool | None" = None) -> None:
         if enabled and str(device_type) != "cuda":  # scripts that were written for it run here
             check_device(device_type)
         kind = to_dtype("bfloat16" if dtype is None else dtype)
-        if enabled and (kind.itemsize != 2 or not kind.is_floating_point):
-            raise RuntimeError(f"[autocast] expected bfloat16 or float16, got {kind}")
-        self._enabled = bool(enabled)
-        self._before: list[bool] = []
+        if enabled and kind not in _KINDS:
+            raise RuntimeError(f"[autocast] expected bfloat16, float16 or float8_e4m3fn, got {kind}")
+        self._kind: Any = kind if enabled else _FLOAT32
+        self._before: list[Any] = []
 
     def __enter__(self) -> "autocast":
-        self._before.append(_state.enabled)
-        _state.enabled = self._enabled
+        self._before.append(_state.kind)
+        _state.kind = self._kind
         return self
 
     def __exit__(self, *error: Any) -> None:
-        _state.enabled = self._before.pop()
+        _state.kind = self._before.pop()
 
     def __call__(self, function: Any) -> Any:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            before, _state.enabled = _state.enabled, self._enabled
+            before, _state.kind = _state.kind, self._kind
             try:
                 return function(*args, **kwargs)
             finally:
-                _state.enabled = before
+                _state.kind = before
 
         return wrapped

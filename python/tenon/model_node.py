@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 from . import _core
 from ._core import Tensor
 from .autograd import Node, wants, without_gradient
-from .autocast_mode import is_autocast
+from .autocast_mode import product_type
 from .grad_mode import state
 from .random import next_stream
 
@@ -29,11 +29,11 @@ def _anomalies() -> Iterator[None]:
 class _Call:
     """One call of a model: what to repeat it with, and the recording of it while there is one."""
 
-    def __init__(self, model: "PreTrainedModel", inputs: dict[str, Any], watched: list[Tensor], dropout: bool, bf16: bool) -> None:
+    def __init__(self, model: "PreTrainedModel", inputs: dict[str, Any], watched: list[Tensor], dropout: bool, matmul: Any) -> None:
         self.model = model
         self.inputs = inputs
         self.watched = watched
-        self.options: dict[str, Any] = {"dropout": dropout, "bf16": bf16, "checkpoint": model.is_gradient_checkpointing,
+        self.options: dict[str, Any] = {"dropout": dropout, "matmul": matmul, "checkpoint": model.is_gradient_checkpointing,
                         "seed": next_stream() if dropout else 0}
         self.names: list[tuple[str, int]] = []
         self.version = _core.versions(watched)
@@ -57,7 +57,7 @@ class _Call:
         """The outputs of a recorded pass, and the attentions, which cannot be recorded: of a second pass with the same random numbers."""
         if not self.inputs.get("output_attentions"):
             return outputs
-        options = {name: self.options[name] for name in ("dropout", "bf16", "seed")}
+        options = {name: self.options[name] for name in ("dropout", "matmul", "seed")}
         whole: dict[str, Any] = self.model._core.record(self.inputs, [], **options)[0]
         return {name: outputs.get(name, value) for name, value in whole.items()}
 
@@ -88,7 +88,8 @@ class _Call:
 
 def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
     """The outputs of a model by name, with a node where gradients are wanted."""
-    dropout, bf16 = model.training, is_autocast()
+    dropout, matmul = model.training, product_type()
+    plain = not dropout and matmul == _core.dtype.float32
     watched: list[Tensor] = []
     if state.enabled:
         weights = model._tensors() if model._adapters is None else model._adapters.tensors()
@@ -96,12 +97,12 @@ def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
         given = [t for t in inputs.values() if wants(t)]
         watched += given
     if not watched:
-        if dropout or bf16:
-            outputs: dict[str, Any] = model._core.record(inputs, [], dropout=dropout, bf16=bf16, seed=next_stream() if dropout else 0)[0]
+        if not plain:
+            outputs: dict[str, Any] = model._core.record(inputs, [], dropout=dropout, matmul=matmul, seed=next_stream() if dropout else 0)[0]
             return outputs
         return model._core.forward(**inputs)
-    call = _Call(model, inputs, watched, dropout, bf16)
-    eager = dropout or bf16 or model._records
+    call = _Call(model, inputs, watched, dropout, matmul)
+    eager = not plain or model._records
     outputs = call.with_attentions(call.record()) if eager else model._core.forward(**inputs)
     node = Node(f"{type(model).__name__}", watched, call.backward, watched[:1], arrays=False, exact=True)
     for name, value in outputs.items():

@@ -6,7 +6,7 @@ from typing import Any
 from . import _core, native
 from ._core import Tensor
 from ._lazy import np
-from .autocast_mode import is_autocast
+from .autocast_mode import product_type
 from .autograd import attach
 from .conversion import array_of, as_tensor, wrap
 from .tensor_math import like, result_type, summed_to
@@ -21,7 +21,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     if a.ndim >= 2 and b.ndim == 2 and native.fits(a, b) and a.shape[-1] == b.shape[0]:
         rows = a.reshape(-1, a.shape[-1]) if a.ndim > 2 and a.numel() else a
         if rows.ndim == 2:
-            y = native.call("matmul", lambda w: _core.op_matmul(rows, b, w, is_autocast()), (rows, b))
+            y = native.call("matmul", lambda w: _core.op_matmul(rows, b, w, product_type()), (rows, b))
             return y if rows is a else y.reshape(*a.shape[:-1], b.shape[1])
     kind = result_type(a, b)
     x, z = array_of(a.to(kind)), array_of(b.to(kind))

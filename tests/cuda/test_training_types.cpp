@@ -1,9 +1,10 @@
-// Training in float8 and in 16 bits on a device: linear layers against the CPU, attention against float32.
+// Training in float8 and in 16 bits on a device: linear layers and experts against the CPU, attention against float32.
 #include <cmath>
 
 #include "device_test.h"
 #include "ops/op_test.h"
 #include "tenon/ops/attention.h"
+#include "tenon/ops/gated_experts.h"
 #include "tenon/ops/linear.h"
 
 using namespace tenon;
@@ -68,6 +69,28 @@ TEST_CASE("device: linear layers train in float16") {
   for (size_t i = 0; i < got.size(); ++i) {
     CHECK(test::relative_error(got[i], want[i]) < 1e-5);
     CHECK(distance(got[i], exact[i]) > 1e-5);
+  }
+}
+
+TEST_CASE("device: experts train in float8 and float16") {
+  constexpr int64_t N = 40, C = 24, F = 20, E = 3;
+  Tensors in = {test::normal({N, C}, 1), test::normal({N, E}, 2)};
+  for (int64_t e = 0; e < E; ++e)
+    for (const Shape& shape : {Shape{F, C}, Shape{F, C}, Shape{C, F}}) in.push_back(test::normal(shape, static_cast<uint64_t>(10 + in.size()), 0.3f));
+  const Tensor dy = test::normal({N, C}, 9);
+  const auto mixture = [](Context& ctx, const Tensors& t) {
+    const ops::Routing r = ops::route(ctx, t[1], {}, {.top_k = 2, .normalize = true});
+    std::vector<ops::GatedExpert> experts;
+    for (size_t e = 0; e < E; ++e) experts.push_back({t[2 + 3 * e], t[3 + 3 * e], t[4 + 3 * e]});
+    return ops::gated_experts(ctx, t[0], experts, Activation::Silu, ops::ExpertRows(r), r, {});
+  };
+  const Tensors got = step(kDevice, DType::F8E4M3, in, dy, mixture), want = step({}, DType::F8E4M3, in, dy, mixture),
+                half = step(kDevice, DType::F16, in, dy, mixture), exact = step({}, DType::F32, in, dy, mixture);
+  for (size_t i = 0; i < got.size(); ++i) {
+    CAPTURE(i);
+    CHECK(distance(got[i], want[i]) < 1e-3);  // a sum in another order may round to the other neighbour
+    CHECK(distance(half[i], exact[i]) > 1e-6);
+    CHECK(distance(half[i], exact[i]) < 2e-3);
   }
 }
 

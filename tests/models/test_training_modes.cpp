@@ -1,5 +1,6 @@
 // Training modes of whole models: dropout, checkpoints that give the same gradients from less memory, and what configurations refuse.
 #include "golden.h"
+#include "tenon/train/optim.h"
 #include "tenon/train/tape.h"
 
 using namespace tenon;
@@ -64,6 +65,17 @@ double difference(const Step& a, const Step& b) {
   return worst / largest;
 }
 
+/// |a - b| / |b| over all gradients.
+double length(const Step& a, const Step& b) {
+  double difference = 0, length = 0;
+  for (size_t i = 0; i < a.grads.size(); ++i) {
+    if (!a.grads[i].defined()) continue;
+    const auto x = a.grads[i].values<float>(), y = b.grads[i].values<float>();
+    for (size_t j = 0; j < x.size(); ++j) difference += (x[j] - y[j]) * (x[j] - y[j]), length += y[j] * y[j];
+  }
+  return std::sqrt(difference / length);
+}
+
 Json tiny_bert(double dropout) {
   return Json::parse(R"({"model_type": "bert", "architectures": ["BertForSequenceClassification"], "vocab_size": 50, "hidden_size": 64,
     "num_hidden_layers": 8, "num_attention_heads": 4, "intermediate_size": 256, "max_position_embeddings": 128,
@@ -96,6 +108,51 @@ TEST_CASE("checkpoints give the same loss and gradients, with dropout and withou
       CHECK(difference(kept, plain) < 1e-6);
     }
   }
+}
+
+TEST_CASE("float8 and bfloat16 give gradients near those of float32, checkpoints the same ones") {
+  for (const char* name : kCases) {
+    INFO(std::string(name));
+    const std::string folder = golden_folder(name);
+    if (folder.empty()) continue;
+    Context ctx;
+    const auto model = models::load(ctx, folder, {.pack = false});
+    const models::Inputs in = open_inputs(folder);
+    const Step exact = run_step(*model, in, {}), half = run_step(*model, in, {.matmul = DType::BF16}), eighth = run_step(*model, in, {.matmul = DType::F8E4M3});
+    MESSAGE(std::string(name), ": gradients in bfloat16 ", length(half, exact), ", in float8 ", length(eighth, exact));
+    CHECK(length(half, exact) > 0);
+    CHECK(length(half, exact) < 0.05);
+    CHECK(length(eighth, exact) > length(half, exact));
+    CHECK(length(eighth, exact) < 0.5);
+    CHECK(difference(run_step(*model, in, {.matmul = DType::F8E4M3, .checkpoint = true}), eighth) < 1e-6);
+  }
+}
+
+TEST_CASE("a model learns in float8 as in bfloat16") {
+  const auto losses = [](DType type) {
+    Context ctx(2);
+    ctx.random() = Random(3);
+    const auto model = models::from_config(ctx, tiny_bert(0), {.pack = false});
+    const models::Inputs in = tiny_inputs(8, 12);
+    std::vector<Tensor> watched;
+    for (const auto& [name, p] : model->parameters()) watched.push_back(p);
+    train::Optimizer optimizer(train::AdamW{.lr = 1e-3}, watched);
+    std::vector<double> found;
+    for (int i = 0; i < 12; ++i) {
+      ctx.set_training({.matmul = type});
+      train::Tape tape;
+      for (const Tensor& t : watched) tape.watch(t);
+      ctx.set_recorder(&tape);
+      const Tensor loss = model->forward(ctx, in).loss;
+      tape.backward(ctx, loss);
+      ctx.set_recorder(nullptr);
+      found.push_back(loss.item());
+      optimizer.step(ctx, tape);
+    }
+    return found;
+  };
+  const std::vector<double> exact = losses(DType::F32), half = losses(DType::BF16), eighth = losses(DType::F8E4M3);
+  for (size_t i = 0; i < exact.size(); ++i) MESSAGE("step ", i, ": ", exact[i], ", ", half[i], ", ", eighth[i]);
 }
 
 TEST_CASE("checkpoints need less memory") {

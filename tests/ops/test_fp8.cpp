@@ -1,10 +1,13 @@
-// Float8: quantisation by blocks and products of every table, FP8 weights with rounded rows, and linear layers that train in it.
+// Float8: quantisation by blocks and products of every table, FP8 weights with rounded rows, and linear layers and experts that train in it.
 #include <array>
 
 #include "ops/agree.h"
 #include "ops/op_test.h"
 #include "tenon/ops/elementwise.h"
+#include "tenon/ops/embedding.h"
 #include "tenon/ops/frozen_linear.h"
+#include "tenon/ops/gated.h"
+#include "tenon/ops/gated_experts.h"
 
 using namespace tenon;
 
@@ -207,6 +210,39 @@ TEST_CASE("float8 layers without rows, and with rows of zeros") {
     for (const float v : test::values(got[0])) CHECK(v == 0);
     for (const float v : test::values(got[2])) CHECK(v == 0);
     CHECK(got[1].shape() == Shape{N, 6});
+  }
+}
+
+TEST_CASE("experts in float8 give what a layer for each gives") {
+  constexpr int64_t N = 300, C = 48, F = 40, E = 3;
+  Tensors in = {test::normal({N, C}, 1), test::normal({N, E}, 2)};
+  for (int64_t e = 0; e < E; ++e)
+    for (const Shape& shape : {Shape{F, C}, Shape{F, C}, Shape{C, F}}) in.push_back(test::normal(shape, static_cast<uint64_t>(10 + in.size()), 0.3f));
+  const Tensor dy = test::normal({N, C}, 9);
+  const auto together = [](Context& ctx, const Tensors& t) {
+    const ops::Routing r = ops::route(ctx, t[1], {}, {.top_k = 2, .normalize = true});
+    std::vector<ops::GatedExpert> experts;
+    for (size_t e = 0; e < E; ++e) experts.push_back({t[2 + 3 * e], t[3 + 3 * e], t[4 + 3 * e]});
+    return ops::gated_experts(ctx, t[0], experts, Activation::Silu, ops::ExpertRows(r), r, {});
+  };
+  const auto apart = [](Context& ctx, const Tensors& t) {
+    const ops::Routing r = ops::route(ctx, t[1], {}, {.top_k = 2, .normalize = true});
+    const ops::ExpertRows rows(r);
+    Tensors z(E);
+    for (size_t e = 0; e < E; ++e) {
+      const auto first = static_cast<size_t>(rows.start[e]), n = static_cast<size_t>(rows.start[e + 1] - rows.start[e]);
+      const Tensor mine = ops::gather_rows(ctx, t[0], std::span(rows.token).subspan(first, n));
+      const Tensor h = ops::gated(ctx, ops::linear(ctx, mine, t[2 + 3 * e], {}), ops::linear(ctx, mine, t[3 + 3 * e], {}), Activation::Silu);
+      z[e] = ops::linear(ctx, h, t[4 + 3 * e], {});
+    }
+    return ops::combine_experts(ctx, z, rows, r, C);
+  };
+  const Tensors got = step(DType::F8E4M3, in, dy, together), want = step(DType::F8E4M3, in, dy, apart), exact = step(DType::F32, in, dy, together);
+  for (size_t i = 0; i < got.size(); ++i) {
+    CAPTURE(i);
+    CHECK(distance(got[i], want[i]) < 1e-3);  // a sum in another order may round to the other neighbour
+    CHECK(distance(got[i], exact[i]) > 0.005);
+    CHECK(distance(got[i], exact[i]) < 0.1);
   }
 }
 

@@ -274,8 +274,9 @@ def test_autocast_and_scaler():
     scaler.step(optimizer)
     scaler.update()
     assert scaler.get_scale() == 8 and model.head.weight.tolist() == before
-    with pytest.raises(RuntimeError, match="bfloat16"):
-        torch.autocast("cpu", dtype=torch.float32)
+    for other in (torch.float32, tenon.float8_e5m2):
+        with pytest.raises(RuntimeError, match="bfloat16"):
+            torch.autocast("cpu", dtype=other)
 
 
 def test_autocast_rounds_factors():
@@ -289,6 +290,24 @@ def test_autocast_rounds_factors():
         assert 0 < (exact - rounded).abs().max().item() < 0.02 * exact.abs().max().item() and rounded.dtype == torch.float32
     a, b = (t.detach().bfloat16().float() for t in (x, w))
     assert torch.allclose(rounded.detach(), a @ b, atol=1e-4)
+
+
+def test_autocast_to_float8():
+    torch.manual_seed(11)
+    x, w = torch.randn(16, 200, requires_grad=True), torch.randn(8, 200, requires_grad=True)
+    exact = F.linear(x, w)
+    exact.square().sum().backward()
+    wanted, x.grad, w.grad = [x.grad, w.grad], None, None
+    with torch.autocast("cpu", dtype=torch.float8_e4m3fn):
+        assert torch.get_autocast_dtype() is torch.float8_e4m3fn
+        with torch.autocast("cpu", enabled=False):
+            assert torch.equal(F.linear(x, w), exact)
+        rounded = F.linear(x, w)
+    rounded.square().sum().backward()
+    assert 0 < (exact - rounded).abs().max().item() < 0.05 * exact.abs().max().item() and rounded.dtype == torch.float32
+    for exactly, got in zip(wanted, (x.grad, w.grad)):
+        assert 0 < (exactly - got).norm().item() < 0.1 * exactly.norm().item()
+    assert torch.get_autocast_dtype() is torch.bfloat16
 
 
 def test_clipping_and_vectors():

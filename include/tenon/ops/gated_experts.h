@@ -111,26 +111,27 @@ inline std::pair<Tensor, Tensor> gated_gradients(Context& ctx, const Tensor& dh,
   return {dgate, dup};
 }
 
-/// c (n,N) = a (n,K) times a matrix, (N,K) if trans_b; or added to c.
-inline void multiply_rows(Context& ctx, const Tensor& c, const Tensor& a, const Tensor& w, bool trans_b, bool accumulate) {
+/// c (n,N) = a (n,K) times a matrix, (N,K) if trans_b; or added to c. Float8 factors give float32.
+inline void multiply_rows(Context& ctx, const Tensor& c, const Factor& a, const Factor& w, bool trans_b, bool accumulate) {
+  if (!a.plain.defined())
+    return multiply(ctx, Tensor(c).ptr<float>(), a, w, false, trans_b, c.size(0), c.size(1), a.straight.codes.size(1), accumulate);
   ctx.kernels().matmul({.c = const_cast<void*>(c.address()),
-                        .a = a.address(),
-                        .b = w.address(),
-                        .type = a.dtype(),
+                        .a = a.plain.address(),
+                        .b = w.plain.address(),
+                        .type = a.plain.dtype(),
                         .c_type = c.dtype(),
                         .trans_b = trans_b,
                         .accumulate = accumulate,
-                        .M = a.size(0),
+                        .M = c.size(0),
                         .N = c.size(1),
-                        .K = a.size(1),
+                        .K = a.plain.size(1),
                         .threads = ctx.threads()});
 }
 
-/// The gradient (N,K) of a matrix: a^T b over the rows, zeros if there are none.
-inline Tensor weight_gradient(Context& ctx, const Tensor& a, const Tensor& b) {
-  const int64_t N = a.size(1), K = b.size(1);
+/// The gradient (N,K) of a matrix: a^T b over M rows, zeros if there are none.
+inline Tensor weight_gradient(Context& ctx, const Factor& a, const Factor& b, int64_t N, int64_t K, int64_t M) {
   Tensor d = ctx.empty({N, K}, DType::F32);
-  multiply(ctx, d.ptr<float>(), a.address(), b.address(), a.dtype(), true, false, N, K, a.size(0), false);
+  multiply(ctx, d.ptr<float>(), a, b, true, false, N, K, M, false);
   return d;
 }
 
@@ -168,20 +169,23 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
   };
   detail::check_here(ctx, "gated_experts", x, r.weight, residual);
   for (const GatedExpert& e : experts) detail::check_here(ctx, "gated_experts", e.gate, e.up, e.down);
-  const DType type = ctx.training().matmul;
+  const DType type = detail::training_type(ctx), kept = type == DType::F8E4M3 ? DType::F32 : type;
   const auto k = std::make_shared<Kept>(Kept{detail::ExpertPlan(rows), {experts.begin(), experts.end()}, r.weight, {}, {}, {}, {}});
   const detail::ExpertPlan& plan = k->plan;
   k->z = ctx.empty({plan.rows(), C}, DType::F32);
   k->mine.resize(experts.size()), k->gate.resize(experts.size()), k->up.resize(experts.size());
-  const Tensor rounded = detail::converted(ctx, x, type);
+  const Tensor rounded = detail::converted(ctx, x, kept);
+  using Role = detail::Fp8Role;
   detail::each_expert(ctx, plan, [&](Context& c, size_t e) {
     const Tensor mine = k->mine[e] = detail::picked_or_zero(c, rounded, plan.tokens(e));
-    const Tensor gated = k->gate[e] = c.empty({plan.rows(e), F}, type), raised = k->up[e] = c.empty(gated.shape(), type);
+    const Tensor gated = k->gate[e] = c.empty({plan.rows(e), F}, kept), raised = k->up[e] = c.empty(gated.shape(), kept);
     if (plan.rows(e) == 0) return;
-    const auto weight = [&](const Tensor& w) { return detail::converted(c, w, type); };
-    detail::multiply_rows(c, gated, mine, weight(experts[e].gate), true, false);
-    detail::multiply_rows(c, raised, mine, weight(experts[e].up), true, false);
-    detail::multiply_rows(c, plan.of(e, k->z), detail::gated_of(c, gated, raised, act), weight(experts[e].down), true, false);
+    const auto rows_of = [&](const Tensor& t) { return detail::factor_of(c, t, type, Role::Rows, t.size(0), t.size(1), true, false); };
+    const auto weight = [&](const Tensor& w) { return detail::factor_of(c, w, type, Role::Weight, w.size(0), w.size(1), true, false); };
+    const detail::Factor factor = rows_of(mine);
+    detail::multiply_rows(c, gated, factor, weight(experts[e].gate), true, false);
+    detail::multiply_rows(c, raised, factor, weight(experts[e].up), true, false);
+    detail::multiply_rows(c, plan.of(e, k->z), rows_of(detail::gated_of(c, gated, raised, act)), weight(experts[e].down), true, false);
   });
   Tensor y = detail::gather_sums(ctx, k->z, plan, r.weight.ptr<float>(), N, K, residual);
   if (!record) return y;
@@ -223,18 +227,24 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
             own.kernels().combine_rows(dz.ptr<float>() + begin * C, d0, tokens.data() + first + begin, w0 + first + begin, end - begin, 1, C, false,
                                        DType::F32);
           });
-          dz = detail::converted(own, dz, type);
-          const Tensor mine = std::move(k->mine[e]), gate = std::move(k->gate[e]), up = std::move(k->up[e]);
-          if (want_down[e]) d[3 + 3 * e + 2] = detail::weight_gradient(own, dz, detail::gated_of(own, gate, up, act));
+          const auto rows_of = [&](const Tensor& t, bool straight, bool turned) {
+            return detail::factor_of(own, t, type, Role::Rows, n, t.size(1), straight, turned);
+          };
+          const auto weight = [&](const Tensor& w) { return detail::factor_of(own, w, type, Role::Weight, w.size(0), w.size(1), false, true); };
+          const Tensor rows = std::move(k->mine[e]), gate = std::move(k->gate[e]), up = std::move(k->up[e]);
+          const detail::Factor of_z = rows_of(dz, true, want_down[e]);
+          dz = {};
+          if (want_down[e]) d[3 + 3 * e + 2] = detail::weight_gradient(own, of_z, rows_of(detail::gated_of(own, gate, up, act), false, true), C, F, n);
           Tensor dh = own.empty({n, F}, DType::F32);
-          const auto weight = [&](const Tensor& w) { return detail::converted(own, w, type); };
-          if (n > 0) detail::multiply_rows(own, dh, dz, weight(k->experts[e].down), false, false);
+          if (n > 0) detail::multiply_rows(own, dh, of_z, weight(k->experts[e].down), false, false);
           const auto [dgate, dup] = detail::gated_gradients(own, dh, gate, up, act);
-          if (want_gate[e]) d[3 + 3 * e] = detail::weight_gradient(own, dgate, mine);
-          if (want_up[e]) d[3 + 3 * e + 1] = detail::weight_gradient(own, dup, mine);
+          const detail::Factor of_gate = rows_of(dgate, want_x, want_gate[e]), of_up = rows_of(dup, want_x, want_up[e]);
+          const detail::Factor mine = want_gate[e] || want_up[e] ? rows_of(rows, false, true) : detail::Factor();
+          if (want_gate[e]) d[3 + 3 * e] = detail::weight_gradient(own, of_gate, mine, F, C, n);
+          if (want_up[e]) d[3 + 3 * e + 1] = detail::weight_gradient(own, of_up, mine, F, C, n);
           if (want_x && n > 0) {
-            detail::multiply_rows(own, p.of(e, dmine), dgate, weight(k->experts[e].gate), false, false);
-            detail::multiply_rows(own, p.of(e, dmine), dup, weight(k->experts[e].up), false, true);
+            detail::multiply_rows(own, p.of(e, dmine), of_gate, weight(k->experts[e].gate), false, false);
+            detail::multiply_rows(own, p.of(e, dmine), of_up, weight(k->experts[e].up), false, true);
           }
         });
         if (want_x) d[0] = detail::gather_sums(c, dmine, p, nullptr, N, K, {});

@@ -6,7 +6,7 @@ from typing import Any, Sequence
 
 from .. import _core, native, products
 from .._lazy import np
-from ..autocast_mode import is_autocast
+from ..autocast_mode import product_type
 from ..autograd import attach
 from ..conversion import Tensor, array_of, as_tensor, dtype, wrap
 from ..products import matmul
@@ -29,7 +29,7 @@ __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_e
 def linear(input: Tensor, weight: Tensor, bias: "Tensor | None" = None) -> Tensor:
     """x W^T + b. Shapes: (..., in), (out, in), (out,) -> (..., out). Errors: ValueError for shapes that do not fit."""
     if input.ndim and weight.ndim == 2 and native.fits(input, weight, bias):
-        return native.call("linear", lambda w: _core.op_linear(input, weight, bias, w, is_autocast()), (input, weight, bias))
+        return native.call("linear", lambda w: _core.op_linear(input, weight, bias, w, product_type()), (input, weight, bias))
     y = matmul(input, weight.t())
     return y if bias is None else y + bias
 

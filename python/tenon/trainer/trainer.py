@@ -442,10 +442,12 @@ class Trainer(Loading, Evaluating, Saving):
         return (loss, outputs) if return_outputs else loss
 
     def compute_loss_context_manager(self) -> Any:
-        """autocast to bfloat16 for bf16=True, and for fp16=True where the processor multiplies it."""
+        """autocast to float8 for fp8=True, to bfloat16 for bf16=True, and for fp16=True where the processor multiplies it."""
         from ..autocast_mode import autocast
 
         args = self.args
+        if args.fp8 and self.is_in_train:
+            return autocast("cpu", dtype="float8_e4m3fn")
         if args.fp16 or (args.fp16_full_eval and not self.is_in_train):
             if not has_bfloat16():
                 self._say("Trainer: fp16: this processor does not multiply bfloat16; computing in float32")
