@@ -10,6 +10,7 @@ a drift of the machine hits all alike. Nothing else should run meanwhile.
     python bench/compare.py moe
     python bench/compare.py train
     python bench/compare.py tokenize [--models DIR] [--text FILE]
+    python bench/compare.py encoder|decoder|moe|train --device cuda ...
 
 encoder   bert:1x16 bert:1x128 bert:8x128 bert:mixed vit:1 vit:8, each with :f32 :bf16 :int8
           (mixed: the token lengths of 32 real news sentences, 8 to 55; a peer pads them to the longest)
@@ -41,6 +42,7 @@ import tempfile
 import time
 
 import decoders
+import devices
 import quantized
 import texts
 import training
@@ -80,11 +82,13 @@ def run_torch(name, precision, inputs, models, threads):
         model = transformers.BertForSequenceClassification.from_pretrained(models / "bert-base", dtype=dtype).eval()
     else:
         model = transformers.ViTModel.from_pretrained(models / "vit-base", dtype=dtype, add_pooling_layer=False).eval()
-    inputs = {k: torch.tensor(v) if v.dtype == np.int64 else torch.tensor(v).to(dtype) for k, v in inputs.items()}
+    model.to(devices.NAME)
+    inputs = {k: (torch.tensor(v) if v.dtype == np.int64 else torch.tensor(v).to(dtype)).to(devices.NAME) for k, v in inputs.items()}
 
     def run():
         with torch.inference_mode():
             model(**inputs)
+        devices.finished(torch)
     return run
 
 
@@ -122,6 +126,7 @@ def run_tenon(name, precision, inputs, models, threads):
     import tenon
     tenon.set_num_threads(threads)
     kind = dict(quantization_config=tenon.Int8Config()) if precision == "int8" else dict(dtype=dict(f32="float32", bf16="bfloat16")[precision])
+    kind["device"] = devices.NAME
     if name == "bert":
         model, output = tenon.AutoModelForSequenceClassification.from_pretrained(str(models / "bert-base"), **kind), "logits"
     else:
@@ -129,7 +134,11 @@ def run_tenon(name, precision, inputs, models, threads):
 
     def run():
         with tenon.no_grad():
-            np.asarray(getattr(model(**inputs), output))
+            result = getattr(model(**inputs), output)
+            if devices.ON_GPU:
+                devices.finished(tenon)
+            else:
+                np.asarray(result)
     return run
 
 
@@ -181,7 +190,7 @@ def child(task, runner, case, models, threads):
             repeats += 1
         ms = (told or time.perf_counter() - start) / repeats * 1e3
         who = resource.RUSAGE_CHILDREN if task == "cold" else resource.RUSAGE_SELF
-        print(ms, resource.getrusage(who).ru_maxrss / 1024, flush=True)
+        print(ms, devices.peak_memory_mb() or resource.getrusage(who).ru_maxrss / 1024, flush=True)
 
 
 def start_child(args, runner, case):
@@ -236,22 +245,27 @@ def main():
     parser.add_argument("--text", type=pathlib.Path, help="tokenize: this file instead of the English text")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", help="cuda: encoder, decoder, moe and train there, torch and Tenon; memory is then the device's")
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures there")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     if args.text:
         os.environ["TENON_BENCH_TEXT"] = str(args.text.resolve())
+    if args.device:
+        if args.task not in ("encoder", "decoder", "moe", "train"):
+            parser.error(f"--device: {args.task} is measured on the cpu alone")
+        os.environ["TENON_BENCH_DEVICE"] = args.device
     if args.child:
         return child(args.task, *args.child, args.models, args.threads)
 
-    runners = args.runners.split(",") if args.runners else RUNNERS[args.task]
+    runners = args.runners.split(",") if args.runners else ["torch", "tenon"] if args.device else RUNNERS[args.task]
     wanted = args.cases.split(",") if args.cases else CASES[args.task]
     cases = [c for c in CASES[args.task] if any(c == w or c.startswith(w + ":") for w in wanted)]
     if not cases:
         parser.error(f"no such case: {args.cases}; known: {' '.join(CASES[args.task])}")
     table, shares = {}, {}
-    program = decoders.find_program() if args.task == "decoder" else None
+    program = decoders.find_program() if args.task == "decoder" and not args.device else None
     for case in cases:
         if program:
             table[case], limits = with_limits(program, lambda: measure(args, runners, case))
@@ -264,7 +278,7 @@ def main():
     for case, row in table.items():
         if "tenon" in row:
             print(f"{case:16}", "  ".join(f"{r} {v['ms'] / row['tenon']['ms']:.2f}" for r, v in row.items() if r != "tenon"))
-    if args.task == "decoder":
+    if args.task == "decoder" and not args.device:
         print("\nTenon beside the limits of this machine" + ("" if program else ": not measured, since there is no build of tenon_bench_decoder"))
         for case, line in shares.items():
             print(f"{case:16}", line)

@@ -8,6 +8,8 @@ import time
 
 import numpy as np
 
+import devices
+
 CASES = {
     "decoder": [f"{m}:{w}:{p}" for m in ("dense1b", "moe16") for w in ("prefill", "decode") for p in ("bf16", "int8")],
     "engine": [f"dense1b:{w}:{p}" for w in ("together", "apart") for p in ("bf16", "int8")],
@@ -17,7 +19,7 @@ CASES = {
 PROMPT, PAST, STEPS = 512, 64, 16
 USERS, ASKED, WRITTEN = 8, 64, 32  # prompts of different beginnings, tokens of each and of its answer
 LAYERS = {"wide": (2048, 4096), "narrow": (1024, 1024)}  # width, width of an expert: 256 wide ones need 26 GB in float32
-TOKENS = 512
+TOKENS = 8192 if devices.ON_GPU else 512
 
 
 def find_program():
@@ -78,24 +80,28 @@ def decoder(runner, case, models, threads, unable):
         if precision == "int8":
             raise unable
         torch.set_num_threads(threads)
-        model = transformers.AutoModelForCausalLM.from_pretrained(models / name, dtype=torch.bfloat16).eval()
+        model = transformers.AutoModelForCausalLM.from_pretrained(models / name, dtype=torch.bfloat16).eval().to(devices.NAME)
+        given = torch.tensor(ids).to(devices.NAME)
 
         def prefill():
             with torch.inference_mode():
-                model(input_ids=torch.tensor(ids), use_cache=True, logits_to_keep=1)
+                model(input_ids=given, use_cache=True, logits_to_keep=1)
+            devices.finished(torch)
 
         def decode():
             with torch.inference_mode():
-                out = model(input_ids=torch.tensor(ids[:, :PAST]), use_cache=True, logits_to_keep=1)
+                out = model(input_ids=given[:, :PAST], use_cache=True, logits_to_keep=1)
+                devices.finished(torch)
                 start = time.perf_counter()
                 for i in range(STEPS):
-                    out = model(input_ids=torch.tensor(ids[:, PAST + i:PAST + i + 1]), past_key_values=out.past_key_values, use_cache=True)
+                    out = model(input_ids=given[:, PAST + i:PAST + i + 1], past_key_values=out.past_key_values, use_cache=True)
+                devices.finished(torch)
                 return (time.perf_counter() - start) / STEPS
         return prefill if what == "prefill" else decode
     import tenon
     tenon.set_num_threads(threads)
     kind = dict(quantization_config=tenon.Int8Config()) if precision == "int8" else dict(dtype="bfloat16")
-    model = tenon.AutoModelForCausalLM.from_pretrained(str(models / name), **kind)
+    model = tenon.AutoModelForCausalLM.from_pretrained(str(models / name), device=devices.NAME, **kind)
 
     def generate(prompt, n):
         start = time.perf_counter()
@@ -156,15 +162,22 @@ def moe(runner, case, models, threads, unable):
         for p in layer.parameters():
             torch.nn.init.normal_(p, std=0.02)
         dtype = dict(f32=torch.float32, bf16=torch.bfloat16)[precision]
-        layer, given = layer.to(dtype), torch.tensor(x).to(dtype)
+        layer, given = layer.to(devices.NAME, dtype), torch.tensor(x).to(devices.NAME, dtype)
 
         def run():
             with torch.inference_mode():
                 layer(given)
+            devices.finished(torch)
         return run
     import tenon
     tenon.set_num_threads(threads)
     layer = tenon.MixtureOfExperts(hidden, inner, experts, active, dtype=dict(f32="float32", bf16="bfloat16", int8="int8")[precision])
     given = tenon.as_tensor(x)
     given = given if precision == "f32" else given.to(tenon.bfloat16)
-    return lambda: (layer(given), None)[1]
+    if devices.ON_GPU:
+        layer, given = layer.to(devices.NAME), given.to(devices.NAME)
+
+    def forward():
+        layer(given)
+        devices.finished(tenon)
+    return forward

@@ -1,5 +1,7 @@
 """The training cases of compare.py: one step (forward, backward, AdamW, gradients set to none) with the same lines for torch and Tenon."""
 
+import devices
+
 CASES = {"train": [f"{m}:{p}" for m in ("distilbert", "mixtral") for p in ("f32", "bf16")]}
 MIXTRAL = dict(vocab_size=8192, hidden_size=512, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=8,
                num_local_experts=16, num_experts_per_tok=2, max_position_embeddings=512, output_router_logits=True)
@@ -27,14 +29,15 @@ def prepare(runner, case, threads):
         model = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig())
     else:
         model = transformers.MixtralForCausalLM(transformers.MixtralConfig(**MIXTRAL))
-    model.train()
+    model.to(devices.NAME).train()
     optimizer = lib.optim.AdamW(model.parameters(), lr=1e-4)
-    batch = {k: lib.tensor(v) for k, v in batch.items()}
+    batch = {k: lib.tensor(v).to(devices.NAME) for k, v in batch.items()}
 
     def run():
-        with lib.autocast("cpu", dtype=lib.bfloat16, enabled=precision == "bf16"):
+        with lib.autocast(devices.NAME, dtype=lib.bfloat16, enabled=precision == "bf16"):
             loss = model(**batch).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        devices.finished(lib)
     return run
