@@ -100,7 +100,7 @@ void bind_moe(py::module_& m) {
       .def_readonly("hidden_states", &Result::y)
       .def_property_readonly("router_logits", [](const Result& r) { return r.routing.logits; })
       .def_property_readonly("weights", [](const Result& r) { return r.routing.weight; })
-      .def_property_readonly("experts", [](const Result& r) { return Tensor::from(r.routing.expert, {r.routing.N, r.routing.K}); })
+      .def_property_readonly("experts", [](const Result& r) { return r.routing.expert.tensor().to(Device{}).view({r.routing.N, r.routing.K}); })
       .def_property_readonly("loads", [](const Result& r) { return r.routing.loads(); })
       .def_property_readonly("load_entropy", [](const Result& r) { return r.routing.load_entropy(); })
       .def_property_readonly("max_violation", [](const Result& r) { return r.routing.max_violation(); })

@@ -18,6 +18,10 @@ void fill_ref_experts(Kernels&);
 void fill_ref_attention(Kernels&);
 void fill_ref_training(Kernels&);
 
+/// The router, whose scores and gradients are those of a table.
+void route_with(const Kernels& kernels, const RouterCall& c);
+void route_backward_with(const Kernels& kernels, float* dlogits, const float* dweight, const RouterCall& c);
+
 /// One block of a grouped linear as a call of its own; it may use the whole call's scratch.
 inline LinearCall block_call(LinearCall c, const LinearBlock& block) {
   const auto item = static_cast<int64_t>(size_of(c.type));

@@ -48,14 +48,17 @@ void limit_groups(const RouterCall& c, const std::vector<float>& choice, std::ve
 
 float place_weight(const RouterCall& c, int64_t k) { return k >= c.K - c.newcomers ? c.newcomer_weight : 1.0f; }
 
-void route(const RouterCall& c) {
-  if (c.sigmoid) ref_kernels().activation(c.score, c.logits, c.N * c.E, Activation::Sigmoid, DType::F32);
-  else ref_kernels().softmax(c.score, c.logits, c.N, c.E);
+}  // namespace
+
+void route_with(const Kernels& kernels, const RouterCall& c) {
+  if (c.sigmoid) kernels.activation(c.score, c.logits, c.N * c.E, Activation::Sigmoid, DType::F32);
+  else kernels.softmax(c.score, c.logits, c.N, c.E);
+  std::vector<float> choice(size(c.E));
+  std::vector<char> taken(size(c.E));
   for (int64_t n = 0; n < c.N; ++n) {
     const float* s = c.score + n * c.E;
-    std::vector<float> choice(s, s + c.E);
-    for (int64_t e = 0; c.bias && e < c.E; ++e) choice[size(e)] += c.bias[e];
-    std::vector<char> taken(size(c.E), 0);
+    for (int64_t e = 0; e < c.E; ++e) choice[size(e)] = s[e] + (c.bias ? c.bias[e] : 0.0f);
+    std::fill(taken.begin(), taken.end(), char{0});
     if (c.top_groups < c.groups) limit_groups(c, choice, taken);
     float sum = 0;
     for (int64_t k = 0; k < c.K; ++k) {
@@ -70,7 +73,7 @@ void route(const RouterCall& c) {
 }
 
 /// With a_k the chosen scores: w_k = scale a_k / sum, so ds_k = scale (dw_k / sum - sum_j a_j dw_j / sum^2).
-void route_backward(float* dlogits, const float* dweight, const RouterCall& c) {
+void route_backward_with(const Kernels& kernels, float* dlogits, const float* dweight, const RouterCall& c) {
   for (int64_t n = 0; n < c.N; ++n) {
     const float *s = c.score + n * c.E, *dw = dweight + n * c.K;
     const int64_t* expert = c.expert + n * c.K;
@@ -88,9 +91,14 @@ void route_backward(float* dlogits, const float* dweight, const RouterCall& c) {
     if (c.sigmoid)
       for (int64_t e = 0; e < c.E; ++e) d[e] *= s[e] * (1 - s[e]);
     else
-      ref_kernels().softmax_backward(d, d, s, 1, c.E);
+      kernels.softmax_backward(d, d, s, 1, c.E);
   }
 }
+
+namespace {
+
+void route(const RouterCall& c) { route_with(ref_kernels(), c); }
+void route_backward(float* dlogits, const float* dweight, const RouterCall& c) { route_backward_with(ref_kernels(), dlogits, dweight, c); }
 
 void sort_by_expert(int64_t* start, int64_t* token, int64_t* row, const int64_t* expert, int64_t N, int64_t K, int64_t E) {
   std::fill_n(start, E + 1, int64_t{0});

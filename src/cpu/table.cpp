@@ -52,6 +52,26 @@ std::vector<Candidate> candidates() {
           {Isa::Ref, "ref", true, ""}};
 }
 
+/// The router is the same in every set but for its softmax, which is the set's own.
+template <Isa isa>
+void add_router(Kernels& k) {
+  static const Kernels* table = nullptr;
+  table = &k;
+  k.route = [](const RouterCall& c) { route_with(*table, c); };
+  k.route_backward = [](float* dlogits, const float* dweight, const RouterCall& c) { route_backward_with(*table, dlogits, dweight, c); };
+}
+
+void add_router(Kernels& k, Isa isa) {
+  switch (isa) {
+    case Isa::Amx: return add_router<Isa::Amx>(k);
+    case Isa::Avx512: return add_router<Isa::Avx512>(k);
+    case Isa::Avx2: return add_router<Isa::Avx2>(k);
+    case Isa::Neon: return add_router<Isa::Neon>(k);
+    case Isa::Portable: return add_router<Isa::Portable>(k);
+    case Isa::Ref: return;
+  }
+}
+
 /// Lays the fillers of one set over ref; returns their names.
 std::string overlay(Kernels& k, Isa isa) {
   std::string layers = "ref";
@@ -106,6 +126,7 @@ Tables make_tables() {
     t.owned.push_back(std::make_unique<Kernels>(ref_kernels()));
     Kernels& k = *t.owned.back();
     std::string layers = overlay(k, c.isa);
+    add_router(k, c.isa);
     const bool chosen = !t.chosen && (t.wish.empty() || t.wish == c.name);
 #ifdef TENON_HAS_ONEDNN
     // Only in the chosen table: what oneDNN may use is set once per process.

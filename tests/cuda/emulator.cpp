@@ -151,6 +151,7 @@ Status copy(void* to, int to_device, const void* from, int from_device, size_t b
   std::memcpy(to, from, bytes);
   close_memory();
   ++device().counts.copies;
+  if (to_device == kHost) ++device().counts.to_host, device().counts.bytes_to_host += bytes;
   return Status::Ok;
 }
 Status zero(void* p, size_t bytes) {

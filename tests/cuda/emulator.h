@@ -14,7 +14,8 @@ struct EmulatorSettings {
 };
 
 struct EmulatorCounts {
-  int allocations = 0, releases = 0, copies = 0, launches = 0, graph_launches = 0;
+  int allocations = 0, releases = 0, copies = 0, to_host = 0, launches = 0, graph_launches = 0;
+  size_t bytes_to_host = 0;
   std::map<void*, size_t> bytes;
 };
 

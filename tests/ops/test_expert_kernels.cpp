@@ -49,7 +49,7 @@ TEST_CASE("the router's kernel is the router") {
           for (int64_t n = 0; n < N; ++n) {
             double sum = 0, part = 0;
             for (int64_t k = 0; k < o.top_k; ++k) {
-              const double a = s[size(n * E + expert[size(n * o.top_k + k)])] * ops::detail::place_weight(o, k);
+              const double a = s[size(n * E + expert[size(n * o.top_k + k)])] * (k >= o.top_k - o.newcomers ? o.newcomer_weight : 1.0f);
               sum += a, part += a * g[size(n * o.top_k + k)];
             }
             total += part * o.scale / (o.normalize ? sum : 1);
@@ -69,7 +69,7 @@ TEST_CASE("places sorted by expert are the experts' rows") {
   ops::Routing r{.N = N, .E = E, .K = K, .expert = {3, 1, -1, -1, 3, 0, 1, 3, 4, -1, 3, 1, 0, 4}, .weight = {}, .logits = {}};
   const ops::ExpertRows expected(r);
   std::vector<int64_t> start(E + 1), token(N * K), row(N * K);
-  agree::ref().sort_by_expert(start.data(), token.data(), row.data(), r.expert.data(), N, K, E);
+  agree::ref().sort_by_expert(start.data(), token.data(), row.data(), r.expert.host().data(), N, K, E);
   CHECK(start == expected.start);
   CHECK(row == expected.row);
   CHECK(std::vector<int64_t>(token.begin(), token.begin() + start.back()) == expected.token);

@@ -9,8 +9,8 @@
 #include "tenon/nn/mlp.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/embedding.h"
-#include "tenon/ops/gated_experts.h"
 #include "tenon/ops/router.h"
+#include "tenon/ops/sorted_experts.h"
 
 namespace tenon::nn {
 
@@ -72,6 +72,13 @@ class ExpertBank final : public Packable {
   /// Sum over the chosen experts of weight * expert(x), + residual.
   /// Shapes: x (N,C), residual (N,C) or {} -> (N,C).
   Tensor forward(Context& ctx, const Tensor& x, const ops::Routing& routing, const Tensor& residual) const {
+    if (!ctx.device().is_cpu() && !adapted()) {
+      if (grouped_ && !ctx.recorder()) {
+        const Grouped& w = grouped_->get([&] { return group(ctx); });
+        return ops::packed_experts(ctx, x, w.gate_up, w.down, act_, routing, residual);
+      }
+      if (x.dtype() == DType::F32 && plain() && ops::sorts_experts(ctx)) return ops::sorted_experts(ctx, x, plain_experts(), act_, routing, residual);
+    }
     const ops::ExpertRows rows(routing);
     if (!quantized_.empty() && !ctx.recorder()) return forward_quantized(ctx, x, routing, rows, residual);
     if (gate_up_.empty() || ctx.recorder()) return forward_plain(ctx, x, routing, rows, residual);
@@ -98,8 +105,10 @@ class ExpertBank final : public Packable {
         l->pack_adapters(ctx, format);
       }
     }
+    grouped_ = std::make_shared<Lazy<Grouped>>();
   }
   void unpack() override {
+    grouped_.reset();
     gate_up_.clear();
     down_.clear();
     quantized_.clear();
@@ -114,6 +123,9 @@ class ExpertBank final : public Packable {
   /// An expert whose weights the checkpoint holds quantised: packed when the first token comes to it.
   struct Quantized {
     QuantizedRowsConcat gate_up, down;
+  };
+  struct Grouped {
+    ops::GroupedWeights gate_up, down;
   };
 
   Tensor forward_packed(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows, const Tensor& residual,
@@ -153,6 +165,18 @@ class ExpertBank final : public Packable {
     for (size_t e = 0; alike && e < gate.size(); ++e)
       quantized_.push_back(std::shared_ptr<const Quantized>(
           new Quantized{QuantizedRowsConcat(Parts{gate[e].quantized, up[e].quantized}), QuantizedRowsConcat(Parts{down[e].quantized})}));
+    if (alike) grouped_ = std::make_shared<Lazy<Grouped>>();
+  }
+  /// All experts as a device's grouped products find them. Only the device knows which of them are visited, so those that the checkpoint holds
+  /// quantised are all packed now.
+  Grouped group(Context& ctx) const {
+    if (quantized_.empty()) return {{ctx, gate_up_}, {ctx, down_}};
+    std::vector<quant::PackedWeight> gate_up, down_weights;
+    for (const auto& q : quantized_) {
+      gate_up.push_back(q->gate_up.packed(ctx));
+      down_weights.push_back(q->down.packed(ctx));
+    }
+    return {{ctx, std::move(gate_up)}, {ctx, std::move(down_weights)}};
   }
   /// Adds what the adapters of each expert's layer make of its rows of x to its rows of y, from a column on.
   static void add_adapters(Context& ctx, Tensor& y, int64_t column, const Tensor& x, const std::vector<Linear>& layers, const ops::ExpertRows& rows) {
@@ -162,17 +186,22 @@ class ExpertBank final : public Packable {
       for (const Lora& l : layers[e].lora) detail::add_columns(ctx, to, column, l.forward(ctx, x.rows(rows.start[e], rows.start[e + 1])));
     }
   }
+  bool adapted() const {
+    const auto is = [](const Linear& l) { return !l.lora.empty(); };
+    return std::any_of(gate.begin(), gate.end(), is) || std::any_of(up.begin(), up.end(), is) || std::any_of(down.begin(), down.end(), is);
+  }
+  std::vector<ops::GatedExpert> plain_experts() const {
+    std::vector<ops::GatedExpert> experts;
+    for (size_t e = 0; e < gate.size(); ++e) experts.push_back({gate[e].weight, up[e].weight, down[e].weight});
+    return experts;
+  }
   /// Whether all layers are float32 weights without adapters.
   bool plain() const {
     const auto is = [](const Linear& l) { return l.lora.empty() && !l.quantized && l.weight.dtype() == DType::F32; };
     return std::all_of(gate.begin(), gate.end(), is) && std::all_of(up.begin(), up.end(), is) && std::all_of(down.begin(), down.end(), is);
   }
   Tensor forward_plain(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows, const Tensor& residual) const {
-    if (x.dtype() == DType::F32 && plain()) {
-      std::vector<ops::GatedExpert> experts;
-      for (size_t e = 0; e < gate.size(); ++e) experts.push_back({gate[e].weight, up[e].weight, down[e].weight});
-      return ops::gated_experts(ctx, x, experts, act_, rows, routing, residual);
-    }
+    if (x.dtype() == DType::F32 && plain()) return ops::gated_experts(ctx, x, plain_experts(), act_, rows, routing, residual);
     std::vector<Tensor> z(gate.size());
     const Tensor from = ops::cast(ctx, x, DType::F32);
     for (size_t e = 0; e < gate.size(); ++e) {
@@ -189,6 +218,7 @@ class ExpertBank final : public Packable {
   Activation act_ = Activation::Silu;
   std::vector<quant::PackedWeight> gate_up_, down_;           // one for each expert, once packed
   std::vector<std::shared_ptr<const Quantized>> quantized_;  // instead, where all are quantised alike
+  std::shared_ptr<Lazy<Grouped>> grouped_;                   // of either, for a device
 };
 
 /// The sizes of a mixture; the defaults are the article's: 16 experts, 2 of them active.

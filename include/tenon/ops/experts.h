@@ -50,13 +50,14 @@ struct ExpertRows {
   std::vector<int64_t> start, token, row;
 
   explicit ExpertRows(const Routing& r) : start(static_cast<size_t>(r.E) + 1), row(r.expert.size(), -1) {
-    for (const int64_t e : r.expert)
+    const std::span<const int64_t> expert = r.expert.host();
+    for (const int64_t e : expert)
       if (e >= 0) ++start[static_cast<size_t>(e) + 1];
     for (int64_t e = 0; e < r.E; ++e) start[static_cast<size_t>(e) + 1] += start[static_cast<size_t>(e)];
     token.resize(static_cast<size_t>(start.back()));
     std::vector<int64_t> next(start.begin(), start.end() - 1);
-    for (size_t p = 0; p < r.expert.size(); ++p)
-      if (const int64_t e = r.expert[p]; e >= 0) {
+    for (size_t p = 0; p < expert.size(); ++p)
+      if (const int64_t e = expert[p]; e >= 0) {
         row[p] = next[static_cast<size_t>(e)]++;
         token[static_cast<size_t>(row[p])] = static_cast<int64_t>(p) / r.K;
       }

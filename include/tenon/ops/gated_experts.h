@@ -135,6 +135,37 @@ inline Tensor weight_gradient(Context& ctx, const Factor& a, const Factor& b, in
   return d;
 }
 
+/// Whether the step is to be recorded. Errors: as gated_experts().
+inline bool check_gated_experts(Context& ctx, const Tensor& x, std::span<const GatedExpert> experts, const Routing& r, const Tensor& residual) {
+  check_f32(x, "gated_experts", "x");
+  check(!experts.empty() && static_cast<int64_t>(experts.size()) == r.E && x.rank() == 2 && x.size(0) == r.N, ErrorCode::Shape, "gated_experts",
+        "x: expected ", r.N, " tokens for ", experts.size(), " experts, got ", x.shape());
+  const int64_t C = x.size(1), F = experts[0].gate.size(0);
+  bool record = recording(ctx, "gated_experts", x, r.weight);
+  if (residual.defined()) {
+    check_same(x, residual, "gated_experts", "residual");
+    record |= recording(ctx, "gated_experts", residual);
+  }
+  check_here(ctx, "gated_experts", x, r.weight, residual);
+  for (const GatedExpert& e : experts) {
+    for (const Tensor* t : {&e.gate, &e.up, &e.down}) {
+      check_f32(*t, "gated_experts", "weight");
+      check(t->shape() == (t == &e.down ? Shape{C, F} : Shape{F, C}), ErrorCode::Shape, "gated_experts", "weight: expected ", Shape{F, C},
+            " or ", Shape{C, F}, ", got ", t->shape());
+      record |= recording(ctx, "gated_experts", *t);
+    }
+    check_here(ctx, "gated_experts", e.gate, e.up, e.down);
+  }
+  return record;
+}
+
+/// What the step is recorded with, in the order of its gradients.
+inline std::vector<Tensor> gated_experts_inputs(const Tensor& x, std::span<const GatedExpert> experts, const Routing& r, const Tensor& residual) {
+  std::vector<Tensor> inputs = {x, r.weight, residual};
+  for (const GatedExpert& e : experts) inputs.insert(inputs.end(), {e.gate, e.up, e.down});
+  return inputs;
+}
+
 }  // namespace detail
 
 /// y = sum over a token's places of weight * down(act(gate x) * up x) + residual. Products are those of ctx.training().matmul.
@@ -142,33 +173,14 @@ inline Tensor weight_gradient(Context& ctx, const Factor& a, const Factor& b, in
 /// Errors: Error(Shape), Error(Type).
 inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const GatedExpert> experts, Activation act, const ExpertRows& rows,
                             const Routing& r, const Tensor& residual) {
-  detail::check_f32(x, "gated_experts", "x");
-  check(!experts.empty() && static_cast<int64_t>(experts.size()) == r.E && x.rank() == 2 && x.size(0) == r.N, ErrorCode::Shape, "gated_experts",
-        "x: expected ", r.N, " tokens for ", experts.size(), " experts, got ", x.shape());
+  const bool record = detail::check_gated_experts(ctx, x, experts, r, residual);
   const int64_t C = x.size(1), F = experts[0].gate.size(0), N = r.N, K = r.K;
-  std::vector<Tensor> inputs = {x, r.weight, residual};
-  bool record = recording(ctx, "gated_experts", x, r.weight);
-  if (residual.defined()) {
-    detail::check_same(x, residual, "gated_experts", "residual");
-    record |= recording(ctx, "gated_experts", residual);
-  }
-  for (const GatedExpert& e : experts) {
-    for (const Tensor* t : {&e.gate, &e.up, &e.down}) {
-      detail::check_f32(*t, "gated_experts", "weight");
-      check(t->shape() == (t == &e.down ? Shape{C, F} : Shape{F, C}), ErrorCode::Shape, "gated_experts", "weight: expected ", Shape{F, C},
-            " or ", Shape{C, F}, ", got ", t->shape());
-      record |= recording(ctx, "gated_experts", *t);
-      inputs.push_back(*t);
-    }
-  }
   struct Kept {
     detail::ExpertPlan plan;
     std::vector<GatedExpert> experts;  // not their rounded copies: rounding again costs 2 % of a step, copies a tenth of its memory
     Tensor weight, z;
     std::vector<Tensor> mine, gate, up;  // of each expert apart: what one held serves the gradients of the next
   };
-  detail::check_here(ctx, "gated_experts", x, r.weight, residual);
-  for (const GatedExpert& e : experts) detail::check_here(ctx, "gated_experts", e.gate, e.up, e.down);
   const DType type = detail::training_type(ctx), kept = type == DType::F8E4M3 ? DType::F32 : type;
   const auto k = std::make_shared<Kept>(Kept{detail::ExpertPlan(rows), {experts.begin(), experts.end()}, r.weight, {}, {}, {}, {}});
   const detail::ExpertPlan& plan = k->plan;
@@ -195,7 +207,7 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
     return w;
   };
   ctx.recorder()->record(
-      "gated_experts", {y}, std::move(inputs),
+      "gated_experts", {y}, detail::gated_experts_inputs(x, experts, r, residual),
       [k, act, N, K, C, F, type, want_x = ctx.wants(x), want_weight = ctx.wants(r.weight), has_residual = residual.defined(),
        want_gate = wants(&GatedExpert::gate), want_up = wants(&GatedExpert::up),
        want_down = wants(&GatedExpert::down)](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {

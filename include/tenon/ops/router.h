@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <initializer_list>
+#include <memory>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "tenon/ops/checks.h"
@@ -27,10 +29,40 @@ struct RouterOptions {
   float newcomer_weight = 1;           // at 0, normalised, the layer computes what it did with fewer places (soft start)
 };
 
+/// The experts of places, int64, wherever they were chosen: on a device they stay, and the host gets a copy when it first asks. Copies of the
+/// handle share it. Not for concurrent first use.
+class ChosenExperts {
+ public:
+  ChosenExperts() = default;
+  ChosenExperts(std::initializer_list<int64_t> places) : ChosenExperts(std::vector<int64_t>(places)) {}
+  ChosenExperts(const std::vector<int64_t>& places)  // NOLINT: converts on purpose
+      : ChosenExperts(Tensor::from(places, {static_cast<int64_t>(places.size())})) {}
+  explicit ChosenExperts(const Tensor& there) : there_(there), here_(std::make_shared<Tensor>(there.device().is_cpu() ? there : Tensor())) {}
+
+  /// Where they were chosen.
+  const Tensor& tensor() const { return there_; }
+  /// Errors: Error(Device) while a graph is recorded.
+  std::span<const int64_t> host() const {
+    if (!here_) return {};
+    if (!here_->defined()) *here_ = there_.to(Device{});
+    return std::as_const(*here_).values<int64_t>();
+  }
+  size_t size() const { return static_cast<size_t>(there_.numel()); }
+  bool empty() const { return size() == 0; }
+  int64_t operator[](size_t i) const { return host()[i]; }
+  auto begin() const { return host().begin(); }
+  auto end() const { return host().end(); }
+  friend bool operator==(const ChosenExperts& a, const std::vector<int64_t>& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+
+ private:
+  Tensor there_;
+  std::shared_ptr<Tensor> here_;
+};
+
 /// Which experts each of N tokens goes to.
 struct Routing {
   int64_t N = 0, E = 0, K = 0;  // K places for a token; expert choice needs E of them
-  std::vector<int64_t> expert;  // (N,K), -1 for a place that is empty or was dropped
+  ChosenExperts expert;         // (N,K), -1 for a place that is empty or was dropped
   Tensor weight;                // (N,K) float32, 0 where there is no expert
   Tensor logits;                // (N,E) float32
 
@@ -78,172 +110,107 @@ inline void check_router(const RouterOptions& o, int64_t E) {
         o.newcomer_weight);
 }
 
-/// What the score in place k of a token is multiplied by.
-inline float place_weight(const RouterOptions& o, int64_t k) {
-  return !o.expert_choice && k >= o.top_k - o.newcomers ? o.newcomer_weight : 1.0f;
-}
-
-/// The index of the largest value that is not yet taken (NaN of them counts as the smallest); the lower index of equal ones.
-inline int64_t best_free(const float* v, const uint8_t* taken, int64_t n) {
-  int64_t best = -1;
-  for (int64_t i = 0; i < n; ++i)
-    if (!taken[i] && (best < 0 || v[i] > v[best] || (std::isnan(v[best]) && !std::isnan(v[i])))) best = i;
-  return best;
-}
-
-/// Takes all experts out of the groups that are not among the best.
-inline void limit_groups(const float* choice, uint8_t* taken, int64_t E, const RouterOptions& o) {
-  const int64_t size = E / o.groups;
-  std::vector<float> score(static_cast<size_t>(o.groups));
-  for (int64_t g = 0; g < o.groups; ++g) {
-    float first = -std::numeric_limits<float>::infinity(), second = first;
-    for (int64_t i = g * size; i < (g + 1) * size; ++i) {
-      if (choice[i] > first)
-        second = first, first = choice[i];
-      else if (choice[i] > second)
-        second = choice[i];
-    }
-    score[static_cast<size_t>(g)] = o.group_by_top2 && size > 1 ? first + second : first;
-  }
-  std::vector<uint8_t> chosen(static_cast<size_t>(o.groups));
-  for (int64_t k = 0; k < o.top_groups; ++k) chosen[static_cast<size_t>(best_free(score.data(), chosen.data(), o.groups))] = 1;
-  for (int64_t g = 0; g < o.groups; ++g)
-    if (!chosen[static_cast<size_t>(g)]) std::fill_n(taken + g * size, size, uint8_t{1});
-}
-
-/// Tokens choose experts, by scores + bias.
-inline void choose_experts(Context& ctx, const Tensor& scores, const float* bias, const RouterOptions& o, Routing& r) {
-  const float* s = scores.data<float>();
-  ctx.over_rows(r.N, r.E * (r.K + 2), [&](int64_t begin, int64_t end) {
-    std::vector<float> choice(static_cast<size_t>(r.E));
-    std::vector<uint8_t> taken(static_cast<size_t>(r.E));
-    for (int64_t n = begin; n < end; ++n) {
-      for (int64_t e = 0; e < r.E; ++e) choice[static_cast<size_t>(e)] = s[n * r.E + e] + (bias ? bias[e] : 0.0f);
-      std::fill(taken.begin(), taken.end(), uint8_t{0});
-      if (o.top_groups < o.groups) limit_groups(choice.data(), taken.data(), r.E, o);
-      for (int64_t k = 0; k < r.K; ++k) {
-        const int64_t e = best_free(choice.data(), taken.data(), r.E);
-        taken[static_cast<size_t>(e)] = 1;
-        r.expert[static_cast<size_t>(n * r.K + k)] = e;
-      }
-    }
-  });
-}
-
 /// First choices are served first, in the order of tokens; who comes too late is dropped.
-inline void apply_capacity(const RouterOptions& o, Routing& r) {
-  const auto capacity = static_cast<int64_t>(std::ceil(static_cast<double>(r.N * r.K) / static_cast<double>(r.E) * o.capacity_factor));
-  std::vector<int64_t> load(static_cast<size_t>(r.E));
-  for (int64_t k = 0; k < r.K; ++k)
-    for (int64_t n = 0; n < r.N; ++n) {
-      int64_t& e = r.expert[static_cast<size_t>(n * r.K + k)];
+inline void apply_capacity(const RouterOptions& o, const RouterCall& c) {
+  const auto capacity = static_cast<int64_t>(std::ceil(static_cast<double>(c.N * c.K) / static_cast<double>(c.E) * o.capacity_factor));
+  std::vector<int64_t> load(static_cast<size_t>(c.E));
+  for (int64_t k = 0; k < c.K; ++k)
+    for (int64_t n = 0; n < c.N; ++n) {
+      int64_t& e = c.expert[n * c.K + k];
       if (++load[static_cast<size_t>(e)] > capacity) e = -1;
     }
 }
 
 /// Experts choose tokens. Place e of a token is expert e.
-inline void choose_tokens(const Tensor& scores, const RouterOptions& o, Routing& r) {
-  const double share = static_cast<double>(r.N * o.top_k) / static_cast<double>(r.E) * std::max(o.capacity_factor, 1.0f);
-  const auto count = std::min<int64_t>(r.N, static_cast<int64_t>(std::ceil(share)));
-  const float* s = scores.data<float>();
-  std::vector<int64_t> order(static_cast<size_t>(r.N));
-  for (int64_t e = 0; e < r.E; ++e) {
+inline void choose_tokens(const RouterOptions& o, const RouterCall& c) {
+  const double share = static_cast<double>(c.N * o.top_k) / static_cast<double>(c.E) * std::max(o.capacity_factor, 1.0f);
+  const auto count = std::min<int64_t>(c.N, static_cast<int64_t>(std::ceil(share)));
+  const float* s = c.score;
+  std::fill_n(c.expert, c.N * c.K, int64_t{-1});
+  std::vector<int64_t> order(static_cast<size_t>(c.N));
+  for (int64_t e = 0; e < c.E; ++e) {
     std::iota(order.begin(), order.end(), int64_t{0});
     std::partial_sort(order.begin(), order.begin() + count, order.end(),
-                      [&](int64_t a, int64_t b) { return s[a * r.E + e] != s[b * r.E + e] ? s[a * r.E + e] > s[b * r.E + e] : a < b; });
-    for (int64_t i = 0; i < count; ++i) r.expert[static_cast<size_t>(order[static_cast<size_t>(i)] * r.E + e)] = e;
+                      [&](int64_t a, int64_t b) { return s[a * c.E + e] != s[b * c.E + e] ? s[a * c.E + e] > s[b * c.E + e] : a < b; });
+    for (int64_t i = 0; i < count; ++i) c.expert[order[static_cast<size_t>(i)] * c.E + e] = e;
   }
 }
 
-/// weight (N,K) from the scores of the chosen.
-inline Tensor routing_weights(Context& ctx, const Tensor& scores, const RouterOptions& o, const Routing& r) {
-  Tensor weight = ctx.empty({r.N, r.K}, DType::F32);
-  float* w = weight.data<float>();
-  const float* s = scores.data<float>();
-  for (int64_t n = 0; n < r.N; ++n) {
+/// The weights once more, where places were emptied since the kernel wrote them or it did not choose.
+inline void weigh_chosen(const RouterCall& c) {
+  for (int64_t n = 0; n < c.N; ++n) {
     float sum = 0;
-    for (int64_t k = 0; k < r.K; ++k) {
-      const int64_t e = r.expert[static_cast<size_t>(n * r.K + k)];
-      w[n * r.K + k] = e < 0 ? 0 : s[n * r.E + e] * place_weight(o, k);
-      sum += w[n * r.K + k];
+    float* w = c.weight + n * c.K;
+    for (int64_t k = 0; k < c.K; ++k) {
+      const int64_t e = c.expert[n * c.K + k];
+      w[k] = e < 0 ? 0 : c.score[n * c.E + e] * (k >= c.K - c.newcomers ? c.newcomer_weight : 1.0f);
+      sum += w[k];
     }
-    const float factor = o.normalize ? o.scale / (sum + 1e-20f) : o.scale;
-    for (int64_t k = 0; k < r.K; ++k) w[n * r.K + k] *= factor;
+    const float factor = c.normalize ? c.scale / (sum + 1e-20f) : c.scale;
+    for (int64_t k = 0; k < c.K; ++k) w[k] *= factor;
   }
-  return weight;
 }
 
-/// The gradient of the logits from that of the weights.
-inline Tensor routing_backward(Context& ctx, const Tensor& dw, const Tensor& scores, const RouterOptions& o, const Routing& r) {
-  Tensor ds = ctx.zeros({r.N, r.E}, DType::F32);
-  float* d = ds.data<float>();
-  const float *s = scores.data<float>(), *g = dw.data<float>();
-  for (int64_t n = 0; n < r.N; ++n) {
-    float sum = 0, dot = 0;
-    for (int64_t k = 0; k < r.K; ++k)
-      if (const int64_t e = r.expert[static_cast<size_t>(n * r.K + k)]; e >= 0) {
-        const float a = s[n * r.E + e] * place_weight(o, k);
-        sum += a, dot += a * g[n * r.K + k];
-      }
-    sum += 1e-20f;
-    for (int64_t k = 0; k < r.K; ++k)
-      if (const int64_t e = r.expert[static_cast<size_t>(n * r.K + k)]; e >= 0)
-        d[n * r.E + e] = place_weight(o, k) * o.scale * (o.normalize ? g[n * r.K + k] / sum - dot / (sum * sum) : g[n * r.K + k]);
-    if (o.score == RouterScore::Softmax)
-      ctx.kernels().softmax_backward(d + n * r.E, d + n * r.E, s + n * r.E, 1, r.E);
-    else
-      for (int64_t e = 0; e < r.E; ++e) d[n * r.E + e] *= s[n * r.E + e] * (1 - s[n * r.E + e]);
-  }
-  return ds;
+inline RouterCall router_call(const RouterOptions& o, int64_t N, int64_t E) {
+  RouterCall c{.N = N, .E = E, .K = o.expert_choice ? E : o.top_k};
+  c.sigmoid = o.score == RouterScore::Sigmoid, c.groups = o.groups, c.top_groups = o.top_groups, c.group_by_top2 = o.group_by_top2;
+  c.normalize = o.normalize, c.scale = o.scale, c.newcomers = o.expert_choice ? 0 : o.newcomers, c.newcomer_weight = o.newcomer_weight;
+  return c;
+}
+
+/// Rows [begin, end) of a call.
+inline RouterCall rows_of(RouterCall c, int64_t begin, int64_t end) {
+  c.expert += begin * c.K, c.weight += begin * c.K, c.score += begin * c.E, c.logits += begin * c.E;
+  c.N = end - begin;
+  return c;
 }
 
 }  // namespace detail
 
 /// Scores the experts in float32, chooses top_k of them for each token (the lower index of equal ones) and weighs them. A bias takes part
-/// in the choice alone. Gradients reach the logits through the weights of the chosen.
+/// in the choice alone. Gradients reach the logits through the weights of the chosen. A device chooses there, and nothing comes to the host, unless
+/// a capacity or expert choice asks for all tokens.
 /// Shapes: logits (N,E) f32, bias (E) f32 or {} -> Routing.
 /// Errors: Error(Shape), Error(Type), Error(Limit) for options that do not fit E.
 /// Source: Shazeer et al. 2017; DeepSeek-V3 technical report, section 2.1.2; Zhou et al. 2022 for expert choice.
 inline Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RouterOptions& o) {
   detail::check_f32(logits, "router", "logits");
   check(logits.rank() == 2, ErrorCode::Shape, "router", "logits: expected (N, E), got ", logits.shape());
-  Routing r{.N = logits.size(0),
-            .E = logits.size(1),
-            .K = o.expert_choice ? logits.size(1) : o.top_k,
-            .expert = {},
-            .weight = {},
-            .logits = logits};
-  detail::check_router(o, r.E);
-  if (bias.defined()) detail::check_vector(bias, r.E, "router", "bias");
+  detail::check_router(o, logits.size(1));
+  RouterCall call = detail::router_call(o, logits.size(0), logits.size(1));
+  if (bias.defined()) detail::check_vector(bias, call.E, "router", "bias");
   detail::check_here(ctx, "router", logits, bias);
-  r.expert.assign(static_cast<size_t>(r.N * r.K), -1);
-  HostContext host(ctx);  // which rows meet which expert is decided here
-  const Tensor here = logits.to(Device{}), bias_here = bias.defined() ? bias.to(Device{}) : bias;
-  Tensor scores = host->empty(logits.shape(), DType::F32);
-  float* s = scores.data<float>();
-  const float* l = here.data<float>();
-  host->over_rows(r.N, 8 * r.E, [&](int64_t begin, int64_t end) {
-    if (o.score == RouterScore::Softmax)
-      host->kernels().softmax(s + begin * r.E, l + begin * r.E, end - begin, r.E);
-    else
-      host->kernels().activation(s + begin * r.E, l + begin * r.E, (end - begin) * r.E, Activation::Sigmoid, DType::F32);
-  });
+  HostContext host(ctx);
+  const bool over_tokens = o.expert_choice || o.capacity_factor > 0;  // who is served depends on all tokens: the host decides
+  Context& at = over_tokens ? *host : ctx;
+  const Tensor given = logits.to(at.device()), given_bias = bias.defined() ? bias.to(at.device()) : bias;
+  Tensor scores = at.empty({call.N, call.E}, DType::F32), expert = at.empty({call.N, call.K}, DType::I64);
+  Tensor weight = at.empty({call.N, call.K}, DType::F32);
+  call.expert = expert.ptr<int64_t>(), call.weight = weight.ptr<float>(), call.score = scores.ptr<float>();
+  call.logits = given.ptr<float>(), call.bias = given_bias.defined() ? given_bias.ptr<float>() : nullptr;
   if (o.expert_choice) {
-    detail::choose_tokens(scores, o, r);
+    if (call.sigmoid) at.kernels().activation(call.score, call.logits, call.N * call.E, Activation::Sigmoid, DType::F32);
+    else at.kernels().softmax(call.score, call.logits, call.N, call.E);
+    detail::choose_tokens(o, call);
   } else {
-    detail::choose_experts(*host, scores, bias.defined() ? bias_here.data<float>() : nullptr, o, r);
-    if (o.capacity_factor > 0) detail::apply_capacity(o, r);
+    at.over_rows(call.N, call.E * (call.K + 10), [&](int64_t begin, int64_t end) { at.kernels().route(detail::rows_of(call, begin, end)); });
+    if (o.capacity_factor > 0) detail::apply_capacity(o, call);
   }
-  r.weight = detail::routing_weights(*host, scores, o, r).to(ctx.device());
-  if (recording(ctx, "router", logits)) {
-    Routing chosen = r;
-    chosen.weight = {}, chosen.logits = {};
-    ctx.recorder()->record("router", {r.weight}, {logits},
-                           [scores, o, chosen = std::move(chosen)](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
-                             HostContext own(c);
-                             return {detail::routing_backward(*own, dy[0].to(Device{}), scores, o, chosen).to(c.device())};
-                           });
-  }
+  if (over_tokens) detail::weigh_chosen(call);
+  Routing r{.N = call.N, .E = call.E, .K = call.K, .expert = ops::ChosenExperts(expert), .weight = weight.to(ctx.device()), .logits = logits};
+  if (recording(ctx, "router", logits))
+    ctx.recorder()->record("router", {r.weight}, {logits}, [scores, expert, call](Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
+      HostContext own(c);
+      Context& there = expert.device().is_cpu() ? *own : c;
+      const Tensor dw = dy[0].to(there.device());
+      Tensor d = there.empty(scores.shape(), DType::F32);
+      float* to = d.ptr<float>();
+      const float* from = dw.ptr<float>();
+      there.over_rows(call.N, call.E * 10, [&](int64_t begin, int64_t end) {
+        there.kernels().route_backward(to + begin * call.E, from + begin * call.K, detail::rows_of(call, begin, end));
+      });
+      return {d.to(c.device())};
+    });
   return r;
 }
 

@@ -321,8 +321,9 @@ inline Tensor expert_loads(std::span<const Routing> layers, std::span<const uint
     check(r.E == E && (counted.empty() || static_cast<int64_t>(counted.size()) == r.N), ErrorCode::Shape, "expert loads",
           "expected layers of ", E, " experts and ", counted.size(), " tokens, got ", r.E, " and ", r.N);
     std::vector<int64_t> loads(static_cast<size_t>(E));
-    for (size_t i = 0; i < r.expert.size(); ++i)
-      if (r.expert[i] >= 0 && (counted.empty() || counted[i / static_cast<size_t>(r.K)])) ++loads[static_cast<size_t>(r.expert[i])];
+    const std::span<const int64_t> expert = r.expert.host();
+    for (size_t i = 0; i < expert.size(); ++i)
+      if (expert[i] >= 0 && (counted.empty() || counted[i / static_cast<size_t>(r.K)])) ++loads[static_cast<size_t>(expert[i])];
     all.insert(all.end(), loads.begin(), loads.end());
   }
   return Tensor::from(all, {static_cast<int64_t>(layers.size()), E});
