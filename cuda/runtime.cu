@@ -121,6 +121,7 @@ Status free_bytes(int device, size_t* bytes) {
   return OnDevice(device)([&] { return cudaMemGetInfo(bytes, &total); });
 }
 Status allocate_pinned(size_t bytes, void** p) { return status_of(cudaMallocHost(p, bytes)); }
+Status release_pinned(void* p) { return status_of(cudaFreeHost(p)); }
 
 Status copy(void* to, int to_device, const void* from, int from_device, size_t bytes) {
   if (to_device >= 0 && from_device >= 0 && to_device != from_device)
@@ -199,7 +200,7 @@ extern "C" __attribute__((visibility("default"))) const tenon::cuda::Backend* te
     Backend b;
     b.abi = kBackendAbi, b.bytes = sizeof(Backend), b.kernels_bytes = sizeof(tenon::Kernels), b.version = TENON_VERSION;
     b.start = start, b.last_error = last_error, b.facts = facts, b.select = select, b.fill_kernels = [](tenon::Kernels* table) { fill_table(*table); };
-    b.allocate = allocate, b.release = release, b.free_bytes = free_bytes, b.allocate_pinned = allocate_pinned;
+    b.allocate = allocate, b.release = release, b.free_bytes = free_bytes, b.allocate_pinned = allocate_pinned, b.release_pinned = release_pinned;
     b.copy = copy, b.zero = zero, b.synchronize = synchronize;
     b.make_stream = make_stream, b.end_stream = end_stream, b.wait_for_stream = wait_for_stream;
     b.make_event = make_event, b.end_event = end_event, b.record_event = record_event, b.stream_waits = stream_waits;

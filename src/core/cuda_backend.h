@@ -35,6 +35,7 @@ struct Backend {
   Status (*release)(int device, void* p) = nullptr;
   Status (*free_bytes)(int device, size_t* bytes) = nullptr;
   Status (*allocate_pinned)(size_t bytes, void** p) = nullptr;
+  Status (*release_pinned)(void* p) = nullptr;
   Status (*copy)(void* to, int to_device, const void* from, int from_device, size_t bytes) = nullptr;  // on the selected stream
   Status (*zero)(void* p, size_t bytes) = nullptr;                                                     // likewise
   Status (*synchronize)(int device) = nullptr;

@@ -13,6 +13,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/cuda_backend.h"
@@ -26,9 +27,16 @@ namespace {
 
 constexpr size_t kPage = 4096;
 
+/// Kernels and copies that were recorded, and the memory that they were given.
+struct Graph {
+  std::vector<std::function<void()>> work;
+  std::vector<void*> memory;
+  ~Graph() {
+    for (void* p : memory) std::free(p);
+  }
+};
 struct Stream {
-  bool capturing = false;
-  int copies = 0;
+  Graph* capturing = nullptr;
 };
 struct Event {
   bool reached = true;
@@ -144,9 +152,17 @@ Status allocate_pinned(size_t bytes, void** p) {
   *p = std::malloc(bytes);
   return Status::Ok;
 }
+Status release_pinned(void* p) {
+  std::free(p);
+  return Status::Ok;
+}
 
 Status copy(void* to, int to_device, const void* from, int from_device, size_t bytes) {
   if (selected && selected->capturing && (to_device == kHost || from_device == kHost)) return failed("a copy in a graph");
+  if (recording()) {
+    record([=] { copy(to, to_device, from, from_device, bytes); });
+    return Status::Ok;
+  }
   open_memory();
   std::memcpy(to, from, bytes);
   close_memory();
@@ -155,6 +171,10 @@ Status copy(void* to, int to_device, const void* from, int from_device, size_t b
   return Status::Ok;
 }
 Status zero(void* p, size_t bytes) {
+  if (recording()) {
+    record([=] { zero(p, bytes); });
+    return Status::Ok;
+  }
   open_memory();
   std::memset(p, 0, bytes);
   close_memory();
@@ -198,22 +218,22 @@ Status milliseconds(void*, void*, float* ms) {
   return Status::Ok;
 }
 
-/// A graph holds nothing here: kernels run when they are launched. What tests see is what memory it takes and what it refuses.
 Status begin_capture(int, void* stream) {
-  static_cast<Stream*>(stream)->capturing = true;
+  static_cast<Stream*>(stream)->capturing = new Graph;
   return Status::Ok;
 }
 Status end_capture(int, void* stream, void** graph) {
-  static_cast<Stream*>(stream)->capturing = false;
-  *graph = new int(0);
+  *graph = std::exchange(static_cast<Stream*>(stream)->capturing, nullptr);
   return Status::Ok;
 }
-Status launch_graph(int, void*, void*) {
+Status launch_graph(int, void* graph, void* stream) {
   ++device().counts.graph_launches;
+  selected = static_cast<Stream*>(stream);
+  for (const auto& work : static_cast<Graph*>(graph)->work) work();
   return Status::Ok;
 }
 Status end_graph(int, void* graph) {
-  delete static_cast<int*>(graph);
+  delete static_cast<Graph*>(graph);
   return Status::Ok;
 }
 
@@ -226,6 +246,13 @@ double element(const void* x, DType type, bool trans, int64_t ld, int64_t row, i
 
 }  // namespace
 
+bool recording() { return selected && selected->capturing; }
+void record(std::function<void()> work) { selected->capturing->work.push_back(std::move(work)); }
+void* recorded_memory(size_t bytes) {
+  void* p = std::malloc(bytes);
+  selected->capturing->memory.push_back(p);
+  return p;
+}
 void enter_kernel() { open_memory(); }
 void leave_kernel() {
   close_memory();
@@ -233,6 +260,7 @@ void leave_kernel() {
 }
 
 void gemm(const Gemm& g) {
+  if (recording()) return record([=] { gemm(g); });
   check((g.d_type == DType::F32 || g.type == g.d_type) && (!g.bias || g.d_type == DType::F32), ErrorCode::Device, "gemm",
         "types that cuBLASLt does not multiply");
   check(g.lda >= (g.trans_a ? g.k : g.m) && g.ldb >= (g.trans_b ? g.n : g.k) && g.ldd >= g.m, ErrorCode::Device, "gemm",
@@ -259,7 +287,7 @@ extern "C" __attribute__((visibility("default"))) const tenon::cuda::Backend* te
     Backend b;
     b.abi = kBackendAbi, b.bytes = sizeof(Backend), b.kernels_bytes = sizeof(tenon::Kernels), b.version = TENON_VERSION;
     b.start = start, b.last_error = last_error, b.facts = facts, b.select = select, b.fill_kernels = [](tenon::Kernels* table) { fill_table(*table); };
-    b.allocate = allocate, b.release = release, b.free_bytes = free_bytes, b.allocate_pinned = allocate_pinned;
+    b.allocate = allocate, b.release = release, b.free_bytes = free_bytes, b.allocate_pinned = allocate_pinned, b.release_pinned = release_pinned;
     b.copy = copy, b.zero = zero, b.synchronize = synchronize;
     b.make_stream = make_stream, b.end_stream = end_stream, b.wait_for_stream = wait_for_stream;
     b.make_event = make_event, b.end_event = end_event, b.record_event = record_event, b.stream_waits = stream_waits;

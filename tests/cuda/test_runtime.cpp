@@ -169,6 +169,35 @@ TEST_CASE("device: a graph keeps its memory and cannot hold copies of the host")
   cuda::empty_cache();
 }
 
+TEST_CASE("device: a graph reads what mirrored arrays hold when it is launched") {
+  std::vector<float> a = {1, 2, 3};
+  const std::vector<int64_t> constant = {2, 0}, unknown = {1, 0};
+  const Tensor table = up(std::vector<float>{10, 20, 30}).view({3, 1});
+  Context ctx(kDevice);
+  ops::gather_rows(ctx, table, constant);  // its numbers are kept
+  cuda::Mirror mirror(0, {{a.data(), a.size() * sizeof(float)}});
+  ctx.set_mirror(&mirror);
+  const Tensor x = mirror.find(a.data(), DType::F32);
+  CHECK(Tensor(x).address() == ctx.staged(a.data(), 12).address());
+  CHECK_FALSE(mirror.find(constant.data()).defined());
+  Tensor y, z;
+  const cuda::Graph graph = cuda::Graph::record(0, [&] {
+    y = ops::scale(ctx, x, 2);
+    z = ops::gather_rows(ctx, table, constant);
+  });
+  for (const float first : {4.0f, -7.0f}) {
+    a[0] = first;
+    mirror.refresh();
+    graph.launch();
+    CHECK(down<float>(y) == std::vector<float>{2 * first, 4, 6});
+    CHECK(down<float>(z) == std::vector<float>{30, 10});
+  }
+  CHECK(contains(error_of([&] { cuda::Graph::record(0, [&] { ops::gather_rows(ctx, table, unknown); }); }), "cannot be recorded"));
+  settings().no_pinned = true;
+  CHECK(contains(error_of([&] { cuda::Mirror more(0, {{a.data(), 4}}); }), "Memory: "));
+  settings().no_pinned = false;
+}
+
 TEST_CASE("device: a lost device is an error that says so") {
   settings().lost = true;
   CHECK(error_of([] { cuda::synchronize(); }) == "Device: [cuda] synchronize on cuda:0: an illegal memory access was encountered");

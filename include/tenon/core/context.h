@@ -58,16 +58,18 @@ class Context {
   }
 
   /// Bytes of the host as the device's kernels can read them. The copies of the last ones are kept: all layers of a pass ask for the same
-  /// row numbers. Errors: Error(Memory); Error(Device) while a graph is recorded, unless they are kept.
+  /// row numbers. Errors: Error(Memory); Error(Device) while a graph is recorded, unless they are kept or the mirror's.
   Tensor staged(const void* host, size_t bytes) {
     constexpr size_t kMost = 64, kLarge = size_t{1} << 20;  // as many copies, none of them larger
     const auto* begin = static_cast<const char*>(host);
     void* const stream = cuda::Stream::current(device_.index).handle();
-    const auto same = [&](const Staged& s) {
-      return s.stream == stream && s.bytes.size() == bytes && std::memcmp(s.bytes.data(), begin, bytes) == 0;
+    if (Tensor copy = mirror_ ? mirror_->find(host) : Tensor()) return copy;
+    const auto same = [&](const Staged& s) {  // a graph has a stream of its own, and is launched on that of the copies
+      return (s.stream == stream || mirror_) && s.bytes.size() == bytes && std::memcmp(s.bytes.data(), begin, bytes) == 0;
     };
     if (const auto it = std::find_if(staged_.begin(), staged_.end(), same); it != staged_.end()) {
       std::rotate(staged_.begin(), it, it + 1);
+      if (mirror_) mirror_->keep(staged_.front().copy);
       return staged_.front().copy;
     }
     Tensor copy = Tensor::empty({static_cast<int64_t>(bytes)}, DType::U8, device_);
@@ -77,6 +79,9 @@ class Context {
     staged_.insert(staged_.begin(), Staged{std::vector<char>(begin, begin + bytes), stream, copy});
     return copy;
   }
+
+  /// While there is one, staged() gives its copies of the arrays that it has, by their addresses, and has it keep the others.
+  void set_mirror(cuda::Mirror* mirror) { mirror_ = mirror; }
 
   /// Spreads rows [0, n) over the threads; `cost` is about the number of elements touched per row. On a device: one call with all rows.
   template <class Body>
@@ -113,6 +118,7 @@ class Context {
   TrainingMode training_;
   Recorder* recorder_ = nullptr;
   std::vector<Staged> staged_;  // the last used first
+  cuda::Mirror* mirror_ = nullptr;
 };
 
 /// For what the host computes beside a device: a Context itself, or one of the host's with as many threads.

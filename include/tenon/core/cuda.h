@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "tenon/core/kernels.h"
 #include "tenon/core/tensor.h"
@@ -116,6 +118,32 @@ class Graph {
  private:
   struct State;
   std::shared_ptr<State> state_;
+};
+
+/// Arrays of the host with copies on a device that keep their addresses: what a graph reads and the host changes between its launches.
+/// Not for concurrent use.
+class Mirror {
+ public:
+  struct Array {
+    const void* host;
+    size_t bytes;
+  };
+  /// The arrays must stay where they are. Errors: Error(Memory).
+  Mirror(int device, std::vector<Array> arrays);
+  ~Mirror();
+  Mirror(const Mirror&) = delete;
+  Mirror& operator=(const Mirror&) = delete;
+
+  /// Copies what the arrays hold now, in the order of the thread's current stream; they may be changed when it returns.
+  void refresh();
+  /// The copy of the array that begins at `host`, with one dimension; undefined if there is none.
+  Tensor find(const void* host, DType type = DType::U8) const;
+  /// Keeps a tensor as long as itself: what else a graph reads.
+  void keep(const Tensor& t);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 /// Says that work of `stream` uses t's memory, which belongs to another stream: it is not given to others before that work is done.

@@ -13,6 +13,7 @@
 #include "tenon/models/decoding_step.h"
 #include "tenon/models/heads.h"
 #include "tenon/models/past.h"
+#include "tenon/models/step_graph.h"
 #include "tenon/nn/packed_rows.h"
 #include "tenon/ops/checkpoint.h"
 #include "tenon/ops/router_loss.h"
@@ -162,7 +163,7 @@ class Decoder final : public Model {
             " lies outside max_position_embeddings ", config_.max_position_embeddings);
     if (config_.learned_positions) {
       x = ops::add(ctx, x, ops::embedding(ctx, positions_, positions, DType::F32, "position"));
-    } else {
+    } else if (!rows.angles.cos.defined()) {
       rows.angles = rope_.angles(ctx, positions);
     }
     x = ops::cast(ctx, ops::dropout(ctx, x, config_.embedding_dropout), activations());
@@ -314,17 +315,24 @@ class DecoderSession final : public DecodingSession {
 
   Tensor feed(Context& ctx, std::span<const std::vector<int64_t>> tokens, bool all_positions) override {
     const DecodingStep given(*this, tokens, all_positions, model_.class_name());
-    Tensor x = ops::embedding(ctx, model_.embedding_, given.ids, DType::F32, "token id");
+    ops::detail::check_index(given.ids, vocab_size(), "embedding", "token id");
     if (given.ids.empty()) return ctx.empty({0, vocab_size()}, DType::F32);
+    if (graph_.on() && !keeps_hidden_ && std::all_of(given.counts.begin(), given.counts.end(), [](int64_t n) { return n == 1; })) {
+      const Tensor logits = graph_.run(ctx, cache_, given.ids, model_.config_.learned_positions ? nullptr : &model_.rope_,
+                                       [&](std::span<const int64_t> ids, nn::DecoderRows& rows) { return model_.logits(ctx, through(ctx, ids, rows)); });
+      if (logits.defined()) return logits;
+    }
     nn::CacheStep step(cache_, given.counts);
     nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step};
-    Decoder::Pass pass;
-    Tensor h = model_.run(ctx, std::move(x), step.positions(), rows, pass, nullptr);
+    Tensor h = through(ctx, given.ids, rows);
     if (keeps_hidden_) hidden_ = h;
     if (given.wanted.size() < given.ids.size()) h = ops::gather_rows(ctx, h, given.wanted);
     Tensor logits = model_.logits(ctx, h);
     step.commit();
     return logits;
+  }
+  void reuse_logits() override {
+    if (!model_.device().is_cpu() && StepGraph::allowed()) graph_.turn_on();
   }
   void reorder(std::span<const int64_t> parents) override { cache_.reorder(parents); }
   void truncate(int64_t i, int64_t length) override { cache_.truncate(i, length + before_); }
@@ -352,8 +360,16 @@ class DecoderSession final : public DecodingSession {
     return l;
   }
 
+  /// Tokens through all layers and the last norm. Shapes: -> (N,C).
+  Tensor through(Context& ctx, std::span<const int64_t> ids, nn::DecoderRows& rows) const {
+    Decoder::Pass pass;
+    Tensor x = ops::embedding(ctx, model_.embedding_, ids, DType::F32, "token id");
+    return model_.run(ctx, std::move(x), rows.cache->positions(), rows, pass, nullptr);
+  }
+
   const Decoder& model_;
   nn::KvCache cache_;
+  StepGraph graph_;
   Tensor hidden_;
   bool keeps_hidden_ = false;
   int64_t before_ = 0;  // rows of each sequence that are no tokens

@@ -33,6 +33,9 @@ class DecodingSession {
   /// Errors: Error(Limit) for an id outside the vocabulary or a sequence that would exceed max_length(); Error(Shape) if there are not
   /// size() lists; Error(Memory) if the cache cannot grow.
   virtual Tensor feed(Context& ctx, std::span<const std::vector<int64_t>> tokens, bool all_positions = false) = 0;
+  /// From now on the logits of a feed() may be overwritten by the next. On a device a step of one token for each sequence is then recorded once
+  /// as a graph and launched again and again, where the model needs nothing of the host on the way (TENON_CUDA_GRAPHS=0: never).
+  virtual void reuse_logits() {}
   /// Sequence i becomes a copy of what sequence parents[i] was; size() becomes parents.size(). Beams, several samples of one prompt,
   /// and dropping what has finished are all this. Pasts are shared, not copied. Errors: Error(Limit) for a parent outside [0, size()).
   virtual void reorder(std::span<const int64_t> parents) = 0;

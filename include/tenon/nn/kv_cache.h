@@ -170,25 +170,25 @@ class KvCache {
 class CacheStep {
  public:
   /// Makes room for counts[i] tokens of sequence i. Errors: Error(Memory).
-  CacheStep(KvCache& cache, std::vector<int64_t> counts) : cache_(cache), counts_(std::move(counts)) {
-    cache_.reserve(counts_);
-    for (int64_t i = 0; i < cache_.size(); ++i) {
-      const int64_t n = counts_[static_cast<size_t>(i)];
-      if (n == 0) continue;
-      for (int64_t t = cache_.length(i); t < cache_.length(i) + n; ++t) {
-        positions_.push_back(t);
-        row_page_.push_back(cache_.page_of(i, t));
-        row_slot_.push_back(t % KvCache::kPageRows);
-      }
-      q_start.push_back(q_start.back() + n);
-      k_start.push_back(k_start.back() + cache_.length(i) + n);
-      longest_ = std::max(longest_, n);
-      cache_.append_pages(i, pages_);
-      page_start_.push_back(static_cast<int64_t>(pages_.size()));
-    }
-  }
+  CacheStep(KvCache& cache, std::vector<int64_t> counts) : cache_(cache), counts_(std::move(counts)) { lay_out(); }
   /// The tokens now belong to their sequences.
   void commit() { cache_.extend(counts_); }
+
+  /// Lays the next step with the same counts out where this one lies, for a graph that goes on reading there. Room is made for `pages` pages of all
+  /// sequences together; with more of them arrays move. Errors: Error(Memory).
+  void next(size_t pages) {
+    for_graph_ = true;
+    lay_out();
+    room_ = std::max(pages_.size(), pages);
+    pages_.resize(room_);
+  }
+  /// The pages that all arrays have room for.
+  size_t room() const { return room_; }
+  /// f(array) for each array that kernels read.
+  template <class F>
+  void visit_arrays(F&& f) const {
+    f(positions_), f(row_slot_), f(row_page_), f(pages_), f(page_start_), f(q_start), f(k_start);
+  }
 
   int64_t longest() const { return longest_; }
   const CacheLayout& layout() const { return cache_.layout(); }
@@ -238,6 +238,26 @@ class CacheStep {
   std::vector<int64_t> q_start = {0}, k_start = {0};
 
  private:
+  void lay_out() {
+    cache_.reserve(counts_);
+    positions_.clear(), row_page_.clear(), row_slot_.clear(), pages_.clear();
+    q_start.assign(1, 0), k_start.assign(1, 0), page_start_.assign(1, 0);
+    longest_ = 0;
+    for (int64_t i = 0; i < cache_.size(); ++i) {
+      const int64_t n = counts_[static_cast<size_t>(i)];
+      if (n == 0) continue;
+      for (int64_t t = cache_.length(i); t < cache_.length(i) + n; ++t) {
+        positions_.push_back(t);
+        row_page_.push_back(cache_.page_of(i, t));
+        row_slot_.push_back(t % KvCache::kPageRows);
+      }
+      q_start.push_back(q_start.back() + n);
+      k_start.push_back(k_start.back() + cache_.length(i) + n);
+      longest_ = std::max(longest_, n);
+      cache_.append_pages(i, pages_);
+      page_start_.push_back(static_cast<int64_t>(pages_.size()));
+    }
+  }
   void check_rows(const Tensor& x, int64_t width) const {
     const Shape expected{static_cast<int64_t>(positions_.size()), width};
     check(x.shape() == expected && x.dtype() == cache_.layout().dtype, ErrorCode::Shape, "cache", "rows: expected ", expected, " ",
@@ -274,6 +294,7 @@ class CacheStep {
   Tensor load(Context& ctx, const Shape& shape, DType dtype, int64_t offset) const {
     Tensor all = ctx.empty(shape, dtype);
     const int64_t rows = shape[0], bytes = shape[1] * static_cast<int64_t>(size_of(dtype));
+    check(!for_graph_, ErrorCode::Device, "cache", "rows of all keys cannot be recorded: there are more in each step");
     std::vector<const void*> pages;
     std::vector<int64_t> slots;
     for (size_t b = 0; b + 1 < k_start.size(); ++b)
@@ -294,6 +315,8 @@ class CacheStep {
   std::vector<const void*> pages_;
   std::vector<int64_t> page_start_ = {0};
   int64_t longest_ = 0;
+  bool for_graph_ = false;
+  size_t room_ = 0;
 };
 
 }  // namespace tenon::nn

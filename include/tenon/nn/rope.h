@@ -60,9 +60,16 @@ class Rope {
   };
   /// Angles of these positions. Dynamic and LongRoPE scaling go by the largest of them.
   Angles angles(Context& ctx, std::span<const int64_t> positions) const {
-    const auto N = static_cast<int64_t>(positions.size()), half = config_.width / 2;
+    const auto N = static_cast<int64_t>(positions.size());
     HostContext host(ctx);
-    Angles a{host->empty({N, half}, DType::F32), host->empty({N, half}, DType::F32)};
+    Angles a{host->empty({N, half()}, DType::F32), host->empty({N, half()}, DType::F32)};
+    write(*host, positions, a.cos.data<float>(), a.sin.data<float>());
+    return {a.cos.to(ctx.device()), a.sin.to(ctx.device())};
+  }
+  /// How many pairs are turned.
+  int64_t half() const { return config_.width / 2; }
+  /// The same into memory of the host. Shapes: cos, sin (N, half()).
+  void write(Context& host, std::span<const int64_t> positions, float* cos, float* sin) const {
     std::vector<float> longer;
     const std::vector<float>* inverse = &inverse_;
     if (config_.type == RopeType::Dynamic || config_.type == RopeType::Longrope) {
@@ -70,16 +77,15 @@ class Rope {
       for (const int64_t p : positions) length = std::max(length, p + 1);
       if (length > config_.original_positions) longer = frequencies(length), inverse = &longer;
     }
-    float *cos = a.cos.data<float>(), *sin = a.sin.data<float>();
-    host->over_rows(N, half * 32, [&](int64_t begin, int64_t end) {
+    const int64_t each = half();
+    host.over_rows(static_cast<int64_t>(positions.size()), each * 32, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n)
-        for (int64_t i = 0; i < half; ++i) {
+        for (int64_t i = 0; i < each; ++i) {
           const float angle = static_cast<float>(positions[static_cast<size_t>(n)]) * (*inverse)[static_cast<size_t>(i)];
-          cos[n * half + i] = std::cos(angle) * scale_;
-          sin[n * half + i] = std::sin(angle) * scale_;
+          cos[n * each + i] = std::cos(angle) * scale_;
+          sin[n * each + i] = std::sin(angle) * scale_;
         }
     });
-    return {a.cos.to(ctx.device()), a.sin.to(ctx.device())};
   }
 
  private:

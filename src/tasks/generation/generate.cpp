@@ -69,17 +69,28 @@ GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Pr
   const int64_t width = std::max(config.num_beams, config.num_return_sequences);
   const int64_t prompt_length = static_cast<int64_t>(prompt.sequences.front().size());
   const int64_t max_length = length_limit(config, prompt_length);
-  const Processors processors = make_processors(config, {.prompt_length = prompt_length,
-                                                         .max_length = max_length,
-                                                         .vocab_size = session.vocab_size(),
-                                                         .width = width,
-                                                         .padding = padding_of(prompt, width),
-                                                         .encoder_ids = prompt.encoder_ids,
-                                                         .prefix_allowed_tokens = hooks.prefix_allowed_tokens_fn,
-                                                         .user = hooks.logits_processors});
+  const ProcessorSetup setup{.prompt_length = prompt_length,
+                             .max_length = max_length,
+                             .vocab_size = session.vocab_size(),
+                             .width = width,
+                             .padding = padding_of(prompt, width),
+                             .encoder_ids = prompt.encoder_ids,
+                             .prefix_allowed_tokens = hooks.prefix_allowed_tokens_fn,
+                             .user = hooks.logits_processors};
+  GenerationConfig others = config;
+  others.temperature = 1, others.top_k = 0, others.top_p = 1;
   HostContext host(ctx);
-  Job job{ctx,   *host,      session,    prompt, config, hooks,
-          width, max_length, processors, Stopping(config, hooks, max_length, context_limits(session, prompt))};
+  Job job{.ctx = ctx,
+          .host = *host,
+          .session = session,
+          .prompt = prompt,
+          .config = config,
+          .hooks = hooks,
+          .width = width,
+          .max_length = max_length,
+          .processors = make_processors(config, setup),
+          .stopping = Stopping(config, hooks, max_length, context_limits(session, prompt)),
+          .rules_of_device = !config.output_scores && !config.output_logits && make_processors(others, setup).empty()};
   const char* name = mtp ? "use_mtp" : draft ? "an assistant" : config.prompt_lookup_num_tokens ? "prompt_lookup_num_tokens" : nullptr;
   if (name) check_speculation(prompt, config, name);
   GenerateOutput output = name ? speculate(job, draft, mtp) : beams ? beam_search(job) : search(job);

@@ -2,24 +2,19 @@
 #include "job.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "scores.h"
+#include "tenon/ops/embedding.h"
 
 namespace tenon::generation {
 
-Tensor prefill(Job& job) {
-  const Tensor logits = job.feed(job.prompt.tokens);
+Tensor prefill(Job& job, bool there) {
+  const Tensor logits = there ? job.session.feed(job.ctx, job.prompt.tokens) : job.feed(job.prompt.tokens);
   if (job.width == 1) return logits;
-  const int64_t V = logits.size(1);
-  Tensor repeated = Tensor::empty({job.texts() * job.width, V}, DType::F32);
   Ids parents;
-  for (int64_t i = 0; i < job.texts() * job.width; ++i) {
-    parents.push_back(i / job.width);
-    std::memcpy(repeated.data<float>() + i * V, logits.data<float>() + parents.back() * V, static_cast<size_t>(V) * sizeof(float));
-  }
+  for (int64_t i = 0; i < job.texts() * job.width; ++i) parents.push_back(i / job.width);
   job.session.reorder(parents);
-  return repeated;
+  return ops::gather_rows(logits.device().is_cpu() ? job.host : job.ctx, logits, parents);
 }
 
 void check_numbers(const Job& job, const Tensor& logits) {

@@ -17,6 +17,7 @@ struct Job {
   int64_t max_length;  // of a sequence, padding included
   Processors processors;
   Stopping stopping;
+  bool rules_of_device;  // nothing looks at the scores, or changes them, but what a device samples with: temperature, top_k, top_p
 
   /// The session's, with the scores where rules and search read them.
   Tensor feed(std::span<const Ids> tokens, bool all_positions = false) const { return session.feed(ctx, tokens, all_positions).to(Device{}); }
@@ -29,8 +30,8 @@ struct Job {
 
 /// The length, prompt included, that the options end a text at. Errors: Error(Limit) if the prompt is as long.
 int64_t length_limit(const GenerationConfig& config, int64_t prompt_length);
-/// Feeds the prompts and makes `width` rows of each. Shapes: -> (texts * width, V) logits.
-Tensor prefill(Job& job);
+/// Feeds the prompts and makes `width` rows of each. Shapes: -> (texts * width, V) logits; of the host, or where the session gave them.
+Tensor prefill(Job& job, bool there = false);
 /// Applies the rules in place. Errors: Error(Limit) if a score is NaN, unless remove_invalid_values.
 void process(Job& job, const std::vector<Ids>& sequences, std::span<const int64_t> rows, Tensor& scores);
 void check_numbers(const Job& job, const Tensor& logits);
@@ -38,6 +39,9 @@ void check_numbers(const Job& job, const Tensor& logits);
 int64_t likeliest(std::span<const float> scores);
 /// A token drawn by softmax(scores); `row` and `step` choose the random number. Errors: Error(Limit) if all are forbidden.
 int64_t draw(std::span<const float> scores, uint64_t seed, int64_t row, int64_t step);
+/// A token for each row of scores on a device, of which nothing else comes to the host; the same as the host would choose. `rows` and `step` as
+/// in draw(). Empty where a score is not finite: then the host is to choose.
+Ids choose_there(Job& job, const Tensor& scores, std::span<const int64_t> rows, int64_t step);
 /// Rows of different lengths as one tensor.
 Tensor to_tensor(const std::vector<Ids>& rows, int64_t fill);
 inline std::span<float> row_of(Tensor& t, int64_t i) { return {t.data<float>() + i * t.size(1), static_cast<size_t>(t.size(1))}; }

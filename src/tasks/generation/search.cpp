@@ -18,11 +18,13 @@ class Search {
     // Without tokens that end a text, Transformers goes on with all rows until all are finished.
     pads_ = !eos.empty();
     pad_ = job.config.pad_token_id.value_or(pads_ ? eos.front() : 0);
+    there_ = !job.ctx.device().is_cpu() && job.rules_of_device;
+    job.session.reuse_logits();
   }
 
   GenerateOutput run() {
     GenerateOutput output;
-    Tensor logits = prefill(job_);
+    Tensor logits = prefill(job_, there_);
     for (int64_t step = 0;; ++step) {
       choose(logits, step, output);
       if (mark_finished(output)) break;
@@ -34,14 +36,25 @@ class Search {
 
  private:
   void choose(Tensor& logits, int64_t step, GenerateOutput& output) {
-    check_numbers(job_, logits);
-    if (job_.config.output_logits) output.logits.push_back(logits.clone());
-    process(job_, sequences_, active_, logits);
-    if (job_.config.output_scores) output.scores.push_back(logits.clone());
+    Ids chosen;
+    if (!logits.device().is_cpu()) {
+      chosen = choose_there(job_, logits, active_, step);
+      if (chosen.empty()) logits = logits.to(Device{});
+    }
+    if (chosen.empty()) {
+      check_numbers(job_, logits);
+      if (job_.config.output_logits) output.logits.push_back(logits.clone());
+      process(job_, sequences_, active_, logits);
+      if (job_.config.output_scores) output.scores.push_back(logits.clone());
+    }
     std::vector<int64_t> tokens(sequences_.size(), pad_);
     for (size_t i = 0; i < active_.size(); ++i) {
       const int64_t r = active_[i];
       if (pads_ && finished_[r]) continue;
+      if (!chosen.empty()) {
+        tokens[r] = chosen[i];
+        continue;
+      }
       const auto scores = row_of(logits, static_cast<int64_t>(i));
       tokens[r] = job_.config.do_sample ? draw(scores, job_.hooks.seed, r, step) : likeliest(scores);
     }
@@ -66,7 +79,7 @@ class Search {
     }
     std::vector<Ids> tokens;
     for (const int64_t r : active_) tokens.push_back({sequences_[static_cast<size_t>(r)].back()});
-    return job_.feed(tokens);
+    return there_ ? job_.session.feed(job_.ctx, tokens) : job_.feed(tokens);
   }
 
   Job& job_;
@@ -74,6 +87,7 @@ class Search {
   std::vector<uint8_t> finished_;
   Ids active_;  // rows of the session, as indices of sequences_
   bool pads_;
+  bool there_;  // scores stay on the device
   int64_t pad_;
 };
 
