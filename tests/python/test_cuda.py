@@ -136,6 +136,29 @@ def test_training_follows_the_cpu(tokenizer, optimizer):
 
 
 @on_a_device
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float8_e4m3fn"])
+def test_autocast_on_a_device(tokenizer, kind):
+    batch, labels = tokenizer(["the cat sat on the mat", "a dog"], padding=True, return_tensors="pt"), tenon.tensor([1, 0])
+    losses = []
+    for where, enabled in (("cpu", False), ("cuda", False), ("cuda", True)):
+        model = classifier(tokenizer, dropout=0.0).to(where).train()
+        steps, scaler = tenon.optim.AdamW(model.parameters(), lr=2e-3), tenon.amp.GradScaler(init_scale=256.0)
+        curve = []
+        for _ in range(5):
+            with tenon.autocast("cuda", dtype=getattr(tenon, kind), enabled=enabled):
+                loss = model(**batch, labels=labels).loss
+            scaler.scale(loss).backward()
+            scaler.step(steps)
+            scaler.update()
+            steps.zero_grad()
+            curve.append(loss.item())
+        losses.append(curve)
+    plain, same_there, rounded = np.array(losses)
+    assert np.abs(same_there - plain).max() < 1e-4 < np.abs(plain[0] - plain[-1])
+    assert (rounded != plain).any() and np.abs(rounded - plain).max() < (0.05 if kind == "float8_e4m3fn" else 0.02)
+
+
+@on_a_device
 def test_trainer_trains_where_the_model_lies(tokenizer, tmp_path):
     ends = []
     for where in ("cpu", "cuda"):
