@@ -20,15 +20,19 @@ using scalar::with_float;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
-/// The index of the largest value that is not yet taken; the lower one of equal ones, NaN last.
-int64_t best_free(const std::vector<float>& v, const std::vector<char>& taken) {
-  int64_t best = -1;
-  for (size_t i = 0; i < v.size(); ++i)
-    if (!taken[i] && (best < 0 || v[i] > v[size(best)] || (std::isnan(v[size(best)]) && !std::isnan(v[i])))) best = static_cast<int64_t>(i);
-  return best;
+/// The indices of the K best of n, the best first; the lower index of equal ones, NaN last. taken: which are left out, or nullptr.
+void best_of(int64_t* best, int64_t K, const float* v, const char* taken, int64_t n) {
+  const auto before = [v](int64_t a, int64_t b) { return v[a] > v[b] || (std::isnan(v[b]) && !std::isnan(v[a])); };
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    if ((taken && taken[i]) || (found == K && !before(i, best[K - 1]))) continue;
+    int64_t at = found < K ? found++ : K - 1;
+    for (; at > 0 && before(i, best[at - 1]); --at) best[at] = best[at - 1];
+    best[at] = i;
+  }
 }
 
-/// Takes the experts of all but the best groups.
+/// Leaves out the experts of all but the best groups.
 void limit_groups(const RouterCall& c, const std::vector<float>& choice, std::vector<char>& taken) {
   const int64_t each = c.E / c.groups;
   std::vector<float> score(size(c.groups));
@@ -41,9 +45,10 @@ void limit_groups(const RouterCall& c, const std::vector<float>& choice, std::ve
     }
     score[size(g)] = c.group_by_top2 && each > 1 ? first + second : first;
   }
-  std::vector<char> chosen(size(c.groups), 0);
-  for (int64_t k = 0; k < c.top_groups; ++k) chosen[size(best_free(score, chosen))] = 1;
-  for (int64_t e = 0; e < c.E; ++e) taken[size(e)] = !chosen[size(e / each)];
+  std::vector<int64_t> chosen(size(c.top_groups));
+  best_of(chosen.data(), c.top_groups, score.data(), nullptr, c.groups);
+  std::fill(taken.begin(), taken.end(), char{1});
+  for (const int64_t g : chosen) std::fill_n(taken.begin() + g * each, each, char{0});
 }
 
 float place_weight(const RouterCall& c, int64_t k) { return k >= c.K - c.newcomers ? c.newcomer_weight : 1.0f; }
@@ -58,15 +63,12 @@ void route_with(const Kernels& kernels, const RouterCall& c) {
   for (int64_t n = 0; n < c.N; ++n) {
     const float* s = c.score + n * c.E;
     for (int64_t e = 0; e < c.E; ++e) choice[size(e)] = s[e] + (c.bias ? c.bias[e] : 0.0f);
-    std::fill(taken.begin(), taken.end(), char{0});
-    if (c.top_groups < c.groups) limit_groups(c, choice, taken);
+    const bool limited = c.top_groups < c.groups;
+    if (limited) limit_groups(c, choice, taken);
+    int64_t* expert = c.expert + n * c.K;
+    best_of(expert, c.K, choice.data(), limited ? taken.data() : nullptr, c.E);
     float sum = 0;
-    for (int64_t k = 0; k < c.K; ++k) {
-      const int64_t e = best_free(choice, taken);
-      taken[size(e)] = 1;
-      c.expert[n * c.K + k] = e;
-      sum += c.weight[n * c.K + k] = s[e] * place_weight(c, k);
-    }
+    for (int64_t k = 0; k < c.K; ++k) sum += c.weight[n * c.K + k] = s[expert[k]] * place_weight(c, k);
     const float factor = c.normalize ? c.scale / (sum + 1e-20f) : c.scale;
     for (int64_t k = 0; k < c.K; ++k) c.weight[n * c.K + k] *= factor;
   }
@@ -162,10 +164,7 @@ void grouped_gradient(const GroupedGradCall& c) {
 }
 
 void argmax_rows(int64_t* index, const float* x, int64_t N, int64_t C) {
-  for (int64_t n = 0; n < N; ++n) {
-    const std::vector<float> row(x + n * C, x + (n + 1) * C);
-    index[n] = best_free(row, std::vector<char>(size(C), 0));
-  }
+  for (int64_t n = 0; n < N; ++n) best_of(index + n, 1, x + n * C, nullptr, C);
 }
 
 int64_t sample_row(const SampleCall& c, int64_t n) {
