@@ -1,6 +1,7 @@
 // Mixtures of experts on a device: the router's options, layers of every weight format, and gradients, against the CPU; and that nothing
 // comes to the host on the way.
 #include "device_agree.h"
+#include "models/quantized.h"
 #include "tenon/nn/mixture_of_experts.h"
 #include "tenon/ops/sorted_experts.h"
 #include "tenon/train/tape.h"
@@ -148,4 +149,21 @@ TEST_CASE("device: a step of a mixture's training asks the host for nothing") {
   CHECK(tape.grad(in[1]).defined());
   CHECK(r.loads().size() == E);  // asked for now
   CHECK(counts().to_host == to_host + 1);
+}
+
+TEST_CASE("device: mixtures whose experts are stored quantised give what the CPU gives, and ask the host for nothing once they are packed") {
+  for (const char* type : {"mixtral", "deepseek_v3"})
+    for (const auto& [name, recipe] : test::recipes()) {
+      if (recipe.settings.desc_act) continue;  // columns in another order are the CPU's
+      INFO(std::string(type), ", ", name);
+      const TempFolder folder;
+      Context here(2), there(kDevice);
+      test::write_both(here, type, recipe, folder / "few", folder / "wide");
+      const Tensor want = models::load(here, folder / "few", {.exact_products = true})->forward(here, test::some_tokens()).logits;
+      const auto model = models::load(there, folder / "few", {.exact_products = true});
+      CHECK(test::relative_error(model->forward(there, test::some_tokens()).logits, want) < 1e-4);
+      const int to_host = counts().to_host;
+      model->forward(there, test::some_tokens());
+      CHECK(counts().to_host == to_host);
+    }
 }
