@@ -1,6 +1,5 @@
 // Training modes of whole models: dropout, checkpoints that give the same gradients from less memory, and what configurations refuse.
 #include "golden.h"
-#include "tenon/train/optim.h"
 #include "tenon/train/tape.h"
 
 using namespace tenon;
@@ -119,40 +118,14 @@ TEST_CASE("float8 and bfloat16 give gradients near those of float32, checkpoints
     const auto model = models::load(ctx, folder, {.pack = false});
     const models::Inputs in = open_inputs(folder);
     const Step exact = run_step(*model, in, {}), half = run_step(*model, in, {.matmul = DType::BF16}), eighth = run_step(*model, in, {.matmul = DType::F8E4M3});
-    MESSAGE(std::string(name), ": gradients in bfloat16 ", length(half, exact), ", in float8 ", length(eighth, exact));
+    const bool chooses = model->config().value("num_experts", int64_t{0}) + model->config().value("num_local_experts", int64_t{0}) +
+                             model->config().value("n_routed_experts", int64_t{0}) > 0;  // a token may then go to another expert
     CHECK(length(half, exact) > 0);
-    CHECK(length(half, exact) < 0.05);
+    CHECK(length(half, exact) < (chooses ? 0.15 : 0.05));
     CHECK(length(eighth, exact) > length(half, exact));
-    CHECK(length(eighth, exact) < 0.5);
+    CHECK(length(eighth, exact) < (chooses ? 0.6 : 0.35));
     CHECK(difference(run_step(*model, in, {.matmul = DType::F8E4M3, .checkpoint = true}), eighth) < 1e-6);
   }
-}
-
-TEST_CASE("a model learns in float8 as in bfloat16") {
-  const auto losses = [](DType type) {
-    Context ctx(2);
-    ctx.random() = Random(3);
-    const auto model = models::from_config(ctx, tiny_bert(0), {.pack = false});
-    const models::Inputs in = tiny_inputs(8, 12);
-    std::vector<Tensor> watched;
-    for (const auto& [name, p] : model->parameters()) watched.push_back(p);
-    train::Optimizer optimizer(train::AdamW{.lr = 1e-3}, watched);
-    std::vector<double> found;
-    for (int i = 0; i < 12; ++i) {
-      ctx.set_training({.matmul = type});
-      train::Tape tape;
-      for (const Tensor& t : watched) tape.watch(t);
-      ctx.set_recorder(&tape);
-      const Tensor loss = model->forward(ctx, in).loss;
-      tape.backward(ctx, loss);
-      ctx.set_recorder(nullptr);
-      found.push_back(loss.item());
-      optimizer.step(ctx, tape);
-    }
-    return found;
-  };
-  const std::vector<double> exact = losses(DType::F32), half = losses(DType::BF16), eighth = losses(DType::F8E4M3);
-  for (size_t i = 0; i < exact.size(); ++i) MESSAGE("step ", i, ": ", exact[i], ", ", half[i], ", ", eighth[i]);
 }
 
 TEST_CASE("checkpoints need less memory") {

@@ -197,3 +197,29 @@ def test_threads_train_one_model_each():
     threads = [threading.Thread(target=train, args=(results, i)) for i in range(3)]
     [t.start() for t in threads], [t.join() for t in threads]
     assert all(np.allclose(results[0][n], r[n]) for r in results[1:] for n in results[0])
+
+
+@pytest.mark.parametrize("name", ["Llama", "Mixtral"])
+def test_models_learn_in_float8_as_in_bfloat16(name):
+    sizes = dict(vocab_size=64, hidden_size=128, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                 max_position_embeddings=64)
+    if name == "Mixtral":
+        sizes.update(num_local_experts=4, num_experts_per_tok=2)
+    curves = []
+    for kind in (tenon.bfloat16, tenon.float8_e4m3fn):
+        tenon.manual_seed(0)
+        draw = np.random.default_rng(0)
+        model = getattr(tenon, f"{name}ForCausalLM")(getattr(tenon, f"{name}Config")(**sizes)).train()
+        optimizer, curve = tenon.optim.AdamW(model.parameters(), lr=3e-3), []
+        for _ in range(20):  # arithmetic progressions
+            ids = tenon.tensor((draw.integers(0, 50, (8, 1)) + np.arange(24) * draw.integers(1, 4, (8, 1))) % 64)
+            with tenon.autocast("cpu", dtype=kind):
+                loss = model(input_ids=ids, labels=ids).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            curve.append(loss.item())
+        curves.append(curve)
+    half, eighth = np.array(curves)
+    assert half[-1] < 0.5 * half[0] and (eighth != half).all()
+    assert np.abs(eighth - half).max() < 0.15, curves
