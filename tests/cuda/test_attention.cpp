@@ -247,9 +247,9 @@ TEST_CASE("device: the gradients of attention on tensor cores agree around tiles
   Case c;
   c.Hkv = 2, c.causal = true;
   for (const int64_t D : {int64_t{16}, int64_t{64}, int64_t{72}, int64_t{128}, int64_t{192}})
-    for (const int64_t T : {int64_t{1}, int64_t{15}, int64_t{31}, int64_t{33}, int64_t{63}, int64_t{64}, int64_t{65}, int64_t{129}, int64_t{200}})
+    for (const int64_t T : {int64_t{1}, int64_t{31}, int64_t{63}, int64_t{64}, int64_t{65}, int64_t{129}})
       for (const int64_t more : {int64_t{0}, int64_t{70}}) {
-        if ((D > 64 && T != 33 && T != 65) || (D == 64 && T > 65)) continue;
+        if (D > 16 && T != 65 && (D > 64 || T != 64)) continue;
         INFO("D ", D, ", T ", T, ", S ", T + more);
         c.q_start = {0, T, T + 1}, c.k_start = {0, T + more, T + more + 1}, c.D = D, c.Dv = std::min<int64_t>(D, 128);
         check_backward<bfloat16>(c);
