@@ -18,6 +18,8 @@ void fill_sampling(Kernels&);
 void fill_attention(Kernels&);
 void fill_parts(Kernels&);
 void fill_probabilities(Kernels&);
+void fill_arrays(Kernels&);
+void fill_optim(Kernels&);
 
 /// All of them; entries without a kernel stay null.
 void fill_table(Kernels& table);

@@ -20,6 +20,8 @@ void fill_table(Kernels& table) {
   fill_attention(table);
   fill_parts(table);
   fill_probabilities(table);
+  fill_arrays(table);
+  fill_optim(table);
 }
 
 }  // namespace tenon::cuda

@@ -20,7 +20,7 @@ void dropout(void* y, const void* x, const Dropout& d, int64_t begin, int64_t n,
 }
 
 void adamw(const AdamWCall& c) {
-  with_width<float>(0, {c.p, c.m, c.v, c.g}, [&](auto width) {
+  with_width<float>(0, {c.p, c.m, c.v, c.g, c.vmax}, [&](auto width) {
     constexpr int V = decltype(width)::value;
     launch_elements((c.n + V - 1) / V, AdamWBody<V>{c});
   });

@@ -45,17 +45,20 @@ struct AdamWBody {
   TENON_BODY void operator()(int64_t i) const {
     over_pack<V>(i, c.n, [&](auto width, int64_t at) {
       constexpr int W = decltype(width)::value;
-      float p[W], m[W], v[W], g[W];
+      float p[W], m[W], v[W], g[W], largest[W] = {};
       load(p, c.p + at), load(m, c.m + at), load(v, c.v + at), load(g, c.g + at);
+      if (c.vmax) load(largest, c.vmax + at);
       for (int j = 0; j < W; ++j) {
         float d = g[j] * c.grad_scale;
         if (c.decay_gradient) d += c.weight_decay * p[j];
         else p[j] -= c.lr * c.weight_decay * p[j];
         m[j] = c.beta1 * m[j] + (1 - c.beta1) * d;
         v[j] = c.beta2 * v[j] + (1 - c.beta2) * d * d;
-        p[j] -= c.lr * (m[j] / c.correction1) / (sqrtf(v[j] / c.correction2) + c.eps);
+        largest[j] = largest[j] > v[j] ? largest[j] : v[j];  // v itself without vmax: it is no less than 0
+        p[j] -= c.lr * (m[j] / c.correction1) / (sqrtf(largest[j] / c.correction2) + c.eps);
       }
       store(c.p + at, p), store(c.m + at, m), store(c.v + at, v);
+      if (c.vmax) store(c.vmax + at, largest);
     });
   }
 };

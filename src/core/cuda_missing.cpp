@@ -82,9 +82,13 @@ void fill_missing(Kernels& t) {
   fill<"clamp">(t.clamp);
   fill<"clamp_backward">(t.clamp_backward);
   fill<"axpby">(t.axpby);
+  fill<"elementwise">(t.elementwise);
+  fill<"reduce">(t.reduce);
   fill<"cast">(t.cast);
   fill<"dropout">(t.dropout);
   fill<"adamw">(t.adamw);
+  fill<"adamw8">(t.adamw8);
+  fill<"adafactor">(t.adafactor);
   fill<"sgd">(t.sgd);
   fill<"lion">(t.lion);
   fill<"sum_of_squares">(t.sum_of_squares);

@@ -238,9 +238,11 @@ const Kernels& ref_kernels() {
     fill_ref_experts(k);
     fill_ref_attention(k);
     fill_ref_training(k);
+    fill_ref_optim(k);
     fill_ref_rows(k);
     fill_ref_parts(k);
     fill_ref_elements(k);
+    fill_ref_arrays(k);
     return k;
   }();
   return kernels;

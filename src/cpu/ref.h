@@ -11,12 +11,14 @@ const Kernels& ref_kernels();
 void fill_ref_rows(Kernels&);
 void fill_ref_parts(Kernels&);
 void fill_ref_elements(Kernels&);
+void fill_ref_arrays(Kernels&);
 void fill_ref_matmul(Kernels&);
 void fill_ref_fp8(Kernels&);
 void fill_ref_sparse(Kernels&);
 void fill_ref_experts(Kernels&);
 void fill_ref_attention(Kernels&);
 void fill_ref_training(Kernels&);
+void fill_ref_optim(Kernels&);
 
 /// The router, whose scores and gradients are those of a table.
 void route_with(const Kernels& kernels, const RouterCall& c);

@@ -33,7 +33,8 @@ void adamw(const AdamWCall& c) {
     else p -= c.lr * c.weight_decay * p;
     c.m[i] = c.beta1 * c.m[i] + (1 - c.beta1) * g;
     c.v[i] = c.beta2 * c.v[i] + (1 - c.beta2) * g * g;
-    c.p[i] = p - c.lr * (c.m[i] / c.correction1) / (std::sqrt(c.v[i] / c.correction2) + c.eps);
+    const float v = c.vmax ? c.vmax[i] = c.vmax[i] > c.v[i] ? c.vmax[i] : c.v[i] : c.v[i];
+    c.p[i] = p - c.lr * (c.m[i] / c.correction1) / (std::sqrt(v / c.correction2) + c.eps);
   }
 }
 

@@ -101,15 +101,40 @@ void apply(float* p, float* average, int64_t begin, int64_t end, float rate, flo
   }
 }
 
+/// The step's size, before it is made relative to the parameter's.
+double rate_at(const Adafactor& o, double time) {
+  return o.relative_step ? std::min(o.warmup_init ? 1e-6 * time : 1e-2, 1 / std::sqrt(time)) : o.lr.value_or(0);
+}
+
+/// A device's kernel does a whole parameter; what follows has the host's threads and vectors.
+void step_on_device(Context& ctx, const Adafactor& o, const Update& u, float grad_scale) {
+  const Tensor& t = u.parameter;
+  if (t.numel() == 0) return;
+  const auto time = static_cast<double>(u.state->step);
+  const bool matrices = t.rank() >= 2;
+  AdafactorCall c;
+  c.p = elements(t), c.g = u.gradient.ptr<float>();
+  if (matrices) c.row = elements(u.state->tensors[0]);
+  c.column = elements(u.state->tensors[matrices ? 1 : 0]);
+  if (o.beta1) c.average = elements(u.state->tensors.back());
+  c.rows = matrices ? t.size(-2) : 0, c.columns = matrices ? t.size(-1) : t.numel();
+  c.count = matrices ? t.numel() / (c.rows * c.columns) : 1;
+  c.lr = static_cast<float>(rate_at(o, time)), c.keep = static_cast<float>(1 - std::pow(time, o.decay_rate));
+  c.eps1 = static_cast<float>(o.eps1), c.clip_threshold = static_cast<float>(o.clip_threshold);
+  c.beta1 = static_cast<float>(o.beta1.value_or(0)), c.weight_decay = static_cast<float>(o.weight_decay), c.grad_scale = grad_scale;
+  if (o.scale_parameter) c.least_size = static_cast<float>(o.eps2);
+  ctx.kernels().adafactor(c);
+}
+
 void step_one(Context& ctx, const Adafactor& o, const Update& u, float grad_scale) {
   const Tensor& t = u.parameter;
   const int64_t n = t.numel();
   if (n == 0) return;
+  if (!ctx.device().is_cpu()) return step_on_device(ctx, o, u, grad_scale);
   const auto time = static_cast<double>(u.state->step);
   float* p = elements(t);
   const float* g = u.gradient.data<float>();
-  double lr = o.lr.value_or(0);
-  if (o.relative_step) lr = std::min(o.warmup_init ? 1e-6 * time : 1e-2, 1 / std::sqrt(time));
+  double lr = rate_at(o, time);
   if (o.scale_parameter) lr *= std::max(o.eps2, root_mean_square(ctx, p, n));
   const Step s{lr, 1 - std::pow(time, o.decay_rate), grad_scale};
   const auto decay = static_cast<float>(o.weight_decay * lr), beta1 = static_cast<float>(o.beta1.value_or(0));

@@ -77,8 +77,6 @@ std::vector<Field> fields_of(const Algorithm& algorithm, const Tensor& p) {
 }
 
 void check_updates(const Context& ctx, const Algorithm& algorithm, std::span<const Update> updates) {
-  check(ctx.device().is_cpu() || (!std::holds_alternative<AdamW8bit>(algorithm) && !std::holds_alternative<Adafactor>(algorithm)), ErrorCode::Device,
-        "optimizer", "AdamW8bit and Adafactor compute on the cpu alone yet; AdamW, Lion and SGD compute on ", ctx.device());
   for (const Update& u : updates) {
     check(u.parameter.defined() && u.parameter.dtype() == DType::F32 && !u.parameter.read_only(), ErrorCode::Type, "optimizer",
           "parameter: expected writable float32, got ", u.parameter.describe(), u.parameter.read_only() ? ", read-only" : "");

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "tenon/ops/checks.h"
 #include "train/blocks.h"
 #include "train/steps.h"
 
@@ -43,6 +44,7 @@ class Codebook {
     }
   }
   float value(uint8_t code) const { return values_[code]; }
+  const std::array<float, 256>& values() const { return values_; }
   /// The code of the nearest number; of a tie, the lower.
   uint8_t code(float x) const {
     size_t code = first_[std::bit_cast<uint32_t>(x) >> kShift];
@@ -82,9 +84,30 @@ float write(uint8_t* codes, const float* x, int64_t n, const Codebook& book) {
   return inverse > 0 ? largest : 0;
 }
 
+/// A device's kernel does a whole parameter; the host's loop below has the vectors of its instruction set in adamw().
+void step_on_device(Context& ctx, const AdamW8bit& o, std::span<const Update> updates, double grad_scale) {
+  const ops::detail::OnDevice<float> first(ctx, signed_codes().values()), second(ctx, unsigned_codes().values());
+  for (const Update& u : updates) {
+    if (u.parameter.numel() == 0) continue;
+    AdamW8Call c{.step = adamw_call(o, u, grad_scale)};
+    c.step.n = u.parameter.numel();
+    std::vector<Tensor> state = u.state->tensors;
+    if (state.size() == 2) {
+      c.step.m = elements(state[0]), c.step.v = elements(state[1]);
+      ctx.kernels().adamw(c.step);
+      continue;
+    }
+    c.m = state[0].ptr<uint8_t>(), c.v = state[1].ptr<uint8_t>();
+    c.m_largest = elements(state[2]), c.v_largest = elements(state[3]);
+    c.m_numbers = first.data(), c.v_numbers = second.data();
+    ctx.kernels().adamw8(c);
+  }
+}
+
 }  // namespace
 
 void make_step(Context& ctx, const AdamW8bit& o, std::span<const Update> updates, double grad_scale) {
+  if (!ctx.device().is_cpu()) return step_on_device(ctx, o, updates, grad_scale);
   std::vector<AdamWCall> calls;
   for (const Update& u : updates) calls.push_back(adamw_call(o, u, grad_scale));
   const Codebook &first = signed_codes(), &second = unsigned_codes();

@@ -1,28 +1,10 @@
 // The steps of AdamW, Lion and SGD: blocks of elements, each a call of a kernel.
 #include "train/steps.h"
 
-#include <cmath>
-
 #include "train/blocks.h"
 
 namespace tenon::train {
 namespace {
-
-/// AdamW whose second moment never falls: rare, so without a kernel of its own.
-void amsgrad(const AdamWCall& c, float* largest) {
-  const float root = 1 / std::sqrt(c.correction2), rate = c.lr / c.correction1;
-  for (int64_t i = 0; i < c.n; ++i) {
-    float g = c.g[i] * c.grad_scale, p = c.p[i];
-    if (c.decay_gradient)
-      g += c.weight_decay * p;
-    else
-      p -= c.lr * c.weight_decay * p;
-    c.m[i] = c.beta1 * c.m[i] + (1 - c.beta1) * g;
-    c.v[i] = c.beta2 * c.v[i] + (1 - c.beta2) * g * g;
-    largest[i] = largest[i] > c.v[i] ? largest[i] : c.v[i];
-    c.p[i] = p - rate * c.m[i] / (std::sqrt(largest[i]) * root + c.eps);
-  }
-}
 
 /// The part of a call that is about elements [begin, end).
 template <class Call>
@@ -37,22 +19,20 @@ Call part_of(Call c, int64_t begin, int64_t end) {
 }  // namespace
 
 void make_step(Context& ctx, const AdamW& o, std::span<const Update> updates, double grad_scale) {
-  check(!o.amsgrad || ctx.device().is_cpu(), ErrorCode::Device, "AdamW", "amsgrad is computed on the cpu alone yet");
   std::vector<AdamWCall> calls;
   for (const Update& u : updates) {
     AdamWCall c = adamw_call(o, u, o.maximize ? -grad_scale : grad_scale);
     c.m = elements(u.state->tensors[0]);
     c.v = elements(u.state->tensors[1]);
+    if (o.amsgrad) c.vmax = elements(u.state->tensors[2]);
     c.decay_gradient = !o.decoupled;
     calls.push_back(c);
   }
   over_blocks(ctx, sizes_of(updates), [&](size_t i, int64_t begin, int64_t end) {
     AdamWCall c = part_of(calls[i], begin, end);
     c.v += begin;
-    if (o.amsgrad)
-      amsgrad(c, elements(updates[i].state->tensors[2]) + begin);
-    else
-      ctx.kernels().adamw(c);
+    if (c.vmax) c.vmax += begin;
+    ctx.kernels().adamw(c);
   });
 }
 

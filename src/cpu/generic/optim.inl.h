@@ -1,6 +1,6 @@
 // Steps of optimisers: memory is what they wait for. Included inside the unnamed namespace of a file compiled for one instruction set.
 
-template <bool decay_gradient>
+template <bool decay_gradient, bool amsgrad>
 inline void adamw_lanes(const AdamWCall& c) {
   const vf scale = set1(c.grad_scale), beta1 = set1(c.beta1), beta2 = set1(c.beta2), eps = set1(c.eps);
   const vf rest1 = set1(1 - c.beta1), rest2 = set1(1 - c.beta2), keep_p = set1(1 - c.lr * c.weight_decay), decay = set1(c.weight_decay);
@@ -15,15 +15,21 @@ inline void adamw_lanes(const AdamWCall& c) {
     const vf m = fma(beta1, load(c.m + i, part), rest1 * g), v = fma(beta2, load(c.v + i, part), rest2 * g * g);
     store(c.m + i, m, part);
     store(c.v + i, v, part);
-    store(c.p + i, p - rate * m / fma(sqrt(v), root, eps), part);
+    vf second = v;
+    if constexpr (amsgrad) {
+      const vf before = load(c.vmax + i, part);
+      second = select(less(v, before), before, v);
+      store(c.vmax + i, second, part);
+    }
+    store(c.p + i, p - rate * m / fma(sqrt(second), root, eps), part);
   });
 }
 
 inline void adamw(const AdamWCall& c) {
-  if (c.decay_gradient)
-    adamw_lanes<true>(c);
+  if (c.vmax)
+    c.decay_gradient ? adamw_lanes<true, true>(c) : adamw_lanes<false, true>(c);
   else
-    adamw_lanes<false>(c);
+    c.decay_gradient ? adamw_lanes<true, false>(c) : adamw_lanes<false, false>(c);
 }
 
 inline void sgd(const SgdCall& c) {
