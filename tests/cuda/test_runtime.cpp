@@ -256,9 +256,10 @@ TEST_CASE("device: ops refuse tensors that lie elsewhere") {
   CHECK(error_of([&] { ops::softmax(there, host); }) ==
         "Device: [softmax] expected tensors on cuda:0, got tensor (2, 4) float32 cpu");
   CHECK(contains(error_of([&] { ops::softmax(here, device); }), "expected tensors on cpu, got tensor (2, 4) float32 cuda:0"));
-  const std::vector<int64_t> labels = {0, 1};  // an op that only the host has says so
-  CHECK(error_of([&] { ops::nll_loss(there, device, labels); }) ==
-        "Device: [nll_loss] is computed on the cpu alone yet, got tensor (2, 4) float32 cuda:0; copy it with to(\"cpu\")");
+  const std::vector<int64_t> labels = {0, 1};
+  CHECK(error_of([&] { ops::nll_loss(there, host, labels); }) == "Device: [nll_loss] expected tensors on cuda:0, got tensor (2, 4) float32 cpu");
+  const Tensor second = host.to(Device{Device::Kind::Cuda, 1});
+  CHECK(error_of([&] { ops::mul(there, device, second); }) == "Device: [mul] expected tensors on cuda:0, got tensor (2, 4) float32 cuda:1");
 }
 
 TEST_CASE("device: packed weights lie there") {

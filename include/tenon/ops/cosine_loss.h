@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "tenon/ops/checks.h"
+#include "tenon/ops/arrays.h"
 
 namespace tenon::ops {
 
@@ -17,7 +17,7 @@ inline Tensor cosine_embedding_loss(Context& ctx, const Tensor& a, const Tensor&
   constexpr const char* op = "cosine_embedding_loss";
   detail::check_f32(a, op, "a");
   detail::check_same(a, b, op, "b");
-  detail::check_host("cosine_embedding_loss", a, b);
+  detail::check_here(ctx, op, a, b);
   const auto [N, C] = detail::matrix_of(a, op, "a");
   check(target.empty() || static_cast<int64_t>(target.size()) == N, ErrorCode::Shape, op, "target: expected ", N, ", got ", target.size());
   for (size_t i = 0; i < target.size(); ++i)
@@ -29,17 +29,29 @@ inline Tensor cosine_embedding_loss(Context& ctx, const Tensor& a, const Tensor&
     double cosine() const { return ab / std::sqrt(aa * bb); }
   };
   std::vector<Row> rows(static_cast<size_t>(N));
-  const float *a0 = a.data<float>(), *b0 = b.data<float>();
-  ctx.over_rows(N, 2 * C, [&, C = C](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) {
-      Row r = {1e-12, 1e-12, 0};  // a row of zeros has a cosine of 0
-      for (int64_t i = n * C; i < (n + 1) * C; ++i) {
-        const double x = a0[i], y = b0[i];
-        r.aa += x * x, r.bb += y * y, r.ab += x * y;
+  const float *a0 = a.ptr<float>(), *b0 = b.ptr<float>();
+  if (!ctx.device().is_cpu()) {
+    const auto products = [&, N = N, C = C](const float* x, const float* y) {
+      Tensor dots = ctx.empty({N}, DType::F32);
+      if (N) ctx.kernels().dot_rows(dots.ptr<float>(), x, nullptr, y, nullptr, N, C);
+      return dots.to(Device{});
+    };
+    const Tensor aa = products(a0, a0), bb = products(b0, b0), ab = products(a0, b0);
+    for (size_t n = 0; n < rows.size(); ++n)
+      rows[n] = {1e-12 + static_cast<double>(aa.values<float>()[n]), 1e-12 + static_cast<double>(bb.values<float>()[n]),
+                 static_cast<double>(ab.values<float>()[n])};
+  } else {
+    ctx.over_rows(N, 2 * C, [&, C = C](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) {
+        Row r = {1e-12, 1e-12, 0};  // a row of zeros has a cosine of 0
+        for (int64_t i = n * C; i < (n + 1) * C; ++i) {
+          const double x = a0[i], y = b0[i];
+          r.aa += x * x, r.bb += y * y, r.ab += x * y;
+        }
+        rows[static_cast<size_t>(n)] = r;
       }
-      rows[static_cast<size_t>(n)] = r;
-    }
-  });
+    });
+  }
   // The slope of each row's loss with its cosine: -1, 1, or 0 within the margin.
   std::vector<float> slopes(rows.size());
   double sum = 0;
@@ -55,6 +67,23 @@ inline Tensor cosine_embedding_loss(Context& ctx, const Tensor& a, const Tensor&
                            [a, b, N = N, C = C, rows, slopes, want_a = ctx.wants(a), want_b = ctx.wants(b)](
                                Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                              const double scale = dy[0].item() / static_cast<double>(N);
+                             if (!c.device().is_cpu()) {
+                               std::vector<float> other, own_a, own_b;
+                               for (size_t n = 0; n < rows.size(); ++n) {
+                                 const Row& r = rows[n];
+                                 const double factor = scale * slopes[n], norms = std::sqrt(r.aa * r.bb);
+                                 other.push_back(static_cast<float>(factor / norms));
+                                 own_a.push_back(static_cast<float>(-factor * r.ab / (norms * r.aa)));
+                                 own_b.push_back(static_cast<float>(-factor * r.ab / (norms * r.bb)));
+                               }
+                               const Tensor across = detail::column_of(c, other);
+                               const auto gradient = [&](const Tensor& x, const Tensor& y, const std::vector<float>& own) {
+                                 const Tensor along = elementwise_rows(c, Elementwise::Multiply, x, detail::column_of(c, own), N, C);
+                                 return elementwise(c, Elementwise::Add, {elementwise_rows(c, Elementwise::Multiply, y, across, N, C), along})
+                                     .view(x.shape());
+                               };
+                               return {want_a ? gradient(a, b, own_a) : Tensor(), want_b ? gradient(b, a, own_b) : Tensor()};
+                             }
                              Tensor da = want_a ? c.empty(a.shape(), DType::F32) : Tensor(),
                                     db = want_b ? c.empty(b.shape(), DType::F32) : Tensor();
                              float *to_a = want_a ? da.data<float>() : nullptr, *to_b = want_b ? db.data<float>() : nullptr;

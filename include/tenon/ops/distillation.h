@@ -4,8 +4,10 @@
 #include <cmath>
 #include <limits>
 
-#include "tenon/ops/checks.h"
+#include "tenon/ops/arrays.h"
+#include "tenon/ops/elementwise.h"
 #include "tenon/ops/nll_loss.h"
+#include "tenon/ops/softmax.h"
 
 namespace tenon::ops {
 
@@ -31,6 +33,35 @@ inline double divisor_of(const Tensor& x, Reduction reduction, std::string_view 
   return reduction == Reduction::Sum ? 1 : static_cast<double>(reduction == Reduction::Mean ? x.numel() : x.size(0));
 }
 
+/// The terms of kl_div on a device.
+inline Tensor divergences(Context& ctx, const Tensor& x, const Tensor& t, bool log_target) {
+  using enum Elementwise;
+  if (log_target) return elementwise(ctx, Multiply, {elementwise(ctx, Exp, {t}), elementwise(ctx, Subtract, {t, x})});
+  const Tensor zero = number(ctx, 0), nan = number(ctx, std::numeric_limits<float>::quiet_NaN());
+  const Tensor terms = elementwise(ctx, Multiply, {t, elementwise(ctx, Subtract, {elementwise(ctx, Log, {t}), x})});
+  const Tensor none = elementwise(ctx, Where, {elementwise(ctx, Equal, {t, zero}), zero, nan});
+  return elementwise(ctx, Where, {elementwise(ctx, Greater, {t, zero}), terms, none});
+}
+
+/// factor times the terms' gradients, of x and of the target.
+inline std::vector<Tensor> divergence_gradients(Context& ctx, const Tensor& x, const Tensor& t, bool log_target, float factor, bool want_x,
+                                                bool want_target) {
+  using enum Elementwise;
+  const Tensor p = log_target ? elementwise(ctx, Exp, {t}) : t;
+  Tensor dt;
+  if (want_target) {
+    const Tensor one = number(ctx, 1);
+    if (log_target) {
+      dt = elementwise(ctx, Multiply, {p, elementwise(ctx, Add, {elementwise(ctx, Subtract, {t, x}), one})});
+    } else {
+      const Tensor zero = number(ctx, 0), logs = elementwise(ctx, Add, {elementwise(ctx, Log, {p}), one});
+      dt = elementwise(ctx, Subtract, {elementwise(ctx, Where, {elementwise(ctx, Greater, {p, zero}), logs, zero}), x});
+    }
+    dt = scaled(ctx, dt, factor);
+  }
+  return {want_x ? scaled(ctx, p, -factor) : Tensor(), dt};
+}
+
 }  // namespace detail
 
 /// loss = sum of target * (log(target) - x), over the number of elements (Mean), or over the size of the first dimension (BatchMean).
@@ -41,10 +72,10 @@ inline double divisor_of(const Tensor& x, Reduction reduction, std::string_view 
 inline Tensor kl_div(Context& ctx, const Tensor& x, const Tensor& target, Reduction reduction = Reduction::Mean, bool log_target = false) {
   detail::check_f32(x, "kl_div", "x");
   detail::check_same(x, target, "kl_div", "target");
-  detail::check_host("kl_div", x, target);
+  detail::check_here(ctx, "kl_div", x, target);
   const double divisor = detail::divisor_of(x, reduction, "kl_div");
-  const float *a = x.data<float>(), *t = target.data<float>();
-  const double sum = detail::sum_of_rows(ctx, x.numel(), 4, [&](int64_t begin, int64_t end) {
+  const float *a = x.ptr<float>(), *t = target.ptr<float>();
+  const double sum = !ctx.device().is_cpu() ? detail::total(ctx, detail::divergences(ctx, x, target, log_target)) : detail::sum_of_rows(ctx, x.numel(), 4, [&](int64_t begin, int64_t end) {
     double part = 0;
     for (int64_t i = begin; i < end; ++i) {
       if (log_target)
@@ -62,6 +93,7 @@ inline Tensor kl_div(Context& ctx, const Tensor& x, const Tensor& target, Reduct
                            [x, target, divisor, log_target, want_x = ctx.wants(x), want_target = ctx.wants(target)](
                                Context& c, std::span<const Tensor> dy) -> std::vector<Tensor> {
                              const float factor = static_cast<float>(dy[0].item() / divisor);
+                             if (!c.device().is_cpu()) return detail::divergence_gradients(c, x, target, log_target, factor, want_x, want_target);
                              Tensor dx = want_x ? c.empty(x.shape(), DType::F32) : Tensor();
                              Tensor dt = want_target ? c.empty(x.shape(), DType::F32) : Tensor();
                              float *to_x = want_x ? dx.data<float>() : nullptr, *to_t = want_target ? dt.data<float>() : nullptr;
@@ -92,6 +124,47 @@ inline double soften(const Kernels& k, float* p, float* scaled, const float* x, 
   return static_cast<double>(scaled[largest]) - std::log(static_cast<double>(p[largest]));  // p there is 1 / sum of exp(x - max)
 }
 
+/// softmax(x / temperature), or its logarithm.
+inline Tensor softened(Context& ctx, const Tensor& x, float temperature, bool logarithm) {
+  Tensor y = scaled(ctx, x, 1 / temperature);
+  const auto [N, C] = matrix_of(x, "distillation_loss", "x");
+  float* p = y.ptr<float>();
+  if (N == 0) return y;
+  logarithm ? ctx.kernels().log_softmax(p, p, N, C) : ctx.kernels().softmax(p, p, N, C);
+  return y;
+}
+
+/// The loss of distillation on a device.
+inline double distilled(Context& ctx, const Tensor& student, const Tensor& teacher, std::span<const int64_t> labels, float temperature,
+                        int64_t ignore, double soft_weight, double hard_weight) {
+  const auto [N, C] = matrix_of(student, "distillation_loss", "student");
+  double loss = 0;
+  if (soft_weight > 0) loss += soft_weight * total(ctx, divergences(ctx, softened(ctx, student, temperature, true), softened(ctx, teacher, temperature, false), false));
+  if (hard_weight == 0) return loss;
+  Tensor rows = ctx.empty({N}, DType::F32);
+  const Numbers label(ctx, labels);
+  if (N) ctx.kernels().cross_entropy(rows.ptr<float>(), nullptr, student.ptr<float>(), label.data(), N, C, ignore, 0);
+  return loss + hard_weight * total(ctx, rows);
+}
+
+/// Its gradient: soft * (softmax of the student - that of the teacher) + hard times that of the cross-entropy.
+inline Tensor distilled_gradient(Context& ctx, const Tensor& student, const Tensor& teacher, std::span<const int64_t> labels, float temperature,
+                                 int64_t ignore, float soft, float hard) {
+  const auto [N, C] = matrix_of(student, "distillation_loss", "student");
+  Tensor dx = ctx.zeros(student.shape(), DType::F32);
+  if (N == 0) return dx;
+  float* d = dx.ptr<float>();
+  if (hard != 0) {
+    const Numbers label(ctx, labels);
+    Tensor unused = ctx.empty({N}, DType::F32);
+    ctx.kernels().cross_entropy(unused.ptr<float>(), d, student.ptr<float>(), label.data(), N, C, ignore, 0);
+  }
+  const Tensor p = softened(ctx, student, temperature, false), q = softened(ctx, teacher, temperature, false);
+  ctx.kernels().axpby(d, p.ptr<float>(), dx.numel(), soft, hard);
+  ctx.kernels().axpby(d, q.ptr<float>(), dx.numel(), -soft, 1);
+  return dx;
+}
+
 }  // namespace detail
 
 /// loss = alpha * T^2 * KL + (1 - alpha) * CE: KL = kl_div(log_softmax(student / T), softmax(teacher / T), BatchMean), and CE =
@@ -105,7 +178,7 @@ inline Tensor distillation_loss(Context& ctx, const Tensor& student, const Tenso
   constexpr const char* op = "distillation_loss";
   detail::check_f32(student, op, "student");
   detail::check_same(student, teacher, op, "teacher");
-  detail::check_host("distillation_loss", student, teacher);
+  detail::check_here(ctx, op, student, teacher);
   no_gradient(ctx, "distillation_loss, teacher", teacher);
   const auto [N, C] = detail::matrix_of(student, op, "student");
   check(C > 0, ErrorCode::Shape, op, "student: expected at least one class, got ", student.shape());
@@ -116,7 +189,8 @@ inline Tensor distillation_loss(Context& ctx, const Tensor& student, const Tenso
   const double soft_weight = alpha * static_cast<double>(temperature) * temperature / static_cast<double>(student.size(0));
   const double hard_weight = !hard ? 0 : counted ? (1.0 - alpha) / static_cast<double>(counted) : std::numeric_limits<double>::quiet_NaN();
 
-  const double loss = detail::sum_of_rows(ctx, N, 8 * C, [&, C = C](int64_t begin, int64_t end) {
+  const bool there = !ctx.device().is_cpu();
+  const double loss = there ? detail::distilled(ctx, student, teacher, labels, temperature, ignore, soft_weight, hard_weight) : detail::sum_of_rows(ctx, N, 8 * C, [&, C = C](int64_t begin, int64_t end) {
     const Kernels& k = ctx.kernels();
     std::vector<float> p(static_cast<size_t>(C)), s(p), t(p);
     double sum = 0;
@@ -145,6 +219,7 @@ inline Tensor distillation_loss(Context& ctx, const Tensor& student, const Tenso
           const double scale = dy[0].item();
           // The softened logits' own slope is 1 / T.
           const float soft = static_cast<float>(scale * soft_weight / temperature), by_label = static_cast<float>(scale * hard_weight);
+          if (!c.device().is_cpu()) return {detail::distilled_gradient(c, student, teacher, label, temperature, ignore, soft, hard ? by_label : 0)};
           Tensor dx = c.empty(student.shape(), DType::F32);
           float* to = dx.data<float>();
           c.over_rows(N, 8 * C, [&](int64_t begin, int64_t end) {
