@@ -65,6 +65,12 @@ void bind_adapters(py::module_& m) {
           "merge", [](PythonAdapters& a, const Names& names) { a.change([&](Context& c, Adapters& x) { x.merge(c, names); }); },
           py::arg("names"))
       .def("unmerge", [](PythonAdapters& a) { a.change([](Context& c, Adapters& x) { x.unmerge(c); }); })
+      .def("to", [](PythonAdapters& a, const std::string& device) {
+        const Device to = parse_device(device);
+        py::gil_scoped_release release;
+        BorrowedContext context(to);
+        (*a).to(*context);
+      }, py::arg("device"), "Moves the model with its adapters.")
       .def("forget", [](PythonAdapters& a) { a.change([](Context& c, Adapters& x) { x.forget(c); }); })
       .def(
           "config", [](PythonAdapters& a, const std::string& name) { return to_python((*a).config(name)); }, py::arg("name"))

@@ -144,11 +144,22 @@ Tensor Tensor::to(DType dtype) const {
   if (!defined() || dtype == dtype_) return *this;
   check(!is_8_bit_float(dtype), ErrorCode::Type, "to", "cannot convert to ", name_of(dtype));
   if (!device().is_cpu()) {
-    const auto known = [](DType d) { return d == DType::F32 || d == DType::BF16 || d == DType::F16; };
-    check(known(dtype_) && known(dtype), ErrorCode::Type, "to", "on ", device(), ": expected float32, bfloat16 or float16, got ",
-          name_of(dtype_), " to ", name_of(dtype));
+    const auto floating = [](DType d) { return d == DType::F32 || d == DType::BF16 || d == DType::F16; };
+    const auto counted = [](DType d) { return d == DType::I64 || d == DType::Bool; };
+    check((floating(dtype_) || counted(dtype_)) && (floating(dtype) || counted(dtype)), ErrorCode::Type, "to", "on ", device(),
+          ": expected float32, bfloat16, float16, int64 or bool, got ", name_of(dtype_), " to ", name_of(dtype), "; convert it on the cpu");
+    if (counted(dtype) && floating(dtype_) && dtype_ != DType::F32) return to(DType::F32).to(dtype);
+    if (counted(dtype_) && floating(dtype) && dtype != DType::F32) return to(DType::F32).to(dtype);
     Tensor t = empty(shape_, dtype, device());
-    if (numel_) cuda::kernels(device().index).cast(t.address(), dtype, address(), dtype_, numel_);
+    const Kernels& kernels = cuda::kernels(device().index);
+    if (numel_ == 0) return t;
+    if (floating(dtype_) && floating(dtype)) {
+      kernels.cast(t.address(), dtype, address(), dtype_, numel_);
+      return t;
+    }
+    ElementwiseCall c{.y = t.address(), .x = {address()}, .op = Elementwise::Copy, .type = dtype_, .y_type = dtype, .rank = 1};
+    c.size[0] = numel_, c.stride[0][0] = 1;
+    kernels.elementwise(c);
     return t;
   }
   Tensor t = empty(shape_, dtype);

@@ -45,7 +45,7 @@ void Adapters::read(Adapter& adapter, const std::string& full, const Tensor& t, 
     nn::Lora& lora = adapter.factors[module];
     const int64_t r = adapter.config.rank_of(module);
     expect_shape(full, t, is_a ? Shape{r, l->linear->in_features()} : Shape{l->linear->out_features(), r});
-    (is_a ? lora.a : lora.b) = own(t);
+    (is_a ? lora.a : lora.b) = own(t).to(model_.device());
     lora.scaling = adapter.config.scaling_of(module);
     lora.dropout = static_cast<float>(adapter.config.lora_dropout);
     seen[module] |= is_a ? 1 : 2;
@@ -55,7 +55,7 @@ void Adapters::read(Adapter& adapter, const std::string& full, const Tensor& t, 
   check(slot_of_.contains(name), ErrorCode::Format, "adapter", Printable{full}, ": ", model_.class_name(), " has no parameter ",
         Printable{name}, "; the adapter is for another architecture");
   expect_shape(full, t, base(name).shape());
-  adapter.saved[name] = own(t);
+  adapter.saved[name] = own(t).to(model_.device());
   seen[name] = 3;
 }
 
@@ -99,7 +99,7 @@ void Adapters::save(const std::string& name, const std::string& folder) const {
   Json json = find(name).json;
   json.set("peft_type", "LORA");
   std::vector<io::NamedTensor> tensors;
-  for (const Parameter& p : parameters(name)) tensors.emplace_back(p.name_on_disk(), p.value);
+  for (const Parameter& p : parameters(name)) tensors.emplace_back(p.name_on_disk(), p.value.to(Device{}));
   join_experts(json, tensors, layers(), [&](const std::string& n) { return layer(n) ? layer(n)->linear : nullptr; });
   io::make_folders(folder);
   io::AtomicFile weights(io::join_path(folder, "adapter_model.safetensors")), config(io::join_path(folder, "adapter_config.json"));

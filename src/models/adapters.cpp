@@ -89,7 +89,6 @@ nn::Lora fresh(const LoraConfig& config, const std::string& name, const nn::Line
 }  // namespace
 
 Adapters::Adapters(Model& model) : model_(model) {
-  check(model.device().is_cpu(), ErrorCode::Device, "adapters", "the model lies on ", model.device(), ": adapters work on the cpu alone yet");
   Lister lister(
       [&](const std::string& name, nn::Linear& l) {
         layers_.push_back({name, &l, !l.tied_weight.empty()});
@@ -151,7 +150,12 @@ Adapters::Adapter Adapters::make(const Json& json, uint64_t seed, const std::set
   uint64_t stream = 0;
   for (const std::string& name : targets_of(config)) {
     ++stream;
-    adapter.factors[name] = given.contains(name) ? nn::Lora() : fresh(config, name, *layer(name)->linear, Random(seed, stream));
+    if (given.contains(name)) {
+      adapter.factors[name] = nn::Lora();
+      continue;
+    }
+    nn::Lora& lora = adapter.factors[name] = fresh(config, name, *layer(name)->linear, Random(seed, stream));
+    lora.a = lora.a.to(model_.device()), lora.b = lora.b.to(model_.device());
   }
   for (const auto& [name, slot] : slots_) {
     const bool bias = name == "bias" || name.ends_with(".bias");
@@ -161,7 +165,7 @@ Adapters::Adapter Adapters::make(const Json& json, uint64_t seed, const std::set
     const Layer* of = layer(name.substr(0, name.rfind('.')));
     check(!of || !of->linear->quantized || bias, ErrorCode::Format, "adapter", Printable{name}, ": a quantised weight cannot be trained");
     const Tensor from = base(name);
-    adapter.saved[name] = from.dtype() == DType::F32 ? from.clone() : from.to(DType::F32);
+    adapter.saved[name] = (from.dtype() == DType::F32 ? from.clone() : from.to(DType::F32)).to(model_.device());
   }
   return adapter;
 }
@@ -209,7 +213,7 @@ void Adapters::merge(Context& ctx, const std::vector<std::string>& names) {
       const std::string weight = module + ".weight";
       const auto before = sums.find(weight);
       const auto earlier = summed_.find(weight);
-      const Tensor from = before != sums.end() ? before->second : earlier != summed_.end() ? earlier->second : base(weight).to(DType::F32);
+      const Tensor from = before != sums.end() ? before->second : earlier != summed_.end() ? earlier->second : base(weight).to(DType::F32).to(ctx.device());
       Tensor product = ops::scale(ctx, ops::matmul(ctx, lora.b, lora.a), lora.scaling);
       if (layer(module)->linear->in_out()) product = ops::transpose(ctx, product);
       sums[weight] = ops::add(ctx, from, product);
@@ -233,6 +237,33 @@ void Adapters::forget(Context& ctx) {
   order_.clear(), active_.clear(), merged_.clear();
 }
 
+void Adapters::to(Context& ctx) {
+  if (ctx.device() == model_.device()) return;
+  std::map<std::string, Adapter> there = adapters_;  // everything that takes memory, before anything changes
+  std::map<std::string, Tensor> sums = summed_;
+  for (auto& [name, adapter] : there) {
+    for (auto& [module, lora] : adapter.factors) lora.unpack(), lora.a = lora.a.to(ctx.device()), lora.b = lora.b.to(ctx.device());
+    for (auto& [parameter, value] : adapter.saved) value = value.to(ctx.device());
+  }
+  for (auto& [weight, sum] : sums) sum = sum.to(ctx.device());
+  const std::vector<std::string> active = std::exchange(active_, {}), merged = std::exchange(merged_, {});
+  std::map<std::string, Tensor> before = std::exchange(summed_, {});
+  Context here(model_.device());
+  const auto act = [&](Context& c, std::map<std::string, Tensor>& weights) {
+    active_ = active, merged_ = merged, summed_ = weights;
+    apply(c);
+  };
+  apply(here);
+  try {
+    model_.to(ctx);
+  } catch (...) {
+    act(here, before);
+    throw;
+  }
+  adapters_ = std::move(there);
+  act(ctx, sums);
+}
+
 void Adapters::apply(Context& ctx) {
   const bool packed = std::any_of(layers_.begin(), layers_.end(), [](const Layer& l) { return l.linear->packed.defined(); });
   std::map<std::string, Tensor> wanted = summed_;
@@ -251,6 +282,7 @@ void Adapters::apply(Context& ctx) {
     if (own == wanted.end()) {
       if (!packed && (next.dtype() != DType::F32 || next.read_only()))
         next = next.dtype() == DType::F32 ? next.clone() : next.to(DType::F32);
+      if (!packed) next = next.to(model_.device());  // it may have lain packed there, and here as the file has it
       base_.erase(former);
     } else if (former == base_.end()) {
       base_[name] = *slot;

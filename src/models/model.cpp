@@ -56,15 +56,15 @@ class Packer final : public nn::Visitor {
   WeightFormat format_, head_, small_;
 };
 
-/// Moves parameters to a device. Weights that are packed, or will be, stay where they are, since nothing computes with them as they lie; but
-/// one that is a table's too goes with the table.
+/// Moves parameters to a device. Weights that are packed, or will be, stay in the host's memory, since nothing computes with them as they lie;
+/// but one that is a table's too goes with the table, and so does one that adapters were merged into on a device.
 class Mover final : public nn::Visitor {
  public:
   Mover(Device to, bool packed) : to_(to), packed_(packed) {}
   void parameter(const std::string& name, Tensor& t, const Shape&, const nn::ParameterInfo& info) override {
     if (!t.defined() || info.stored >= 0) return;
     const auto known = moved_.find(t.id());
-    if (known == moved_.end() && packed_ && in_linear_ && name.ends_with(".weight")) return;
+    if (known == moved_.end() && packed_ && in_linear_ && t.device().is_cpu() && name.ends_with(".weight")) return;
     Tensor there = known != moved_.end() ? known->second : t.to(to_);
     moved_.emplace(t.id(), there);
     moved_.emplace(there.id(), there);

@@ -52,6 +52,9 @@ class Adapters {
   /// The model keeps what is merged and, of active adapters, the own parameters; all adapters are gone.
   void forget(Context& ctx);
 
+  /// Moves the model to where the Context computes, and its adapters with it. Errors: as Model::to; all is then as before.
+  void to(Context& ctx);
+
   std::vector<std::string> names() const;
   const std::vector<std::string>& active() const { return active_; }
   const std::vector<std::string>& merged() const { return merged_; }
