@@ -2,6 +2,8 @@
 #include "bindings.h"
 
 namespace tenon::python {
+
+void bind_arrays(py::module_& m);  // bind_arrays.cpp
 namespace {
 
 PyObject* exception_of(ErrorCode code) {
@@ -42,6 +44,7 @@ PYBIND11_MODULE(_core, m) {
   tenon::python::bind_engine(m);
   tenon::python::bind_moe(m);
   tenon::python::bind_ops(m);
+  tenon::python::bind_arrays(m);
   tenon::python::bind_training(m);
   tenon::python::bind_optim(m);
   tenon::python::bind_quantize(m);

@@ -5,7 +5,7 @@ import functools
 import threading
 from typing import Any
 
-from .conversion import check_device, dtype, to_dtype
+from .conversion import device_name, dtype, to_dtype
 
 __all__ = ["autocast", "get_autocast_dtype", "is_autocast_enabled"]
 
@@ -46,7 +46,7 @@ class autocast:
 
     def __init__(self, device_type: Any = "cpu", dtype: Any = None, enabled: bool = True, cache_enabled: "bool | None" = None) -> None:
         if enabled and str(device_type) != "cuda":  # scripts that were written for it run here
-            check_device(device_type)
+            device_name(device_type)
         kind = to_dtype("bfloat16" if dtype is None else dtype)
         if enabled and kind not in _KINDS:
             raise RuntimeError(f"[autocast] expected bfloat16, float16 or float8_e4m3fn, got {kind}")

@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterable, Sequence
 from . import _core
 from ._core import Tensor, dtype
 from ._lazy import np
-from .conversion import array_of, as_tensor, wrap
+from .conversion import array_of, as_tensor, is_copied, wrap
 from .grad_mode import (detect_anomaly, enable_grad, inference_mode, is_grad_enabled, no_grad, set_detect_anomaly, set_grad_enabled,
                         state)
 
@@ -98,7 +98,7 @@ def view_backward(base: Tensor, view: Tensor) -> Callable[[Any], Any]:
     def backward(g: Any) -> Any:
         if g.size == size:
             return g.reshape(shape)
-        d = np.zeros(size, g.dtype)
+        d = np.zeros(size, g.dtype, like=g)
         d[start : start + g.size] = g.reshape(-1)
         return d.reshape(shape)
 
@@ -137,7 +137,7 @@ def _sum(a: Tensor, b: Tensor, own: bool) -> Tensor:
         a = a._clone()
     if a.dtype == dtype.float32 and b.dtype == dtype.float32:
         _core.add_in_place([a], [b])
-    elif a.dtype in (dtype.float64, dtype.float16):
+    elif a.dtype in (dtype.float64, dtype.float16) and not is_copied(a):
         array_of(a)[...] += array_of(b)
     else:
         a = (wrap(array_of(a) + array_of(b)))._to(a.dtype)

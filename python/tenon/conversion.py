@@ -9,7 +9,8 @@ from . import _core
 from ._core import Tensor, dtype
 from ._lazy import np
 
-__all__ = ["Size", "Tensor", "array_of", "as_tensor", "check_device", "device", "dtype", "from_dlpack", "from_numpy", "to_dtype", "wrap"]
+__all__ = ["Size", "Tensor", "array_of", "as_array", "as_tensor", "beside", "device", "dtype", "from_dlpack", "from_numpy", "host_array", "is_copied",
+           "placed", "to_dtype", "wrap"]
 
 NUMPY_NAMES = {d: name for name, d in dtype.__members__.items()}
 NO_BUFFER = frozenset({dtype.bfloat16, dtype.float8_e4m3fn, dtype.float8_e5m2, dtype.float8_e8m0fnu})  # types that NumPy lacks
@@ -53,12 +54,9 @@ def device_name(where: Any) -> str:
     return _core._parse_device(str(device(where)))
 
 
-def check_device(where: Any) -> None:
-    """Raises RuntimeError unless `where` is what functions and modules that are not models compute on: the CPU."""
-    name = device_name(where)
-    if name != "cpu":
-        raise RuntimeError(f"[device] {name}: expected cpu; tensors and models can be moved there with .to(), other modules and functions cannot "
-                           "compute there yet")
+def placed(t: Tensor, where: Any) -> Tensor:
+    """A new tensor on the device that was asked for."""
+    return t if where is None else t._to_device(device_name(where))
 
 
 class Size(tuple):
@@ -92,7 +90,9 @@ _ALIASES = {"float": "float32", "half": "float16", "double": "float64", "long": 
 
 
 def wrap(value: Any) -> Tensor:
-    """A tensor over a NumPy array's memory (a copy if it is strided), or of a NumPy scalar."""
+    """A tensor over an array's memory (a copy if it is strided), or of a NumPy scalar."""
+    if hasattr(value, "__tenon_tensor__"):
+        return value.__tenon_tensor__()  # type: ignore[no-any-return]
     return _core.from_buffer(np.asarray(value))
 
 
@@ -172,5 +172,41 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def array_of(t: Tensor) -> Any:
-    """The elements as a NumPy array that shares memory, 16-bit brain floats and 8-bit floats as float32 copies."""
-    return np.asarray(memoryview(t if t.dtype not in NO_BUFFER else t._to(dtype.float32)))
+    """The elements as an array that shares memory, 16-bit brain floats and 8-bit floats as float32 copies.
+
+    What lies on a device is an array there, which NumPy's functions take likewise; float16 is a float32 copy, too.
+    Errors: RuntimeError for types that devices do not compute with.
+    """
+    if t._device == "cpu":
+        return np.asarray(memoryview(t if t.dtype not in NO_BUFFER else t._to(dtype.float32)))
+    from .device_array import DeviceArray
+
+    if t.dtype in (dtype.bfloat16, dtype.float16):
+        t = t._to(dtype.float32)
+    elif t.dtype not in (dtype.float32, dtype.int64, dtype.bool):
+        raise RuntimeError(f"[array] {t.dtype} on {t._device}: expected float32, bfloat16, float16, int64 or bool there; convert it on the cpu")
+    return DeviceArray(t)
+
+
+def is_copied(t: Tensor) -> bool:
+    """Whether array_of() is a copy, which to write to changes nothing."""
+    return t.dtype in NO_BUFFER or (t.dtype == dtype.float16 and t._device != "cpu")
+
+
+def host_array(t: Tensor) -> Any:
+    """The elements as an array of the host, wherever they lie: of what the host reads, indices and labels."""
+    return array_of(t if t._device == "cpu" else t._to_device("cpu"))
+
+
+def as_array(value: Any, kind: Any = None) -> Any:
+    """np.asarray, which leaves arrays on a device where they are."""
+    return value if hasattr(value, "__tenon_tensor__") else np.asarray(value, dtype=kind)
+
+
+def beside(value: Any, a: Any) -> Any:
+    """An array of the host, copied to where `a` lies."""
+    if not hasattr(a, "__tenon_tensor__"):
+        return value
+    from .device_array import uploaded
+
+    return uploaded(value, a.where)

@@ -6,7 +6,7 @@ from typing import Any, Callable, Sequence
 from . import _core
 from ._lazy import np
 from .autograd import attach
-from .conversion import Tensor, array_of, as_tensor, check_device, dtype, to_dtype, wrap
+from .conversion import Tensor, array_of, as_tensor, device_name, dtype, host_array, placed, to_dtype, wrap
 from .products import einsum, matmul  # noqa: F401
 from .random import generator, manual_seed, next_seed  # noqa: F401
 from .tensor_math import BINARY, UNARY, like, promote_types, result_type  # noqa: F401
@@ -34,9 +34,14 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
+def _zeros(size: Sequence[int], dtype: Any, device: Any) -> Tensor:
+    return _core._array_zeros(list(size), to_dtype(dtype or "float32"), device_name(device))
+
+
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    check_device(device)
-    return _leaf(_core.empty(list(sizes_of(size)), to_dtype(dtype or "float32")), requires_grad)
+    where = device_name(device)
+    t = _core.empty(list(sizes_of(size)), to_dtype(dtype or "float32")) if where == "cpu" else _zeros(sizes_of(size), dtype, where)
+    return _leaf(t, requires_grad)
 
 
 def _leaf(t: Tensor, requires_grad: bool) -> Tensor:
@@ -44,14 +49,12 @@ def _leaf(t: Tensor, requires_grad: bool) -> Tensor:
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    check_device(device)
-    return _leaf(_core.zeros(list(sizes_of(size)), to_dtype(dtype or "float32")), requires_grad)
+    return _leaf(_zeros(sizes_of(size), dtype, device), requires_grad)
 
 
 def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    check_device(device)
     one = as_tensor(fill_value, dtype)
-    return _leaf(wrap(np.full(tuple(size), array_of(one)))._to(one.dtype), requires_grad)
+    return _leaf(placed(wrap(np.full(tuple(size), host_array(one)))._to(one.dtype), device), requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -59,30 +62,29 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
 
 
 def zeros_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
-    return zeros(t.shape, dtype=dtype or t.dtype, device=device)
+    return zeros(t.shape, dtype=dtype or t.dtype, device=device or t.device)
 
 
 def ones_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
-    return ones(t.shape, dtype=dtype or t.dtype, device=device)
+    return ones(t.shape, dtype=dtype or t.dtype, device=device or t.device)
 
 
-def full_like(t: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
-    return full(t.shape, fill_value, dtype=dtype or t.dtype)
+def full_like(t: Tensor, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    return full(t.shape, fill_value, dtype=dtype or t.dtype, device=device or t.device)
 
 
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
-    check_device(device)
     start, end = (0, start) if end is None else (start, end)
     default = "float32" if any(isinstance(x, float) for x in (start, end, step)) else "int64"
-    return wrap(np.arange(start, end, step))._to(to_dtype(dtype or default))
+    return placed(wrap(np.arange(start, end, step))._to(to_dtype(dtype or default)), device)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None) -> Tensor:
-    return wrap(np.linspace(start, end, steps))._to(to_dtype(dtype or "float32"))
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> Tensor:
+    return placed(wrap(np.linspace(start, end, steps))._to(to_dtype(dtype or "float32")), device)
 
 
-def eye(n: int, *, dtype: Any = None) -> Tensor:
-    return wrap(np.eye(n))._to(to_dtype(dtype or "float32"))
+def eye(n: int, *, dtype: Any = None, device: Any = None) -> Tensor:
+    return placed(wrap(np.eye(n))._to(to_dtype(dtype or "float32")), device)
 
 
 # Random numbers
@@ -92,36 +94,34 @@ def _numbers(own: Any) -> Any:
 
 
 def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
-    check_device(device)
-    return _leaf(wrap(_numbers(generator).random(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32")), requires_grad)
+    return _leaf(placed(wrap(_numbers(generator).random(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32")), device), requires_grad)
 
 
 def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Any = None) -> Tensor:
-    check_device(device)
-    return _leaf(wrap(_numbers(generator).standard_normal(sizes_of(size), np.float32))._to(to_dtype(dtype or "float32")), requires_grad)
+    numbers = _numbers(generator).standard_normal(sizes_of(size), np.float32)
+    return _leaf(placed(wrap(numbers)._to(to_dtype(dtype or "float32")), device), requires_grad)
 
 
 def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None, generator: Any = None) -> Tensor:
-    check_device(device)
     if size is None:
         low, high, size = 0, low, high
-    return wrap(_numbers(generator).integers(low, high, tuple(size)))._to(to_dtype(dtype or "int64"))
+    return placed(wrap(_numbers(generator).integers(low, high, tuple(size)))._to(to_dtype(dtype or "int64")), device)
 
 
 def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = None) -> Tensor:
-    return wrap(_numbers(generator).permutation(n))._to(to_dtype(dtype or "int64"))
+    return placed(wrap(_numbers(generator).permutation(n))._to(to_dtype(dtype or "int64")), device)
 
 
 def rand_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
-    return rand(t.shape, dtype=dtype or t.dtype, device=device)
+    return rand(t.shape, dtype=dtype or t.dtype, device=device or t.device)
 
 
 def randn_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
-    return randn(t.shape, dtype=dtype or t.dtype, device=device)
+    return randn(t.shape, dtype=dtype or t.dtype, device=device or t.device)
 
 
 def empty_like(t: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
-    return empty(t.shape, dtype=dtype or t.dtype, device=device)
+    return empty(t.shape, dtype=dtype or t.dtype, device=device or t.device)
 
 
 def normal(mean: float = 0.0, std: float = 1.0, size: Any = None, *, dtype: Any = None, generator: Any = None) -> Tensor:
@@ -145,7 +145,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, axis: "int | None" = None) -> T
     ends = np.cumsum([0 if t.shape == (0,) else t.shape[at] for t in parts])[:-1]
 
     def backward(g: Any) -> Any:
-        return tuple(d if d.size else np.zeros(tuple(t.shape), g.dtype) for d, t in zip(np.split(g, ends, at), parts))
+        return tuple(d if d.size else np.zeros(tuple(t.shape), g.dtype, like=g) for d, t in zip(np.split(g, ends, at), parts))
 
     return attach("cat", y if y.dtype == kind else y._to(kind), parts, backward)
 
@@ -188,7 +188,7 @@ def addmm(x: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: floa
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    return tuple(map(wrap, np.meshgrid(*(array_of(t) for t in tensors), indexing=indexing)))
+    return tuple(placed(wrap(a), tensors[0].device) for a in np.meshgrid(*(host_array(t) for t in tensors), indexing=indexing))
 
 
 def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -204,14 +204,14 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 
 def bernoulli(x: Tensor) -> Tensor:
     """1 with the probability that each element is, else 0."""
-    return like(generator().random(tuple(x.shape)) < array_of(x), x)
+    return placed(like(generator().random(tuple(x.shape)) < host_array(x), x), x.device)
 
 
 def multinomial(x: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
     """Indices drawn along the last dimension with the weights there."""
-    a = np.asarray(array_of(x), dtype="float64")
+    a = np.asarray(host_array(x), dtype="float64")
     rows = [generator().choice(a.shape[-1], num_samples, replacement, row / row.sum()) for row in a.reshape(-1, a.shape[-1])]
-    return wrap(np.asarray(rows, dtype="int64").reshape(*a.shape[:-1], num_samples))
+    return placed(wrap(np.asarray(rows, dtype="int64").reshape(*a.shape[:-1], num_samples)), x.device)
 
 
 def _from_method(name: str) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 
 from . import _core, hub
 from ._core import Tensor
-from .conversion import check_device
+from .conversion import device_name
 from .nn.module import Module
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def load_composed(cls: Any, path: Any, model_args: tuple[Any, ...], kwargs: dict
     """
     kwargs = dict(kwargs)
     folder = os.fspath(hub.resolve(path, **hub.split_arguments(kwargs)))
-    check_device(kwargs.pop("device", None))
+    where = device_name(kwargs.pop("device", None))
     wants_info = kwargs.pop("output_loading_info", False)
     config = kwargs.pop("config", None) or cls.config_class.from_pretrained(folder)
     known = {k: kwargs.pop(k) for k in list(kwargs) if k in config or k in ("num_labels", "id2label", "label2id")}
@@ -110,7 +110,7 @@ def load_composed(cls: Any, path: Any, model_args: tuple[Any, ...], kwargs: dict
     if result.missing_keys:
         hub.warn(f"{cls.__name__}: weights that {os.fspath(path)} lacks were newly initialized: {', '.join(result.missing_keys[:12])}. "
                  "Train this model before using its predictions.")
-    model.eval()
+    model.to(where).eval()
     if not wants_info:
         return model
     return model, {"missing_keys": result.missing_keys, "unexpected_keys": unexpected, "mismatched_keys": mismatched, "error_msgs": []}

@@ -11,7 +11,7 @@ from . import _core, cache_utils, hub, model_node
 from ._core import Precision, Tensor
 from .autograd import without_gradient
 from .configuration import PretrainedConfig, config_class
-from .conversion import as_tensor, check_device, device, device_name, dtype, to_dtype
+from .conversion import as_tensor, device, device_name, dtype, to_dtype
 from .experts.mixin import RoutingMixin, has_experts
 from .generation import GenerationConfig, GenerationMixin
 from .model_parts import Part, load_composed, save_composed
@@ -350,15 +350,18 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
         return self
 
     def _move(self, where: str) -> None:
-        if self._core is None or self._modules or self._parameters:
-            check_device(where)  # their own parts compute on the CPU
-            return
+        if self._core is None:
+            return super()._move(where)
+        for module in self.children():
+            module._move(where)
+        super()._move_own(where)
         if where == self._core.device:
             return
-        if self._adapters is not None:
-            raise RuntimeError(f"[to] {type(self).__name__} has adapters: expected a model without any to be moved; attach them afterwards")
         with self._lock:
-            self._core.to(where)
+            if self._adapters is None:
+                self._core.to(where)
+            else:
+                self._adapters.to(where)
             self._bind_parameters()
 
     def cpu(self) -> "PreTrainedModel":
@@ -382,7 +385,10 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
     @property
     def device(self) -> device:
         """Where it computes."""
-        return device("cpu" if self._core is None else self._core.device)
+        if self._core is not None:
+            return device(self._core.device)
+        first = next(self.parameters(), None)
+        return device("cpu") if first is None else first.device
 
     @property
     def dtype(self) -> dtype:

@@ -8,7 +8,7 @@ from ._core import Tensor
 from ._lazy import np
 from .autocast_mode import product_type
 from .autograd import attach
-from .conversion import array_of, as_tensor, wrap
+from .conversion import array_of, as_array, as_tensor, wrap
 from .tensor_math import like, result_type, summed_to
 
 
@@ -33,7 +33,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         out = np.matmul(x, z)
     except ValueError as error:
         raise ValueError(f"[matmul] {error}") from None
-    y = wrap(np.asarray(out))
+    y = wrap(as_array(out))
     want_a, want_b = a.requires_grad, b.requires_grad
 
     def backward(g: Any) -> Any:
@@ -90,7 +90,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     if not arrow:
         letters = terms.replace(",", "").replace(".", "")
         result = ("..." if "." in terms else "") + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
-    y = wrap(np.asarray(np.einsum(f"{terms}->{result}", *arrays, optimize=len(arrays) > 1)))
+    y = wrap(as_array(np.einsum(f"{terms}->{result}", *arrays, optimize=len(arrays) > 1)))
 
     def one(g: Any, i: int) -> Any:
         own = parts[i].replace(".", "")

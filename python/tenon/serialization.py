@@ -9,7 +9,7 @@ from typing import Any
 
 from . import _core
 from ._core import Tensor
-from .conversion import as_tensor, check_device
+from .conversion import as_tensor, device_name
 
 __all__ = ["load", "save"]
 
@@ -85,23 +85,22 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True, mmap: b
     Nothing in a file is executed. mmap=True leaves the tensors over the mapped, read-only file.
     Errors: FileNotFoundError; ValueError for damaged files and pickles of anything else.
     """
-    if map_location is not None and not callable(map_location):
-        check_device(map_location)
+    where = "cpu" if map_location is None or callable(map_location) or isinstance(map_location, dict) else device_name(map_location)
     if hasattr(f, "read"):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "saved")
             with open(path, "wb") as file:
                 file.write(f.read())
-            return _load(path, False)
-    return _load(os.fspath(f), mmap)
+            return _load(path, False, where)
+    return _load(os.fspath(f), mmap, where)
 
 
-def _load(path: str, mapped: bool) -> Any:
+def _load(path: str, mapped: bool, where: str) -> Any:
     with open(path, "rb") as file:
         zipped = file.read(2) == b"PK"
     tensors = dict(_core.load_torch_file(path)) if zipped else _core.load_file(path)
     if not mapped:
-        tensors = {name: t.clone() for name, t in tensors.items()}
+        tensors = {name: t.clone() if where == "cpu" else t.to(where) for name, t in tensors.items()}
     text = None if zipped else _core.safetensors_metadata(path).get(_KEY)
     if text is None:
         return tensors

@@ -9,7 +9,7 @@ from typing import Any
 from ._core import Tensor, dtype
 from ._lazy import np
 from .autograd import Node, attach, wanted, wants
-from .conversion import NO_BUFFER, array_of, as_tensor, wrap
+from .conversion import array_of, as_array, as_tensor, is_copied, wrap
 from .grad_mode import state
 from .random import generator
 from .tensor_math import apply_binary, summed_to
@@ -87,7 +87,7 @@ def set_items(t: Tensor, index: Any, value: Any) -> None:
         elements = elements.copy()
     a = array_of(t)
     a[index] = elements
-    if t.dtype in NO_BUFFER:
+    if is_copied(t):
         _write(t, wrap(a))
     else:
         t._changed()
@@ -97,7 +97,7 @@ def set_items(t: Tensor, index: Any, value: Any) -> None:
     def backward(g: Any) -> Any:
         rest = g.copy()
         rest[index] = 0
-        return rest, summed_to(np.asarray(g[index]), shape) if isinstance(given, Tensor) else None
+        return rest, summed_to(as_array(g[index]), shape) if isinstance(given, Tensor) else None
 
     Node("index_put", (t, given), backward).output(t)
     base = t.__dict__.get("_base")
@@ -108,7 +108,7 @@ def set_items(t: Tensor, index: Any, value: Any) -> None:
 def binary_(name: str, t: Tensor, other: Any) -> Tensor:
     """A ufunc whose result goes into the first operand."""
     writable(name, t)
-    if wanted(t, other) or t.dtype in NO_BUFFER:
+    if wanted(t, other) or is_copied(t):
         return store(name, t, apply_binary(name, _former(t), other))
     if not isinstance(other, (Tensor, bool, int, float)):
         other = as_tensor(other)

@@ -9,7 +9,7 @@ from typing import Any, Callable
 from ._core import Tensor, dtype
 from ._lazy import np
 from .autograd import attach, wanted, without_gradient
-from .conversion import NO_BUFFER, NUMPY_NAMES, array_of, as_tensor, to_dtype, wrap
+from .conversion import NO_BUFFER, NUMPY_NAMES, array_of, as_array, as_tensor, to_dtype, wrap
 
 
 def like(value: Any, t: Tensor) -> Tensor:
@@ -94,19 +94,9 @@ _TRUE_DIVISIONS = frozenset({"true_divide", "arctan2", "logaddexp"})
 _TRUTH = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
 
 
-def _device_of_numbers(a: Any, b: Any) -> "str | None":
-    """The device of operands of one element that lie on one, a loss and its weight: the host computes with them. None for all others."""
-    places = {v._device for v in (a, b) if isinstance(v, Tensor)} - {"cpu"}
-    small = all(v.numel() == 1 for v in (a, b) if isinstance(v, Tensor))
-    return places.pop() if len(places) == 1 and small else None
-
-
 def apply_binary(name: str, a: Any, b: Any) -> Tensor:
     """A NumPy ufunc on two operands with PyTorch's rules for the type of the result."""
     a, b = operand(a), operand(b)
-    where = _device_of_numbers(a, b)
-    if where is not None:
-        return apply_binary(name, *(v.cpu() if isinstance(v, Tensor) else v for v in (a, b))).to(where)
     if name == "matmul":
         return matmul(as_tensor(a), as_tensor(b))
     result = result_type(a, b)
@@ -164,6 +154,10 @@ def _sigmoid(a: Any) -> Any:
 
 
 def _erf(a: Any) -> Any:
+    if hasattr(a, "__tenon_tensor__"):
+        from .device_array import apply
+
+        return apply("erf", a)
     return np.vectorize(math.erf, otypes=[a.dtype])(a) if a.size else a
 
 
@@ -214,7 +208,7 @@ def apply_unary(name: str, t: Tensor) -> Tensor:
     value, gradient, reads = row
     a = array_of(t)
     with np.errstate(all="ignore"):
-        out = np.asarray(value(a))
+        out = as_array(value(a))
     y = like(out, t)
     if not wanted(t):
         return y

@@ -10,7 +10,7 @@ from . import _core
 from ._core import Tensor
 from ._lazy import np
 from .autograd import attach
-from .conversion import array_of, to_dtype, wrap
+from .conversion import array_of, as_array, to_dtype, wrap
 from .tensor_math import apply_binary, like
 
 
@@ -43,7 +43,7 @@ def _count(shape: Any, axis: Any) -> int:
 def _extreme(name: str, t: Tensor, dim: Any, keepdim: bool) -> Tensor:
     """amax or amin: equal elements share the gradient."""
     a, axis = array_of(t), axes_of(dim)
-    out = np.asarray(getattr(a, name)(axis=axis, keepdims=keepdim))
+    out = as_array(getattr(a, name)(axis=axis, keepdims=keepdim))
 
     def backward(g: Any) -> Any:
         chosen = a == spread(out, a.shape, axis, keepdim)
@@ -58,7 +58,7 @@ class ReductionMethods:
     def sum(self: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
         a, axis = array_of(self), axes_of(dim)
         kind = to_dtype(dtype) if dtype is not None else self.dtype if self.dtype.is_floating_point else _core.dtype.int64
-        y = wrap(np.asarray(a.sum(axis=axis, keepdims=keepdim)))
+        y = wrap(as_array(a.sum(axis=axis, keepdims=keepdim)))
         shape = a.shape
         return attach("sum", y if y.dtype == kind else y._to(kind), (self,), lambda g: np.broadcast_to(spread(g, shape, axis, keepdim), shape))
 
@@ -66,7 +66,7 @@ class ReductionMethods:
         if dtype is None and not self.dtype.is_floating_point:
             raise TypeError(f"[mean] expected floating point elements, got {self.dtype}")
         a, axis = array_of(self), axes_of(dim)
-        y = wrap(np.asarray(a.mean(axis=axis, keepdims=keepdim)))._to(to_dtype(dtype) if dtype is not None else self.dtype)
+        y = wrap(as_array(a.mean(axis=axis, keepdims=keepdim)))._to(to_dtype(dtype) if dtype is not None else self.dtype)
         shape, n = a.shape, _count(a.shape, axis)
         return attach("mean", y, (self,), lambda g: np.broadcast_to(spread(g / n, shape, axis, keepdim), shape))
 
@@ -75,7 +75,7 @@ class ReductionMethods:
         ddof = int(unbiased) if correction is None else correction
         a, axis = array_of(self), axes_of(dim)
         n = _count(a.shape, axis)
-        y = like(np.asarray(a.var(axis=axis, keepdims=keepdim, ddof=ddof)), self)
+        y = like(as_array(a.var(axis=axis, keepdims=keepdim, ddof=ddof)), self)
 
         def backward(g: Any) -> Any:
             return spread(g, a.shape, axis, keepdim) * (2 / max(n - ddof, 0)) * (a - a.mean(axis=axis, keepdims=True))
@@ -98,7 +98,7 @@ class ReductionMethods:
             out = (a != 0).sum(axis=axis, keepdims=keepdim).astype(a.dtype)
         else:
             out = (np.abs(a) ** p).sum(axis=axis, keepdims=keepdim) ** (1 / p)
-        out = np.asarray(out)
+        out = as_array(out)
         y = like(out, x)
 
         def backward(g: Any) -> Any:
@@ -117,7 +117,7 @@ class ReductionMethods:
         x = self if dtype is None else self.to(dtype)
         a = array_of(x)
         kind = x.dtype if x.dtype.is_floating_point else _core.dtype.int64
-        y = wrap(np.asarray(a.prod(axis=dim, keepdims=keepdim)))._to(kind)
+        y = wrap(as_array(a.prod(axis=dim, keepdims=keepdim)))._to(kind)
 
         def backward(g: Any) -> Any:
             b = a.reshape(-1) if dim is None else np.moveaxis(a, dim, -1)
@@ -190,7 +190,7 @@ class ReductionMethods:
         return wrap(array_of(self).all(axis=axes_of(dim), keepdims=keepdim))
 
     def count_nonzero(self: Tensor, dim: Any = None) -> Tensor:
-        return wrap(np.asarray(np.count_nonzero(array_of(self), axis=axes_of(dim))))
+        return wrap(as_array(np.count_nonzero(array_of(self), axis=axes_of(dim))))
 
     def cumsum(self: Tensor, dim: int, dtype: Any = None) -> Tensor:
         x = self if dtype is None else self.to(dtype)

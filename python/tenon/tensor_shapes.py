@@ -9,7 +9,7 @@ from typing import Any, Callable
 from ._core import Tensor
 from ._lazy import np
 from .autograd import attach, view_backward, wants
-from .conversion import array_of, as_tensor, wrap
+from .conversion import array_of, as_array, as_tensor, host_array, placed, wrap
 from .grad_mode import state
 from .tensor_math import like, operand, result_type, summed_to
 
@@ -23,8 +23,8 @@ def index_of(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(index_of(i) for i in index)
     if isinstance(index, list):
-        return np.asarray([array_of(i) if isinstance(i, Tensor) else i for i in index], dtype=None if index else "int64")
-    return array_of(index) if isinstance(index, Tensor) else index
+        return np.asarray([host_array(i) if isinstance(i, Tensor) else i for i in index], dtype=None if index else "int64")
+    return host_array(index) if isinstance(index, Tensor) else index
 
 
 def _is_basic(index: Any) -> bool:
@@ -162,7 +162,7 @@ class ShapeMethods:
     def repeat_interleave(self: Tensor, repeats: Any, dim: "int | None" = None) -> Tensor:
         x = self.reshape(-1) if dim is None else self
         axis = 0 if dim is None else dim
-        counts = array_of(repeats) if isinstance(repeats, Tensor) else repeats
+        counts = host_array(repeats) if isinstance(repeats, Tensor) else repeats
         return x.index_select(axis, wrap(np.repeat(np.arange(x.shape[axis]), counts)))
 
     def chunk(self: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -194,8 +194,7 @@ class ShapeMethods:
         return moved("triu", self, lambda a: np.triu(a, diagonal), lambda g: np.triu(g, diagonal))
 
     def diagonal(self: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-        at = array_of(self)
-        places = np.diagonal(np.arange(at.size).reshape(at.shape), offset, dim1, dim2)
+        places = np.diagonal(np.arange(self.numel()).reshape(tuple(self.shape)), offset, dim1, dim2)
         return self.reshape(-1)[wrap(np.ascontiguousarray(places))]
 
     def diag(self: Tensor, diagonal: int = 0) -> Tensor:
@@ -220,7 +219,7 @@ class ShapeMethods:
         at, shape = index_of(index), tuple(self.shape)
 
         def back(g: Any) -> Any:
-            d = np.zeros(shape, g.dtype)
+            d = np.zeros(shape, g.dtype, like=g)
             if _is_basic(at):
                 d[at] = g
             else:
@@ -239,7 +238,7 @@ class ShapeMethods:
 
     def gather(self: Tensor, dim: int, index: Tensor) -> Tensor:
         """y[i][j] = x[index[i][j]][j] for dim=0, and so on."""
-        at, shape = array_of(as_tensor(index)), tuple(self.shape)
+        at, shape = host_array(as_tensor(index)), tuple(self.shape)
         if at.ndim != len(shape):
             raise IndexError(f"[gather] expected an index with {len(shape)} dimensions, got {at.ndim}")
         n = shape[dim] if shape else 1
@@ -250,7 +249,7 @@ class ShapeMethods:
         places = _along(shape, at, dim)
 
         def back(g: Any) -> Any:
-            d = np.zeros(shape, g.dtype)
+            d = np.zeros(shape, g.dtype, like=g)
             np.add.at(d, places, g)
             return d
 
@@ -277,7 +276,7 @@ class ShapeMethods:
             raise RuntimeError(f"[masked_fill] expected a bool mask, got {as_tensor(mask).dtype}")
         filler = array_of(value) if isinstance(value, Tensor) else value
         shape = tuple(self.shape)
-        y = like(np.where(at, np.asarray(filler).astype(array_of(self).dtype), array_of(self)), self)
+        y = like(np.where(at, as_array(filler).astype(array_of(self).dtype), array_of(self)), self)
 
         def backward(g: Any) -> Any:
             return summed_to(np.where(at, 0, g), shape), np.where(at, g, 0).sum() if isinstance(value, Tensor) else None
@@ -296,7 +295,7 @@ class ShapeMethods:
         return _scattered("scatter_add", self, dim, index, src)
 
     def index_add(self: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
-        at, axis = array_of(index), dim
+        at, axis = host_array(index), dim
         a = array_of(self).copy()
         places = (*(slice(None),) * (axis % self.ndim), at)
         np.add.at(a, places, array_of(source) * np.asarray(alpha, a.dtype))
@@ -304,7 +303,7 @@ class ShapeMethods:
 
 
 def _scattered(op: str, t: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
-    at, a = array_of(index), array_of(t).copy()
+    at, a = host_array(index), array_of(t).copy()
     places = _along(a.shape, at, dim)
     values = array_of(src)[tuple(slice(0, n) for n in at.shape)] if isinstance(src, Tensor) else src
     add = op == "scatter_add"
@@ -320,7 +319,7 @@ def _scattered(op: str, t: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
             kept[places] = 0
         if not isinstance(src, Tensor):
             return kept, None
-        d = np.zeros(src.shape, g.dtype)
+        d = np.zeros(tuple(src.shape), g.dtype, like=g)
         d[tuple(slice(0, n) for n in at.shape)] = g[places]
         return kept, d
 
@@ -332,7 +331,7 @@ def choose(condition: Any, x: Any, y: Any) -> Tensor:
     at = array_of(as_tensor(condition)).astype(bool)
     x, y = operand(x), operand(y)
     kind = result_type(x, y)
-    a, b = (array_of(v.to(kind)) if isinstance(v, Tensor) else np.asarray(v) for v in (x, y))
+    a, b = (array_of(v.to(kind)) if isinstance(v, Tensor) else as_array(v) for v in (x, y))
     z = wrap(np.where(at, a, b))
     return attach("where", z if z.dtype == kind else z._to(kind), (x, y),
                   lambda g: (summed_to(np.where(at, g, 0), a.shape), summed_to(np.where(at, 0, g), b.shape)))

@@ -9,7 +9,7 @@ from . import _core, autograd
 from ._core import Tensor, dtype
 from ._lazy import np
 from .autograd import attach
-from .conversion import NO_BUFFER, Size, array_of, device, to_dtype, wrap
+from .conversion import NO_BUFFER, Size, array_of, device, host_array, to_dtype, wrap
 from .tensor_in_place import FROM_COPY, InPlaceMethods, from_copy, in_place_operator
 from .tensor_in_place import OPERATORS as IN_PLACE_OPERATORS
 from .tensor_math import BINARY, COMPARISONS, OPERATORS, UNARY, MathMethods, apply_binary, apply_unary
@@ -71,11 +71,16 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
 
     # To other libraries and Python
     def numpy(self: Tensor, *, force: bool = False) -> Any:
-        """A NumPy array over the same memory; bfloat16 becomes a float32 copy."""
-        return array_of(self)
+        """A NumPy array over the same memory; bfloat16 becomes a float32 copy. With force what lies on a device is copied from there.
+
+        Errors: RuntimeError for a tensor on a device.
+        """
+        if self._device != "cpu" and not force:
+            raise RuntimeError(f"[numpy] the elements lie on {self._device}, not in the host's memory; copy them with .cpu()")
+        return host_array(self)
 
     def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
-        a = array_of(self)
+        a = self.numpy()
         if dtype is not None and a.dtype != dtype:
             return a.astype(dtype)
         return a.copy() if copy else a
@@ -178,20 +183,20 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
         return self.to(other.dtype)
 
     def new_tensor(self: Tensor, data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        made: Tensor = _functions().tensor(data, dtype=dtype or self.dtype, requires_grad=requires_grad)
+        made: Tensor = _functions().tensor(data, dtype=dtype or self.dtype, device=self._device, requires_grad=requires_grad)
         return made
 
     def new_zeros(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
-        return _core.zeros(list(sizes_of(size)), to_dtype(dtype or self.dtype))
+        return _core._array_zeros(list(sizes_of(size)), to_dtype(dtype or self.dtype), self._device)
 
     def new_ones(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
         return self.new_full(sizes_of(size), 1, dtype)
 
     def new_empty(self: Tensor, *size: Any, dtype: Any = None) -> Tensor:
-        return _core.empty(list(sizes_of(size)), to_dtype(dtype or self.dtype))
+        return self.new_zeros(*size, dtype=dtype) if self.is_cuda else _core.empty(list(sizes_of(size)), to_dtype(dtype or self.dtype))
 
     def new_full(self: Tensor, size: Any, fill_value: Any, dtype: Any = None) -> Tensor:
-        made: Tensor = _functions().full(size, fill_value, dtype=dtype or self.dtype)
+        made: Tensor = _functions().full(size, fill_value, dtype=dtype or self.dtype, device=self._device)
         return made
 
     # Gradients

@@ -1,22 +1,15 @@
 """Models on a GPU, seen from Python. With TENON_CUDA_LIBRARY these tests run on what that library serves; without it they run in a process of
 their own on the emulated library that the C++ tests build, if there is one."""
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import tenon
 from conftest import GOLDEN, SHARED
+from on_device import elsewhere, on_a_device, run_on_the_emulated_library
 from tenon.safetensors import load_file
 from training_data import arguments, classifier, examples, language_model, same, weights
-
-HERE = "TENON_CUDA_LIBRARY" in os.environ
-EMULATOR = pathlib.Path(tenon._core.__file__).absolute().parents[2] / "tests" / "cuda" / "libtenon_cuda_emulator.so"
-on_a_device = pytest.mark.skipif(not HERE, reason="runs in a process of its own")
 
 
 def folder_of(name):
@@ -26,13 +19,9 @@ def folder_of(name):
     pytest.skip(f"there is no golden case {name}")
 
 
-@pytest.mark.skipif(HERE, reason="this is that process")
+@elsewhere
 def test_on_the_emulated_library():
-    if not EMULATOR.exists():
-        pytest.skip("no emulated CUDA library was built")
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__], capture_output=True, text=True,
-                          env={**os.environ, "TENON_CUDA_LIBRARY": str(EMULATOR)})
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_on_the_emulated_library(__file__)
 
 
 @on_a_device
@@ -208,9 +197,3 @@ def test_errors_name_both_sides_and_leave_the_model_usable(tokenizer):
     finally:
         tenon.cuda.set_memory_limit(0)
     assert np.abs(model(**inputs).logits.cpu().numpy() - want).max() <= 1e-5 * np.abs(want).max()
-    optimizer = tenon.optim.AdamW8bit(model.parameters()) if hasattr(tenon.optim, "AdamW8bit") else None
-    if optimizer is not None:
-        model.train()
-        model(**inputs, labels=tenon.tensor([0])).loss.backward()
-        with pytest.raises(RuntimeError, match="AdamW8bit"):
-            optimizer.step()

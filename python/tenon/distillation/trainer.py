@@ -77,7 +77,7 @@ class DistillationTrainer(Trainer):
             items = [{k.removeprefix(prefix): v for k, v in rows[i].items() if k.startswith(prefix)} for i in chosen]
             batch = self._teacher_batch([{k: v for k, v in item.items() if k in names and k != "labels"} for item in items])
             with no_grad():
-                answer = np.asarray(self.teacher(**batch).logits, dtype=np.float32)
+                answer = np.asarray(self.teacher(**batch).logits.cpu(), dtype=np.float32)
             if answer.ndim != 2:
                 if own:
                     raise ValueError(f"[DistillationTrainer] {_TEACHERS}...: a teacher with its own inputs must give one vector of logits per row")
@@ -115,6 +115,7 @@ class DistillationTrainer(Trainer):
             with no_grad():
                 teacher = self.teacher(**{k: v for k, v in inputs.items() if k != "labels"}, output_hidden_states=bool(self.hidden_weight))
             taught = teacher.logits
+        taught = taught.to(outputs.logits.device)  # rows of the data set come from the host
         student_logits, teacher_logits = self._counted(outputs.logits, taught, inputs.get("labels"))
         loss = soft_loss(student_logits, teacher_logits, self.temperature)
         if outputs.loss is not None:

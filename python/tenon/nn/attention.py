@@ -20,7 +20,11 @@ def _added(mask: Tensor, kind: dtype) -> Tensor:
     """A mask to be added to scores: True, which means "not to be seen", becomes minus infinity."""
     if mask.dtype != dtype.bool:
         return mask.to(kind)
-    return wrap(np.where(mask.numpy(), np.float32(-math.inf), np.float32(0))).to(kind)
+    return _zeros(mask, kind).masked_fill(mask, -math.inf)
+
+
+def _zeros(mask: Tensor, kind: dtype) -> Tensor:
+    return mask.new_zeros(*mask.shape, dtype=kind)
 
 
 class MultiheadAttention(Module):
@@ -39,10 +43,10 @@ class MultiheadAttention(Module):
             raise ValueError("[MultiheadAttention] add_bias_kv, add_zero_attn, kdim and vdim are not supported")
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
         self.head_dim = embed_dim // num_heads
-        made = Linear(embed_dim, 3 * embed_dim, dtype=dtype)
+        made = Linear(embed_dim, 3 * embed_dim, device=device, dtype=dtype)
         self.in_proj_weight = init.xavier_uniform_(made.weight)
         self.register_parameter("in_proj_bias", init.zeros_(made.bias) if bias else None)
-        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, dtype=dtype)
+        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, device=device, dtype=dtype)
         if bias:
             init.zeros_(self.out_proj.bias)
 
@@ -88,8 +92,8 @@ class TransformerEncoderLayer(Module):
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
         self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
         self.linear2 = Linear(dim_feedforward, d_model, bias, dtype=dtype)
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
         self.dropout, self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout), Dropout(dropout)
         self.norm_first = norm_first
         self.activation = getattr(F, activation) if isinstance(activation, str) else activation

@@ -8,7 +8,7 @@ from .. import _core, native, products
 from .._lazy import np
 from ..autocast_mode import product_type
 from ..autograd import attach
-from ..conversion import Tensor, array_of, as_tensor, dtype, wrap
+from ..conversion import Tensor, array_of, as_tensor, dtype, host_array, placed, wrap
 from ..products import matmul
 from ..random import next_stream
 from ..tensor_math import like
@@ -43,12 +43,12 @@ def embedding(input: Any, weight: Tensor, padding_idx: "int | None" = None) -> T
     padding = -1 if padding_idx is None else padding_idx % weight.shape[0]
     if native.fits(weight):
         return native.call("embedding", lambda w: _core.op_embedding(weight, ids, padding, w), (weight,), reads="nothing")
-    at, shape = array_of(ids), tuple(weight.shape)
+    at, shape = host_array(ids), tuple(weight.shape)
     if at.size and not (0 <= at.min() and at.max() < shape[0]):
         raise ValueError(f"[embedding] index: expected 0 to {shape[0] - 1}, got {at.min()} to {at.max()}")
 
     def backward(g: Any) -> Any:
-        d = np.zeros(shape, g.dtype)
+        d = np.zeros(shape, g.dtype, like=g)
         np.add.at(d, at, g)
         if padding >= 0:
             d[padding] = 0
@@ -92,7 +92,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if native.fits(input):
         return native.call("dropout", lambda w: _core.op_dropout(input, p, seed, w), (input,), reads="nothing")
     kept = np.random.default_rng(seed).random(tuple(input.shape)) >= p
-    return input * wrap(kept / (1 - p) if p < 1 else kept * 0.0).to(input.dtype)
+    return input * placed(wrap(kept / (1 - p) if p < 1 else kept * 0.0).to(input.dtype), input.device)
 
 
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: "Tensor | None" = None, dropout_p: float = 0.0,
@@ -124,7 +124,7 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
                            (query, key, value))
     weights = (query @ key.transpose(-2, -1)) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     if is_causal:
-        attn_mask = wrap(np.tri(T, key.shape[-2], dtype=bool))
+        attn_mask = placed(wrap(np.tri(T, key.shape[-2], dtype=bool)), query.device)
     if attn_mask is not None:
         weights = weights.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == dtype.bool else weights + attn_mask
     return dropout(softmax(weights, -1), dropout_p) @ value
@@ -135,7 +135,7 @@ def _key_bias(mask: Tensor, key: Tensor) -> "Tensor | None":
     shape = tuple(key.shape[:-1])
     if mask.requires_grad or mask.ndim < 2 or mask.shape[-2] != 1 or mask.ndim > key.ndim:
         return None
-    bias = array_of(mask)
+    bias = host_array(mask)
     bias = np.where(bias, 0, -np.inf) if bias.dtype == bool else bias
     try:
         return wrap(np.ascontiguousarray(np.broadcast_to(bias[..., 0, :], shape), dtype=np.float32))
@@ -237,13 +237,14 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
 # Shapes
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
-    a = array_of(as_tensor(input))
+    classes = as_tensor(input)
+    a = host_array(classes)
     if a.size and a.min() < 0:
         raise ValueError(f"[one_hot] expected classes of at least 0, got {a.min()}")
     n = (int(a.max()) + 1 if a.size else 0) if num_classes < 0 else num_classes
     if a.size and a.max() >= n:
         raise ValueError(f"[one_hot] expected classes below {n}, got {a.max()}")
-    return wrap((a[..., None] == np.arange(n)).astype("int64"))
+    return placed(wrap((a[..., None] == np.arange(n)).astype("int64")), classes.device)
 
 
 def pad(input: Tensor, pad: Any, mode: str = "constant", value: float = 0.0) -> Tensor:
@@ -257,7 +258,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float = 0.0) -> 
     y = like(np.pad(array_of(input)[kept], added, constant_values=0 if value is None else value), input)
 
     def backward(g: Any) -> Any:
-        d = np.zeros(shape, g.dtype)
+        d = np.zeros(shape, g.dtype, like=g)
         d[kept] = g[tuple(slice(before, n - after) for (before, after), n in zip(added, g.shape))]
         return d
 

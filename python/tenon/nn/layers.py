@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from .. import _core
-from ..conversion import Tensor, as_tensor, to_dtype
+from ..conversion import Tensor, as_tensor, device_name, to_dtype
 from . import functional as F
 from . import init
 from .module import Module
@@ -16,8 +16,8 @@ __all__ = ["Dropout", "ELU", "Embedding", "Flatten", "GELU", "GLU", "Hardtanh", 
            "CosineSimilarity", "PairwiseDistance"]
 
 
-def _new(*shape: int, dtype: Any = None) -> Any:
-    return Parameter(_core.zeros(list(shape), to_dtype(dtype or "float32")))
+def _new(*shape: int, dtype: Any = None, device: Any = None) -> Any:
+    return Parameter(_core._array_zeros(list(shape), to_dtype(dtype or "float32"), device_name(device)))
 
 
 class Linear(Module):
@@ -26,8 +26,8 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self.weight = _new(out_features, in_features, dtype=dtype)
-        self.register_parameter("bias", _new(out_features, dtype=dtype) if bias else None)
+        self.weight = _new(out_features, in_features, dtype=dtype, device=device)
+        self.register_parameter("bias", _new(out_features, dtype=dtype, device=device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -51,7 +51,7 @@ class Embedding(Module):
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        self.weight = _new(num_embeddings, embedding_dim, dtype=dtype)
+        self.weight = _new(num_embeddings, embedding_dim, dtype=dtype, device=device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -80,8 +80,8 @@ class LayerNorm(Module):
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        self.register_parameter("weight", init.ones_(_new(*self.normalized_shape, dtype=dtype)) if elementwise_affine else None)
-        self.register_parameter("bias", _new(*self.normalized_shape, dtype=dtype) if elementwise_affine and bias else None)
+        self.register_parameter("weight", init.ones_(_new(*self.normalized_shape, dtype=dtype, device=device)) if elementwise_affine else None)
+        self.register_parameter("bias", _new(*self.normalized_shape, dtype=dtype, device=device) if elementwise_affine and bias else None)
 
     def reset_parameters(self) -> None:
         if self.weight is not None:
@@ -104,7 +104,7 @@ class RMSNorm(Module):
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
-        self.register_parameter("weight", init.ones_(_new(*self.normalized_shape, dtype=dtype)) if elementwise_affine else None)
+        self.register_parameter("weight", init.ones_(_new(*self.normalized_shape, dtype=dtype, device=device)) if elementwise_affine else None)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)

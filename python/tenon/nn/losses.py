@@ -8,7 +8,7 @@ from typing import Any
 from .. import _core, native
 from .._lazy import np
 from ..autograd import attach
-from ..conversion import Tensor, array_of, as_tensor, dtype, wrap
+from ..conversion import Tensor, array_of, as_tensor, beside, dtype, host_array, placed, wrap
 from ..tensor_math import like
 
 
@@ -160,7 +160,7 @@ def _checked(labels: Tensor, classes: int, ignore_index: int) -> tuple[Any, Any]
     """Which labels count, and the labels with 0 where they do not."""
     if labels.dtype.is_floating_point:
         raise TypeError(f"[cross_entropy] target: expected integer classes, got {labels.dtype}")
-    t = array_of(labels)
+    t = host_array(labels)
     counted = t != ignore_index
     wrong = counted & ((t < 0) | (t >= classes))
     if wrong.any():
@@ -171,20 +171,21 @@ def _checked(labels: Tensor, classes: int, ignore_index: int) -> tuple[Any, Any]
 
 def _picked(rows: Tensor, labels: Tensor, shape: tuple[int, ...], weight: "Tensor | None", ignore_index: int, reduction: str) -> Tensor:
     counted, t = _checked(labels, rows.shape[1], ignore_index)
-    weights = counted.astype(array_of(rows).dtype)
-    if weight is not None:
-        weights = weights * array_of(weight)[t]
     a, at = array_of(rows), np.arange(len(t))
-    out = np.where(counted, -a[at, t], 0) * weights
+    weights = counted.astype(a.dtype)
+    if weight is not None:
+        weights = weights * host_array(weight)[t]
+    total, weights = float(weights.sum()), beside(weights, a)
+    out = np.where(beside(counted, a), -a[at, t], 0) * weights
 
     def backward(g: Any) -> Any:
-        d = np.zeros(a.shape, g.dtype)
+        d = np.zeros(a.shape, g.dtype, like=g)
         d[at, t] = -g * weights
         return d
 
     losses = attach("nll_loss", like(out, rows), (rows,), backward)
     if reduction == "mean":
-        return losses.sum() / float(weights.sum()) if weights.sum() else losses.sum() * math.nan
+        return losses.sum() / total if total else losses.sum() * math.nan
     return reduced(losses.reshape(shape), reduction)
 
 
@@ -209,9 +210,9 @@ def cross_entropy(input: Tensor, target: Any, weight: "Tensor | None" = None, si
     if not label_smoothing:
         return loss
     counted, t = _checked(labels, rows.shape[1], ignore_index)
-    smooth = -(log_probs if weight is None else log_probs * weight).sum(-1) * wrap(counted)
+    smooth = -(log_probs if weight is None else log_probs * weight).sum(-1) * placed(wrap(counted), rows.device)
     if reduction == "mean":
-        smooth = smooth.sum() / float(counted.sum() if weight is None else (array_of(weight)[t] * counted).sum())
+        smooth = smooth.sum() / float(counted.sum() if weight is None else (host_array(weight)[t] * counted).sum())
     elif reduction == "sum":
         smooth = smooth.sum()
     else:

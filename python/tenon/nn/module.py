@@ -5,7 +5,7 @@ import itertools
 from collections import OrderedDict, namedtuple
 from typing import Any, Callable, Iterator
 
-from ..conversion import Tensor, as_tensor, check_device, dtype, to_dtype
+from ..conversion import Tensor, as_tensor, device_name, dtype, to_dtype
 from ..grad_mode import no_grad
 from .parameter import Parameter
 
@@ -235,18 +235,35 @@ class Module:
         return self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
-        """Changes the type of floating point parameters and buffers. The only device of this build is the CPU."""
+        """Changes the type of floating point parameters and buffers, or moves all of them: to("cuda"), where tenon.cuda.is_available().
+
+        The parameters stay the same objects. Errors: RuntimeError for a device that cannot be used, MemoryError; the module is then as before.
+        """
         for arg in args:
             if isinstance(arg, Tensor):
-                dtype = arg.dtype
+                dtype, device = arg.dtype, arg.device
             elif hasattr(arg, "itemsize") and not isinstance(arg, str):
                 dtype = arg
             elif not isinstance(arg, bool):
                 device = arg
-        check_device(device)
+        if device is not None:
+            self._move(device_name(device))
         if dtype is not None:
             self._cast(to_dtype(dtype))
         return self
+
+    def _move(self, where: str) -> None:
+        for module in self.children():
+            module._move(where)
+        self._move_own(where)
+
+    def _move_own(self, where: str) -> None:
+        """Parameters, buffers and gradients, but not those of the parts."""
+        own = [t for t in (*self._parameters.values(), *self._buffers.values()) if t is not None and t._device != where]
+        copies = [(t, t._to_device(where), None if t.grad is None else t.grad._to_device(where)) for t in own]  # all, before one is taken
+        for t, elements, gradient in copies:
+            t._rebind(elements)
+            t.__dict__["_grad"] = gradient
 
     def _cast(self, kind: Any) -> None:
         for module in self.children():
@@ -268,7 +285,7 @@ class Module:
         return self.to(dtype.bfloat16)
 
     def cpu(self) -> Any:
-        return self
+        return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Any:
         return self.to("cuda" if device is None else device)

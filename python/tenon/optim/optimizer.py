@@ -166,7 +166,7 @@ class Optimizer:
             if name == "step":
                 value = int(value)
             elif isinstance(value, Tensor):
-                value = value.clone()
+                value = value.clone() if value._device == t._device else value._to_device(t._device)
             own[name] = value
         return own
 

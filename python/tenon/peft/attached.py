@@ -102,6 +102,15 @@ class Attached:
         self.core.unmerge()
         self._bind()
 
+    def to(self, where: str) -> None:
+        """Moves the model with its adapters; the tensors stay the same objects."""
+        self.core.to(where)
+        for name, entries in self.entries.items():
+            for entry, row in zip(entries, self.core.parameters(name)):
+                entry.tensor._rebind(Entry(*row).tensor)
+                if entry.tensor.grad is not None:
+                    entry.tensor.grad = entry.tensor.grad.to(where)
+
     def leave(self) -> None:
         """Takes all adapters away; what was merged and, of active ones, the own parameters are the model's from now on."""
         self.core.forget()

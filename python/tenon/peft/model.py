@@ -163,7 +163,7 @@ class PeftModel(Module):
             return self.base_model.add_adapter(adapter_name, peft_config, folder)  # type: ignore[no-any-return]
         from . import prompts
 
-        self.prompt_encoder[adapter_name] = prompts.make_encoder(self.base_model, peft_config)
+        self.prompt_encoder[adapter_name] = prompts.make_encoder(self.base_model, peft_config).to(self.base_model.device)
         self.peft_config[adapter_name] = peft_config
         return []
 

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from .. import functions
-from ..conversion import Tensor, array_of, as_tensor, dtype, wrap
+from ..conversion import Tensor, as_tensor, dtype, host_array, wrap
 from .._lazy import np
 from ..grad_mode import no_grad
 from ..nn.containers import Sequential
@@ -140,7 +140,7 @@ def repeated(prompt: Tensor, batch_size: int) -> Tensor:
 
 def _longer(t: Any, n: int, fill: int) -> Tensor:
     """n columns of `fill` before those of t, as int64."""
-    values = array_of(as_tensor(t)).astype(np.int64)
+    values = host_array(as_tensor(t)).astype(np.int64)
     return wrap(np.concatenate([np.full((values.shape[0], n), fill, np.int64), values], axis=1))
 
 
@@ -184,7 +184,7 @@ def _words(model: Any, ids: Any) -> Tensor:
         raise ValueError("[forward] expected input_ids or inputs_embeds")
     words = model.get_input_embeddings()
     values = as_tensor(ids)
-    table = array_of(values)
+    table = host_array(values)
     if table.size and (table.min() < 0 or table.max() >= words.num_embeddings):
         raise ValueError(f"[forward] input_ids: expected 0 to {words.num_embeddings - 1}, got {int(table.min())} to {int(table.max())}")
     with no_grad():

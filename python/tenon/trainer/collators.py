@@ -6,7 +6,7 @@ from typing import Any, Mapping
 
 from .._lazy import np
 from ..batch import convert
-from ..conversion import Tensor, array_of
+from ..conversion import Tensor, host_array
 
 PAD_LABEL = -100  # what losses leave out
 
@@ -14,7 +14,7 @@ PAD_LABEL = -100  # what losses leave out
 def numbers(value: Any) -> Any:
     """A Python list, number, array or tensor as a NumPy array, integers as int64 and fractions as float32."""
     if isinstance(value, Tensor):
-        value = array_of(value)
+        value = host_array(value)
     elif hasattr(value, "detach"):
         value = value.detach().numpy()
     array = np.asarray(value)

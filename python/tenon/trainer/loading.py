@@ -155,6 +155,9 @@ class Loading:
             known = set(self.model._input_names()) if hasattr(self.model, "_input_names") else None
             if known is not None and "token_type_ids" in prepared and "token_type_ids" not in known:
                 prepared.pop("token_type_ids")
+        where = next((p._device for p in self.model.parameters()), "cpu") if hasattr(self.model, "parameters") else "cpu"
+        if where != "cpu" and getattr(self.model, "_core", None) is None:  # the library's models read integers on the host anyway
+            prepared = _moved(prepared, where)
         return prepared
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any = None) -> tuple[list[Any], "int | None"]:
@@ -175,3 +178,12 @@ class Loading:
 
     def _say(self, message: str) -> None:
         hub.warn(message, once=True)
+
+
+def _moved(value: Any, where: str) -> Any:
+    """A batch's tensors on the device of the model."""
+    if isinstance(value, dict):
+        return {k: _moved(v, where) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_moved(v, where) for v in value)
+    return value.to(where) if isinstance(value, Tensor) else value
