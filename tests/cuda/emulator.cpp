@@ -111,7 +111,7 @@ const char* last_error() { return failure.c_str(); }
 
 Status facts(int index, DeviceFacts* f) {
   std::snprintf(f->name, sizeof(f->name), "emulated device %d", index);
-  f->major = 9, f->multiprocessors = 2, f->total_bytes = device().settings.total_bytes;
+  f->major = index == 0 ? 9 : 8, f->multiprocessors = index == 0 ? 2 : 3, f->total_bytes = device().settings.total_bytes;
   return Status::Ok;
 }
 Status select(int, void* stream) {

@@ -15,6 +15,10 @@ on_a_device = pytest.mark.skipif(not HERE, reason="runs in a process of its own"
 elsewhere = pytest.mark.skipif(HERE, reason="this is that process")
 
 
+def is_emulated():
+    return "emulator" in os.environ.get("TENON_CUDA_LIBRARY", "")
+
+
 def run_on_the_emulated_library(file):
     if not EMULATOR.exists():
         pytest.skip("no emulated CUDA library was built")

@@ -1,12 +1,16 @@
 """Modules, optimisers, the Trainer and adapters on a device: they follow the CPU's."""
 import copy
+import ctypes
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import tenon
 from conftest import GOLDEN
-from on_device import elsewhere, on_a_device, run_on_the_emulated_library
+from on_device import elsewhere, is_emulated, on_a_device, run_on_the_emulated_library
 from tenon import nn
 from tenon.distillation import DistillationTrainer
 from tenon.nn import functional as F
@@ -235,3 +239,70 @@ def test_a_model_on_the_second_device(tokenizer):
     tenon.optim.AdamW(net.parameters()).step()
     with pytest.raises(RuntimeError, match="(?s)cuda:0.*cuda:1|cuda:1.*cuda:0"):
         net.head(tenon.ones(1, 12, device="cuda:0"))
+
+
+@on_a_device
+def test_two_devices_of_different_kind():
+    if not is_emulated():
+        pytest.skip("devices of the machine are what they are")
+    kinds = [tenon.cuda.get_device_properties(i) for i in range(2)]
+    assert kinds[0][:4] != kinds[1][:4] and tenon.cuda.get_device_capability("cuda:1") == (8, 0)
+    nets = [copy.deepcopy(net) for net in [Net().eval()] for _ in range(2)]  # each computes with its own kernels, memory and limits
+    answers = [net.to(f"cuda:{i}")(tenon.tensor(IDS))["logits"].detach() for i, net in enumerate(nets)]
+    assert [a.device.index for a in answers] == [0, 1] and np.array_equal(answers[0].cpu().numpy(), answers[1].cpu().numpy())
+    tenon.cuda.empty_cache()
+    tenon.cuda.set_memory_limit(tenon.cuda.memory_reserved("cuda:1"), "cuda:1")
+    try:
+        with pytest.raises(MemoryError, match="cuda:1"):
+            tenon.zeros(1000, 1000, device="cuda:1")
+        assert tenon.ones(1000, 1000, device="cuda:0").sum().item() == 1e6
+    finally:
+        tenon.cuda.set_memory_limit(0, "cuda:1")
+    with pytest.raises(RuntimeError, match="cuda:0 to cuda:1"):
+        tenon.zeros(1, device="cuda:2")
+
+
+@on_a_device
+def test_a_lost_device_is_said_and_the_host_goes_on(tokenizer):
+    if not is_emulated():
+        pytest.skip("a device is not broken for a test")
+
+    class Settings(ctypes.Structure):
+        _fields_ = [("total_bytes", ctypes.c_size_t), ("no_pinned", ctypes.c_bool), ("lost", ctypes.c_bool)]
+
+    library = ctypes.CDLL(os.environ["TENON_CUDA_LIBRARY"])
+    library.tenon_emulator_settings.restype = ctypes.POINTER(Settings)
+    settings = library.tenon_emulator_settings().contents
+    model, x = classifier(tokenizer).eval(), tenon.ones(3, device="cuda")
+    inputs = tokenizer("the cat sat", return_tensors="pt")
+    want = model(**inputs).logits.numpy()
+    settings.lost = True
+    try:
+        for f in (lambda: x + 1, lambda: x.sum().item(), lambda: x.cpu(), lambda: model.to("cuda")):
+            with pytest.raises(RuntimeError, match="illegal memory access"):
+                f()
+        assert model.device.type == "cpu" and np.array_equal(model(**inputs).logits.numpy(), want)
+    finally:
+        settings.lost = False
+    assert (x + 1).tolist() == [2.0, 2.0, 2.0]
+
+
+@on_a_device
+def test_a_driver_that_is_too_old_is_said():
+    if not is_emulated():
+        pytest.skip("the machine has its driver")
+    script = """
+import tenon
+assert not tenon.cuda.is_available() and tenon.cuda.device_count() == 0 and "too old" in tenon.cuda.why_not()
+for f in (lambda: tenon.zeros(2, device="cuda"), lambda: tenon.tensor([1.0]).to("cuda"), lambda: tenon.nn.Linear(2, 2).to("cuda"), lambda: tenon.nn.Linear(2, 2, device="cuda")):
+    try:
+        f()
+    except RuntimeError as error:
+        assert "driver is too old" in str(error) and "cuda" in str(error), error
+    else:
+        raise SystemExit("expected an error")
+assert (tenon.ones(2) + 1).tolist() == [2.0, 2.0]
+"""
+    reason = "the NVIDIA driver is too old: it knows CUDA 11.4, this library needs 13.0"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "TENON_EMULATOR_WHY_NOT": reason})
+    assert done.returncode == 0, done.stdout + done.stderr
