@@ -1,9 +1,10 @@
-// Losses on a device against the CPU's: values and gradients.
+// Losses on a device against the CPU's: values and gradients; and the other ops that had no path there.
 #include <functional>
 
 #include "device_agree.h"
 #include "tenon/ops/cosine_loss.h"
 #include "tenon/ops/distillation.h"
+#include "tenon/ops/linear.h"
 #include "tenon/ops/nll_loss.h"
 #include "tenon/ops/softmax.h"
 #include "tenon/train/tape.h"
@@ -89,4 +90,20 @@ TEST_CASE("device: distillation_loss at several temperatures and shares") {
   Tensor masked = teacher.clone();
   masked.data<float>()[2] = -std::numeric_limits<float>::infinity();  // has no part in it
   check_loss([&](Context& c, const auto& t) { return ops::distillation_loss(c, t[0], t[1], {}, 2, 1); }, {student, masked}, {0});
+}
+
+TEST_CASE("device: a linear whose columns are in another order") {
+  Context here(1), there(kDevice);
+  const Tensor w = random({8, 12}, 3);
+  std::vector<int64_t> order(12);
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i * 5 % 12);
+  for (int64_t rows : {1, 4}) {
+    const Tensor x = random({rows, 12}, 4);
+    for (const DType type : {DType::F32, DType::BF16}) {
+      const Tensor given = x.to(type);
+      const Tensor expected = ops::detail::reordered(here, given, order), got = ops::detail::reordered(there, given.to(kDevice), order);
+      CHECK(got.device() == kDevice);
+      CHECK((down<float>(got.to(DType::F32)) == down<float>(expected.to(DType::F32))));
+    }
+  }
 }

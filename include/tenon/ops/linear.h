@@ -192,8 +192,19 @@ namespace detail {
 
 /// The columns of x in another order. Shapes: x (...,K) f32|bf16, order (K).
 inline Tensor reordered(Context& ctx, const Tensor& x, std::span<const int64_t> order) {
-  check_host("linear with columns in another order", x);
   const auto [M, K] = matrix_of(x, "linear", "x");
+  if (!ctx.device().is_cpu() && x.numel() > 0) {
+    const Numbers index(ctx, order);
+    if (M == 1) {
+      Tensor y = ctx.empty(x.shape(), x.dtype());
+      ctx.kernels().gather_rows(y.address(), y.dtype(), x.address(), x.dtype(), index.data(), K, 1, false);
+      return y;
+    }
+    const Tensor columns = transposed(ctx, cast(ctx, x, DType::F32).view({M, K}));  // kernels move rows
+    Tensor moved = ctx.empty({K, M}, DType::F32);
+    ctx.kernels().gather_rows(moved.address(), DType::F32, columns.address(), DType::F32, index.data(), K, M, false);
+    return cast(ctx, transposed(ctx, moved).view(x.shape()), x.dtype());
+  }
   Tensor y = ctx.empty(x.shape(), x.dtype());
   const auto run = [&](const auto* from, auto* to) {
     ctx.over_rows(M, K, [&](int64_t begin, int64_t end) {
