@@ -161,6 +161,28 @@ def test_trainer_trains_where_the_model_lies(tokenizer, tmp_path):
 
 
 @on_a_device
+def test_trainer_scales_the_loss_of_float16_and_resumes_with_its_scale(tokenizer, tmp_path):
+    data = [{"input_ids": e["input_ids"], "labels": e["input_ids"]} for e in examples(tokenizer, 8)]
+
+    def trained(where, folder, resume=None, **options):
+        model = language_model(tokenizer).to(where)
+        trainer = tenon.Trainer(model=model, args=arguments(tmp_path / folder, num_train_epochs=3, **options),
+                                train_dataset=data, data_collator=tenon.DataCollatorForLanguageModeling(tokenizer, mlm=False))
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    plain = trained("cpu", "plain").state.log_history
+    whole = trained("cuda", "whole", fp16=True, save_strategy="steps", save_steps=2)
+    assert whole.scaler.is_enabled() and whole.scaler.get_scale() > 1
+    losses = [[e["train_loss"] for e in log if "train_loss" in e] for log in (plain, whole.state.log_history)]
+    assert 0 < abs(losses[0][0] - losses[1][0]) < 0.02
+    again = trained("cuda", "whole", resume=str(tmp_path / "whole" / "checkpoint-2"), fp16=True)
+    assert again.scaler.state_dict() == whole.scaler.state_dict()
+    for a, b in zip(whole.model.parameters(), again.model.parameters()):
+        assert a.tolist() == b.tolist()
+
+
+@on_a_device
 def test_dlpack_both_ways():
     t = tenon.tensor([[1.0, 2.0], [3.0, 4.0]]).to("cuda")
     assert t.__dlpack_device__() == (2, 0)

@@ -21,7 +21,7 @@ namespace tenon {
 /// What a training step computes otherwise than inference does.
 struct TrainingMode {
   bool dropout = false;         // layers drop activations as their configuration says
-  DType matmul = DType::F32;    // BF16: matrices are multiplied from factors rounded to bfloat16, with float32 sums ("autocast")
+  DType matmul = DType::F32;    // BF16, F16, F8E4M3: matrices are multiplied from factors rounded to it, with float32 sums ("autocast")
   bool checkpoint = false;      // while recording, layers keep their inputs alone and compute the rest again for the gradient
 };
 

@@ -46,8 +46,9 @@ class TrainingArguments(metaclass=_TakesOldNames):
     Names of Transformers 4 (evaluation_strategy, warmup_ratio, no_cuda, ...) are taken with one warning. Fields for machinery that one
     process on a CPU does without (ddp_*, hub_*, tf32, torch_compile, dataloader workers, ...) are taken and change nothing; batches are
     made in the calling thread, so that a resumed run sees the same random numbers. bf16=True computes in bfloat16 with float32
-    weights; fp16=True means the same on a CPU, and float32 where the processor does not multiply bfloat16. fp8=True, which is Tenon's own, trains
-    linear layers in float8 as autocast(dtype=float8_e4m3fn) has it, with bf16=True evaluating in bfloat16.
+    weights; fp16=True means float16 with a scaled loss where the model lies on a GPU, on a CPU the same as bf16=True, and float32 where the
+    processor does not multiply bfloat16. fp8=True, which is Tenon's own, trains linear layers in float8 as
+    autocast(dtype=float8_e4m3fn) has it, with bf16=True evaluating in bfloat16.
     Errors: ValueError for values out of their range, for combinations that contradict each other and for what is not supported.
     """
 

@@ -60,7 +60,8 @@ class Saving:
                     files.save_optimizer(self.optimizer, draft)
                     files.save_schedule(self.lr_scheduler, draft)
                     files.write_json(files.rng_state(), os.path.join(draft, files.RNG))
-                    files.write_json({**self._progress, **router_progress(self.model)}, os.path.join(draft, files.PROGRESS))
+                    progress = {**self._progress, **router_progress(self.model), "scaler": self.scaler.state_dict()}
+                    files.write_json(progress, os.path.join(draft, files.PROGRESS))
                 self.state.stateful_callbacks = states_of(self._stateful())
                 self.state.save_to_json(os.path.join(draft, files.STATE))
         except BaseException:
@@ -106,6 +107,8 @@ class Saving:
             saved = files.read_json(path, files.PROGRESS)
             self._progress = {"loss": float(saved["loss"]), "last_logged": int(saved["last_logged"])}
             restore_router_log(self.model, saved.get("router"))
+            if saved.get("scaler"):
+                self.scaler.load_state_dict({name: float(value) for name, value in saved["scaler"].items()})
 
     def _load_rng_state(self, path: str) -> None:
         files.set_rng_state(files.read_json(path, files.RNG))

@@ -9,6 +9,7 @@ import time
 from typing import Any, Callable
 
 from .. import hub
+from ..amp.grad_scaler import GradScaler
 from .arguments import TrainingArguments
 from .callbacks import CallbackHandler, DefaultFlowCallback, PrinterCallback, ProgressCallback
 from .collators import DataCollatorWithPadding, default_data_collator
@@ -84,6 +85,7 @@ class Trainer(Loading, Evaluating, Saving):
         self._made_schedule = False
         self._interrupts: "Interrupts | None" = None
         self._progress: dict[str, Any] = {"loss": 0.0, "last_logged": 0}
+        self.scaler = GradScaler(enabled=False)
         self.control = self.callback_handler.on_init_end(self.args, self.state, self.control)
 
     @property
@@ -272,6 +274,7 @@ class Trainer(Loading, Evaluating, Saving):
         if self._made_schedule:
             self.lr_scheduler, self._made_schedule = None, False
         self.create_optimizer_and_scheduler(plan["max_steps"])
+        self.scaler = GradScaler(enabled=args.fp16 and self._on_gpu())
         if path is not None and saved is not None:
             saved.compute_steps(args, plan["max_steps"])
             self.state = saved
@@ -350,6 +353,7 @@ class Trainer(Loading, Evaluating, Saving):
 
         args = self.args
         parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.scaler.unscale_(self.optimizer)
         norm = float(clip_grad_norm_(parameters, args.max_grad_norm if args.max_grad_norm > 0 else math.inf).item())
         is_finite = math.isfinite(norm) and math.isfinite(step_loss)
         if not is_finite and not args.fp16:
@@ -360,8 +364,9 @@ class Trainer(Loading, Evaluating, Saving):
         self.control = self.callback_handler.on_pre_optimizer_step(args, self.state, self.control)
         if is_finite:
             self.optimizer.step()
-        else:
+        elif not self.scaler.is_enabled():  # where the loss is scaled, a scale is found by going down until gradients are finite
             hub.warn(f"Trainer: step {self.state.global_step + 1} gave NaN or Inf and is skipped")
+        self.scaler.update()
         self.control = self.callback_handler.on_optimizer_step(args, self.state, self.control)
         rate = self._learning_rate()
         if is_finite and args.lr_scheduler_type not in BY_METRIC:
@@ -374,6 +379,9 @@ class Trainer(Loading, Evaluating, Saving):
         else:
             self._progress["loss"] += self._progress["loss"] / max(1, self.state.global_step - self._progress["last_logged"])
         return norm, rate
+
+    def _on_gpu(self) -> bool:
+        return next((p.is_cuda for p in self.model.parameters()), False)
 
     def _finite_loss(self, loss: float, inputs: Any) -> float:
         if not math.isfinite(loss) and not self.args.fp16:
@@ -408,7 +416,7 @@ class Trainer(Loading, Evaluating, Saving):
                 scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func is not None
             if not scaled and self.current_gradient_accumulation_steps > 1:
                 loss = loss / self.current_gradient_accumulation_steps
-        loss.backward()
+        self.scaler.scale(loss).backward()
         return loss.detach()
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
@@ -442,13 +450,16 @@ class Trainer(Loading, Evaluating, Saving):
         return (loss, outputs) if return_outputs else loss
 
     def compute_loss_context_manager(self) -> Any:
-        """autocast to float8 for fp8=True, to bfloat16 for bf16=True, and for fp16=True where the processor multiplies it."""
+        """autocast to float8 for fp8=True, to bfloat16 for bf16=True, and for fp16=True to float16 on a GPU, else to bfloat16 where the
+        processor multiplies it."""
         from ..autocast_mode import autocast
 
         args = self.args
         if args.fp8 and self.is_in_train:
             return autocast("cpu", dtype="float8_e4m3fn")
         if args.fp16 or (args.fp16_full_eval and not self.is_in_train):
+            if self._on_gpu():
+                return autocast("cuda", dtype="float16")
             if not has_bfloat16():
                 self._say("Trainer: fp16: this processor does not multiply bfloat16; computing in float32")
                 return contextlib.nullcontext()
