@@ -93,48 +93,6 @@ struct AttentionGradTiles {
     });
   }
 
-  /// sums(t) (16, kColumns) = a b^T of lines of kWidth elements.
-  template <int kWidth, class Block, class Held, class Sums>
-  static TENON_BODY void multiply(Block& block, Held& held, Sums&& sums, const char* a, const char* b) {
-    constexpr int kLine = 2 * kWidth + 16;
-    block.own([&](int t) {
-      TENON_UNROLL
-      for (int j = 0; j < kColumns / 8; ++j)
-        TENON_UNROLL
-        for (int e = 0; e < 4; ++e) sums(t)[j][e] = 0;
-    });
-    TENON_UNROLL
-    for (int d = 0; d < kWidth; d += 16) {
-      block.template load_matrices<false>([&](int t) { return held[t].a; }, [&](int t) { return address_a(a, kLine, t / kWarp * 16, 2 * d, t); });
-      TENON_UNROLL
-      for (int j = 0; j < kColumns / 16; ++j) {
-        block.template load_matrices<false>([&](int t) { return held[t].b; }, [&](int t) { return address_b(b, kLine, 16 * j, 2 * d, t); });
-        TENON_UNROLL
-        for (int i = 0; i < 2; ++i)
-          block.template mma<E>([&](int t) { return sums(t)[2 * j + i]; }, [&](int t) { return held[t].a; }, [&](int t) { return held[t].b + 2 * i; });
-      }
-    }
-  }
-  /// to(t) (16, kWidth) += factor(t) (16, kColumns) b, lines of b being columns.
-  template <int kWidth, class Block, class Held, class To, class Factor>
-  static TENON_BODY void add(Block& block, Held& held, To&& to, Factor&& factor, const char* b) {
-    TENON_UNROLL
-    for (int i = 0; i < kColumns / 16; ++i) {
-      block.own([&](int t) {
-        TENON_UNROLL
-        for (int r = 0; r < 4; ++r) held[t].a[r] = pair_of<E>(factor(t)[2 * i + r / 2][r % 2 * 2], factor(t)[2 * i + r / 2][r % 2 * 2 + 1]);
-      });
-      TENON_UNROLL
-      for (int j = 0; j < kWidth / 16; ++j) {
-        block.template load_matrices<true>([&](int t) { return held[t].b; },
-                                           [&](int t) { return address_b_transposed(b, 2 * kWidth + 16, 16 * j, 16 * i, t); });
-        TENON_UNROLL
-        for (int n = 0; n < 2; ++n)
-          block.template mma<E>([&](int t) { return to(t)[2 * j + n]; }, [&](int t) { return held[t].a; }, [&](int t) { return held[t].b + 2 * n; });
-      }
-    }
-  }
-
   /// True if all `queries` from `begin` on see all `keys` from s0 on and nothing is added to scores.
   TENON_BODY bool plain(const Head& head, int64_t begin, int queries, int64_t s0, int keys) const {
     return !c.key_bias && !c.distance_bias && begin + queries <= head.T && s0 + keys <= head.seen(c, begin) && s0 >= head.first(c, begin + queries - 1);
@@ -198,9 +156,9 @@ struct AttentionMmaQueryGradBody : AttentionGradTiles<E, kD, kDv, kColumns> {
       Tiles::load_values(block, v, kColumns, head, s0);
       block.commit();
       block.template wait<1>();
-      Tiles::template multiply<kD>(block, held, [&](int t) { return held[t].s; }, q, k);
+      multiply_rows<E, kD, kColumns>(block, held, [&](int t) { return held[t].s; }, q, k);
       block.template wait<0>();
-      Tiles::template multiply<kDv>(block, held, [&](int t) { return held[t].dp; }, d_out, v);
+      multiply_rows<E, kDv, kColumns>(block, held, [&](int t) { return held[t].dp; }, d_out, v);
       const bool plain = Tiles::plain(head, begin, kRows, s0, kColumns);
       block.own([&](int t) {
         Held& mine = held[t];
@@ -211,7 +169,7 @@ struct AttentionMmaQueryGradBody : AttentionGradTiles<E, kD, kDv, kColumns> {
             Tiles::weigh(mine.s[j][e], mine.dp[j][e], head, plain, begin + Tiles::row_of(t, e / 2), s0 + 8 * j + column_of_sum(t, e), mine.lse[e / 2],
                          mine.delta[e / 2]);
       });
-      Tiles::template add<kD>(block, held, [&](int t) { return held[t].dq; }, [&](int t) { return held[t].dp; }, k);
+      add_rows<E, kD, kColumns>(block, held, [&](int t) { return held[t].dq; }, [&](int t) { return held[t].dp; }, k);
       block.sync();
     }
     block.own([&](int t) {
@@ -266,9 +224,9 @@ struct AttentionMmaKeyGradBody : AttentionGradTiles<E, kD, kDv, kColumns> {
         Tiles::load_d_out(block, d_out, kColumns, head, begin);
         block.commit();
         block.template wait<1>();
-        Tiles::template multiply<kD>(block, held, [&](int t) { return held[t].s; }, k, q);
+        multiply_rows<E, kD, kColumns>(block, held, [&](int t) { return held[t].s; }, k, q);
         block.template wait<0>();
-        Tiles::template multiply<kDv>(block, held, [&](int t) { return held[t].dp; }, v, d_out);
+        multiply_rows<E, kDv, kColumns>(block, held, [&](int t) { return held[t].dp; }, v, d_out);
         const bool plain = Tiles::plain(head, begin, kColumns, s0, kRows);
         block.own([&](int t) {
           Held& mine = held[t];
@@ -280,8 +238,8 @@ struct AttentionMmaKeyGradBody : AttentionGradTiles<E, kD, kDv, kColumns> {
               Tiles::weigh(mine.s[j][e], mine.dp[j][e], head, plain, begin + column, s0 + Tiles::row_of(t, e / 2), lse[column], delta[column]);
             }
         });
-        Tiles::template add<kDv>(block, held, [&](int t) { return held[t].dv; }, [&](int t) { return held[t].s; }, d_out);
-        Tiles::template add<kD>(block, held, [&](int t) { return held[t].dk; }, [&](int t) { return held[t].dp; }, q);
+        add_rows<E, kDv, kColumns>(block, held, [&](int t) { return held[t].dv; }, [&](int t) { return held[t].s; }, d_out);
+        add_rows<E, kD, kColumns>(block, held, [&](int t) { return held[t].dk; }, [&](int t) { return held[t].dp; }, q);
         block.sync();
       }
     }

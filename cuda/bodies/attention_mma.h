@@ -12,7 +12,7 @@
 #pragma once
 
 #include "bodies/attention.h"
-#include "bodies/fragments.h"
+#include "bodies/mma_rows.h"
 
 namespace tenon::cuda {
 
@@ -124,13 +124,13 @@ struct AttentionMmaBody {
       load(Width<kDv>{}, values, v, s0, d0);
       block.commit();
       block.template wait<1>();
-      scores(block, held, q, k);
+      multiply_rows<E, kD, kKeys>(block, held, [&](int t) { return held[t].s; }, q, k);
       block.sync();
       if (s0 + kKeys < last) load_keys(s0 + kKeys);
       block.commit();
       weigh(block, held, rows, head, s0, t_first, t_last);
       block.template wait<1>();
-      add_values(block, held, v);
+      add_rows<E, kDv, kKeys>(block, held, [&](int t) { return held[t].o; }, [&](int t) { return held[t].s; }, v);
       block.sync();
     }
     for (int i = 0; i < 2; ++i) block.template warp_sum<4>([&](int t) -> float& { return held[t].l[i]; });
@@ -146,27 +146,6 @@ struct AttentionMmaBody {
     const E* from = rows.there(row) ? static_cast<const E*>(c.q) + (head.q_row + rows.query(row)) * c.ld_q + rows.head(row) * c.D + d : nullptr;
     if (from && d + 8 <= c.D && reinterpret_cast<uintptr_t>(from) % 16 == 0) return block.copy_later(to, from, 16);
     for (int i = 0; i < 8; ++i) to[i] = from && d + i < c.D ? from[i] : Rounded<E>::from(0.0f);
-  }
-
-  /// s = q k^T.
-  template <class Block, class HeldLanes>
-  static TENON_BODY void scores(Block& block, HeldLanes& held, const char* q, const char* k) {
-    block.own([&](int t) {
-      TENON_UNROLL
-      for (auto& tile : held[t].s)
-        for (float& e : tile) e = 0;
-    });
-    TENON_UNROLL
-    for (int d = 0; d < kD; d += 16) {
-      block.template load_matrices<false>([&](int t) { return held[t].a; }, [&](int t) { return address_a(q, kStride, t / kWarp * 16, 2 * d, t); });
-      TENON_UNROLL
-      for (int j = 0; j < kKeys / 16; ++j) {
-        block.template load_matrices<false>([&](int t) { return held[t].b; }, [&](int t) { return address_b(k, kStride, 16 * j, 2 * d, t); });
-        TENON_UNROLL
-        for (int i = 0; i < 2; ++i)
-          block.template mma<E>([&](int t) { return held[t].s[2 * j + i]; }, [&](int t) { return held[t].a; }, [&](int t) { return held[t].b + 2 * i; });
-      }
-    }
   }
 
   /// s becomes the weights exp(score - m), and what was summed before is brought to the new largest scores m.
@@ -219,26 +198,6 @@ struct AttentionMmaBody {
           s *= kept(c, of_row, rows.query(row), s0 + 8 * j + column_of_sum(t, e));
         }
     });
-  }
-
-  /// o += s v.
-  template <class Block, class HeldLanes>
-  static TENON_BODY void add_values(Block& block, HeldLanes& held, const char* v) {
-    TENON_UNROLL
-    for (int i = 0; i < kKeys / 16; ++i) {
-      block.own([&](int t) {
-        Held& mine = held[t];
-        TENON_UNROLL
-        for (int r = 0; r < 4; ++r) mine.a[r] = pair_of<E>(mine.s[2 * i + r / 2][r % 2 * 2], mine.s[2 * i + r / 2][r % 2 * 2 + 1]);
-      });
-      TENON_UNROLL
-      for (int j = 0; j < kDv / 16; ++j) {
-        block.template load_matrices<true>([&](int t) { return held[t].b; }, [&](int t) { return address_b_transposed(v, kStrideV, 16 * j, 16 * i, t); });
-        TENON_UNROLL
-        for (int n = 0; n < 2; ++n)
-          block.template mma<E>([&](int t) { return held[t].o[2 * j + n]; }, [&](int t) { return held[t].a; }, [&](int t) { return held[t].b + 2 * n; });
-      }
-    }
   }
 
   TENON_BODY void write(int t, const Held& mine, const QueryRows& rows, const Head& head, int64_t split, int64_t d0) const {
