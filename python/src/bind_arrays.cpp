@@ -42,6 +42,7 @@ auto named(const Table& table, const std::string& name) {
 }
 
 Tensor elementwise(const std::string& name, const Sizes& shape, const std::vector<std::tuple<Tensor, int64_t, Sizes>>& operands, DType to) {
+  check(shape.size() <= static_cast<size_t>(kMostDims), ErrorCode::Shape, "array", "expected at most ", kMostDims, " dimensions, got ", shape.size());
   std::vector<ops::Strided> x;
   for (const auto& [tensor, begin, strides] : operands) {
     check(strides.size() == shape.size(), ErrorCode::Shape, "array", "expected ", shape.size(), " strides, got ", strides.size());

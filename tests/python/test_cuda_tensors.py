@@ -208,6 +208,8 @@ def test_mixed_devices_and_what_is_missing_are_clear_errors():
     for f in (lambda: there.sort(), lambda: there.topk(2), lambda: there.cumsum(0), lambda: there.unique(), lambda: there.to(tenon.float64)):
         with pytest.raises((RuntimeError, TypeError), match="cpu"):
             f()
+    with pytest.raises(ValueError, match="at most 8 dimensions"):
+        tenon._core._array_elementwise("exp", [1] * 9, [(there, 0, [0] * 9)], tenon.float32)
     with pytest.raises(RuntimeError, match="cpu"):
         np.asarray(there)
     with pytest.raises(RuntimeError, match="cpu"):
