@@ -10,7 +10,8 @@ import pytest
 import tenon
 
 HERE = "TENON_CUDA_LIBRARY" in os.environ
-EMULATOR = pathlib.Path(tenon._core.__file__).absolute().parents[2] / "tests" / "cuda" / "libtenon_cuda_emulator.so"
+BUILDS = [pathlib.Path(tenon._core.__file__).absolute().parents[2], pathlib.Path(__file__).resolve().parents[2] / "build" / "release"]
+EMULATOR = next((p for p in (b / "tests" / "cuda" / "libtenon_cuda_emulator.so" for b in BUILDS) if p.exists()), None)
 on_a_device = pytest.mark.skipif(not HERE, reason="runs in a process of its own")
 elsewhere = pytest.mark.skipif(HERE, reason="this is that process")
 
@@ -20,7 +21,7 @@ def is_emulated():
 
 
 def run_on_the_emulated_library(file):
-    if not EMULATOR.exists():
+    if EMULATOR is None:
         pytest.skip("no emulated CUDA library was built")
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", file], capture_output=True, text=True,
                           env={**os.environ, "TENON_CUDA_LIBRARY": str(EMULATOR)})
