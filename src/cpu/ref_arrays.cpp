@@ -1,7 +1,10 @@
 // The ref kernels over arrays with strides: NumPy's elementwise functions, and reductions.
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <type_traits>
+#include <vector>
 
 #include "cpu/ref.h"
 #include "tenon/core/arrays.h"
@@ -224,11 +227,55 @@ void reduce(const ReduceCall& c) {
   else reduce_to<int64_t>(c);
 }
 
+template <class T>
+void sort_rows_of(const SortCall& c) {
+  std::vector<int64_t> order(static_cast<size_t>(c.C));
+  for (int64_t n = 0; n < c.N; ++n) {
+    const T* x = static_cast<const T*>(c.x) + n * c.C;
+    std::iota(order.begin(), order.end(), int64_t{0});
+    const auto less = [&](int64_t a, int64_t b) { return x[a] < x[b] || (x[a] == x[a] && x[b] != x[b]); };
+    if (c.descending) std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return less(b, a); });
+    else std::stable_sort(order.begin(), order.end(), less);
+    for (int64_t i = 0; i < c.C; ++i) {
+      if (c.y) static_cast<T*>(c.y)[n * c.C + i] = x[order[static_cast<size_t>(i)]];
+      if (c.index) c.index[n * c.C + i] = order[static_cast<size_t>(i)];
+    }
+  }
+}
+
+void sort_rows(const SortCall& c) {
+  if (c.type == DType::F32) sort_rows_of<float>(c);
+  else sort_rows_of<int64_t>(c);
+}
+
+/// Those of float32 in double.
+template <class T>
+void scan_of(const ScanCall& c) {
+  using Wide = std::conditional_t<std::is_same_v<T, float>, double, uint64_t>;
+  for (int64_t o = 0; o < c.outer; ++o)
+    for (int64_t i = 0; i < c.inner; ++i) {
+      Wide sum = c.product ? 1 : 0;
+      for (int64_t k = 0; k < c.n; ++k) {
+        const int64_t at = (o * c.n + k) * c.inner + i;
+        const auto x = static_cast<Wide>(static_cast<const T*>(c.x)[at]);
+        sum = c.product ? sum * x : sum + x;
+        static_cast<T*>(c.y)[at] = static_cast<T>(sum);
+      }
+    }
+}
+
+void scan(const ScanCall& c) {
+  if (c.type == DType::F32) scan_of<float>(c);
+  else scan_of<int64_t>(c);
+}
+
 }  // namespace
 
 void fill_ref_arrays(Kernels& k) {
   k.elementwise = elementwise;
   k.reduce = reduce;
+  k.sort_rows = sort_rows;
+  k.scan = scan;
 }
 
 }  // namespace tenon

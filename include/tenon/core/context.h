@@ -18,11 +18,16 @@
 
 namespace tenon {
 
+/// What shares a scale where training multiplies in float8: 128 elements of a row and 128 x 128 of a weight, as DeepSeek-V3 was trained; or
+/// all of a tensor, which costs fewer scales and loses what is small beside the tensor's largest element.
+enum class Fp8Scaling : uint8_t { Block, Tensor };
+
 /// What a training step computes otherwise than inference does.
 struct TrainingMode {
   bool dropout = false;         // layers drop activations as their configuration says
   DType matmul = DType::F32;    // BF16, F16, F8E4M3: matrices are multiplied from factors rounded to it, with float32 sums ("autocast")
   bool checkpoint = false;      // while recording, layers keep their inputs alone and compute the rest again for the gradient
+  Fp8Scaling fp8_scaling = Fp8Scaling::Block;
 };
 
 /// One per concurrent caller: a loaded model is const and may be used by several threads, each with a Context of its own.

@@ -294,6 +294,27 @@ struct ReduceCall {
   int64_t outer = 0, n = 0, inner = 1;
 };
 
+/// Each row of x (N,C), F32 or I64, in order: y (N,C) its elements, index (N,C) the places that they had. Equal ones keep their order, either
+/// way; NaN counts as larger than all numbers, -0 equals 0. Either of y and index may be nullptr; neither is x.
+struct SortCall {
+  void* y = nullptr;  // of `type`
+  int64_t* index = nullptr;
+  const void* x = nullptr;
+  DType type = DType::F32;
+  bool descending = false;
+  int64_t N = 0, C = 0;
+};
+
+/// Running sums or products: y (outer, n, inner) of x (outer, n, inner) along n, of F32 or I64. Those of float32 are made in blocks, in a fixed
+/// order. y may be x.
+struct ScanCall {
+  void* y = nullptr;
+  const void* x = nullptr;
+  bool product = false;
+  DType type = DType::F32;
+  int64_t outer = 0, n = 0, inner = 1;
+};
+
 constexpr int64_t kAllSequences = -1;
 
 struct Kernels {
@@ -428,6 +449,8 @@ struct Kernels {
   void (*axpby)(float* y, const float* x, int64_t n, float a, float b);
   void (*elementwise)(const ElementwiseCall&);
   void (*reduce)(const ReduceCall&);
+  void (*sort_rows)(const SortCall&);
+  void (*scan)(const ScanCall&);
   /// Between F32, BF16 and F16, rounded to nearest even.
   void (*cast)(void* y, DType y_type, const void* x, DType x_type, int64_t n);
 

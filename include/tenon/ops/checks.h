@@ -60,16 +60,6 @@ class OnDevice {
 };
 using Numbers = OnDevice<int64_t>;
 
-/// For ops whose arithmetic is the host's alone. Errors: Error(Device) naming the op for tensors on a device.
-template <class... Tensors>
-void check_host(std::string_view op, const Tensors&... tensors) {
-  const auto host = [&](const Tensor& t) {
-    check(!t.defined() || t.device().is_cpu(), ErrorCode::Device, op, "is computed on the cpu alone yet, got ", t.describe(),
-          "; copy it with to(\"cpu\")");
-  };
-  (host(tensors), ...);
-}
-
 /// A tensor seen as a matrix: its last dimension, and all others flattened.
 struct Matrix {
   int64_t N, C;

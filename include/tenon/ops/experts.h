@@ -80,7 +80,8 @@ inline Tensor grouped_linear(Context& ctx, const Tensor& x, std::span<const quan
   for (size_t g = 0; g < weights.size(); ++g) {
     const quant::PackedWeight& w = weights[g];
     detail::check_here(ctx, "grouped_linear", x, w.data, w.scale);
-    check(w.defined() && w.N == first.N && w.K == first.K && w.format == first.format && w.group == first.group && w.int8_rows == first.int8_rows,
+    check(w.defined() && w.N == first.N && w.K == first.K && w.format == first.format && w.group == first.group && w.int8_rows == first.int8_rows &&
+              w.fp8_rows == first.fp8_rows,
           ErrorCode::Shape, "grouped_linear", "weight ", g,
           ": expected the shape and format of the first");
     if (start[g] < start[g + 1])
@@ -105,6 +106,7 @@ inline Tensor grouped_linear(Context& ctx, const Tensor& x, std::span<const quan
                   .K = first.K,
                   .group = first.group,
                   .int8_rows = first.int8_rows,
+                  .fp8_rows = first.fp8_rows,
                   .threads = ctx.threads(),
                   .blocks = blocks.data(),
                   .num_blocks = static_cast<int64_t>(blocks.size())};

@@ -21,7 +21,7 @@ inline Tensor frozen_linear(Context& ctx, const Tensor& x, MakeWeight make, int6
                             Activation act = Activation::None, const Tensor& residual = {}) {
   detail::check_linear(x, N, K, bias, residual);
   const int64_t M = detail::matrix_of(x, "linear", "x").N;
-  const DType type = detail::product_type(ctx, x);
+  const detail::FactorType type = detail::factor_type(ctx, x);
   const bool together = residual.defined() && act == Activation::None && x.dtype() == DType::F32;
   const Tensor added = together ? residual : Tensor();
   using detail::Fp8Role;

@@ -181,7 +181,8 @@ inline Tensor gated_experts(Context& ctx, const Tensor& x, std::span<const Gated
     Tensor weight, z;
     std::vector<Tensor> mine, gate, up;  // of each expert apart: what one held serves the gradients of the next
   };
-  const DType type = detail::training_type(ctx), kept = type == DType::F8E4M3 ? DType::F32 : type;
+  const detail::FactorType type{detail::training_type(ctx), ctx.training().fp8_scaling};
+  const DType kept = type.type == DType::F8E4M3 ? DType::F32 : type.type;
   const auto k = std::make_shared<Kept>(Kept{detail::ExpertPlan(rows), {experts.begin(), experts.end()}, r.weight, {}, {}, {}, {}});
   const detail::ExpertPlan& plan = k->plan;
   k->z = ctx.empty({plan.rows(), C}, DType::F32);

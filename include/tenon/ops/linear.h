@@ -68,7 +68,7 @@ inline std::vector<Tensor> linear_parts(Context& ctx, const Tensor& x, std::span
     bool want_w, want_b;
     int64_t N;
   };
-  const DType type = product_type(ctx, x);
+  const FactorType type = factor_type(ctx, x);
   std::vector<Tensor> y, inputs = {x};
   std::vector<Side> sides;
   bool record = recording(ctx, "linear", x), want_w = false;
@@ -136,7 +136,7 @@ inline void check_weight(const Tensor& x, const Tensor& w, const Tensor& bias, c
 /// y = act(x w^T + bias) + residual on a weight as it lies in the checkpoint. When something wants a gradient, it is recorded as a
 /// linear layer and what the activation needs. Where ctx.training().matmul is bfloat16 (on a GPU also float16), float32 factors are rounded to
 /// it, those of the gradients too; sums, results and gradients are float32. In float8 rows are rounded with a scale for each 128 of the summed
-/// dimension (dw: 128 tokens), weights with one for each 128 by 128.
+/// dimension (dw: 128 tokens), weights with one for each 128 by 128; or each factor with one, if ctx.training().fp8_scaling says so.
 /// Shapes: x (...,K) f32|bf16, w (N,K), or (K,N) if in_out, f32|bf16|f16 (used in x's type), bias (N) f32 or {}, residual (...,N) as x or
 /// {} -> (...,N) as x.
 /// Errors: Error(Shape), Error(Type), also for a gradient with anything but float32.
@@ -244,6 +244,7 @@ inline Tensor linear(Context& ctx, const Tensor& x, const quant::PackedWeight& w
                   .K = w.K,
                   .group = w.group,
                   .int8_rows = w.int8_rows,
+                  .fp8_rows = w.fp8_rows,
                   .threads = ctx.threads()};
   const Kernels& k = ctx.kernels();
   const Tensor scratch = ctx.empty({static_cast<int64_t>(w.sparse ? k.sparse_scratch(call) : k.linear_scratch(call))}, DType::U8);

@@ -38,6 +38,13 @@ inline DType training_type(const Context& ctx) {
 /// What x is multiplied as. Other types than float32 stay as they are.
 inline DType product_type(const Context& ctx, const Tensor& x) { return x.dtype() == DType::F32 ? training_type(ctx) : x.dtype(); }
 
+/// What factors are rounded to; gradients must do as their forward pass did.
+struct FactorType {
+  DType type = DType::F32;
+  Fp8Scaling scaling = Fp8Scaling::Block;  // of F8E4M3
+};
+inline FactorType factor_type(const Context& ctx, const Tensor& x) { return {product_type(ctx, x), ctx.training().fp8_scaling}; }
+
 /// The elements in another type. Records nothing. Errors: Error(Type) for another than float32, bfloat16 or float16.
 inline Tensor converted(Context& ctx, const Tensor& x, DType type) {
   if (x.dtype() == type) return x;

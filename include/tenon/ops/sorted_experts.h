@@ -95,7 +95,7 @@ inline Tensor grouped_packed(Context& ctx, const Tensor& x, const GroupedWeights
   GroupedLinearCall c = grouped_call(s, y, x);
   c.w = static_cast<const void* const*>(w.w.address());
   c.w_scale = static_cast<const float* const*>(w.scale.address());
-  c.format = first.format, c.group = first.group, c.act = act, c.gated = gated;
+  c.format = first.format, c.group = first.group, c.act = act, c.gated = gated, c.fp8_rows = first.fp8_rows;
   ctx.kernels().grouped_linear(c);
   return y;
 }

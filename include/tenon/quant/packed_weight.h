@@ -20,6 +20,7 @@ struct PackedWeight {
   Tensor scale;                // (N) float32; Int8 only
   int64_t group = 0;           // Int4, Fp8
   bool int8_rows = true;       // Int4: multiply rows rounded to int8, which is several times faster than exact products
+  bool fp8_rows = false;       // Fp8: multiply rows rounded to e4m3 per token and 128 columns, for twice the arithmetic rate of some GPUs
   std::vector<int64_t> order;  // not empty: column k meets column order[k] of x
   bool sparse = false;         // only the elements that are not 0, in float32: for Kernels::sparse_linear
 
