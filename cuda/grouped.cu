@@ -47,12 +47,19 @@ void quantised(const GroupedProduct& c) {
   launch_units<W, false>(c);
 }
 
+/// Rows and weights of the same 16 bits.
+template <class E>
+void launch_same(const GroupedProduct& c, bool transposed) {
+  if (transposed) launch_mma<E, PlainWeight<E>, true>(c);
+  else launch_mma<E, PlainWeight<E>, false>(c);
+}
+
 template <class E>
 void plain(const GroupedProduct& c, bool transposed) {
   constexpr bool kHalf = sizeof(E) == 2;
   if constexpr (kHalf) {
     if (!transposed && c.K % 8 == 0 && few_rows(c)) return launch_few<PlainWeight<E>>(c);
-    if (c.type == DType::BF16) return transposed ? launch_mma<E, PlainWeight<E>, true>(c) : launch_mma<E, PlainWeight<E>, false>(c);
+    if (c.type == DType::BF16) return launch_same<E>(c, transposed);
   }
   if (transposed) launch_units<PlainWeight<E>, true>(c);
   else launch_units<PlainWeight<E>, false>(c);
@@ -69,10 +76,10 @@ void int8_product(const GroupedProduct& c) {
 void grouped_product(const GroupedProduct& c, WeightFormat format, bool transposed) {
   if (c.groups.rows == 0 || c.N == 0 || c.groups.count == 0) return;
   check(!transposed || (!c.gated && (format == WeightFormat::F32 || format == WeightFormat::BF16)), ErrorCode::Device, "grouped_linear",
-        "transposed weights: expected float32 or bfloat16, without a gate");
+        "transposed weights: expected float32 or 16 bits, without a gate");
   switch (format) {
     case WeightFormat::F32: return plain<float>(c, transposed);
-    case WeightFormat::BF16: return plain<bfloat16>(c, transposed);
+    case WeightFormat::BF16: return c.type == DType::F16 ? launch_same<float16>(c, transposed) : plain<bfloat16>(c, transposed);
     case WeightFormat::Int4: return quantised<Int4Weight>(c);
     case WeightFormat::Fp8: return c.fp8_rows ? fp8_rows_product(c, few_rows(c)) : quantised<Fp8Weight>(c);
     case WeightFormat::Int8: break;

@@ -5,7 +5,7 @@
 
 namespace tenon::cuda {
 
-/// y of c, whose x may be of any type; of int8 rows if c.x_scale. Weights are of `format`, (K,N) if transposed.
+/// y of c, whose x may be of any type; of int8 rows if c.x_scale. Weights are of `format`, (K,N) if transposed; BF16 ones of float16 if x is.
 void grouped_product(const GroupedProduct& c, WeightFormat format, bool transposed);
 
 /// The same for FP8 weights and rows that are rounded to e4m3 first; fp8.cu has it. few: for few rows.

@@ -121,13 +121,21 @@ std::vector<float> product(const GroupedLinearCall& c, int64_t g, int64_t begin,
   std::vector<float> y(size(rows * columns)), x(size(rows * c.K));
   const auto item = static_cast<int64_t>(size_of(c.type));
   ref_kernels().cast(x.data(), DType::F32, static_cast<const char*>(c.x) + begin * c.K * item, c.type, rows * c.K);
+  const bool half = c.format == WeightFormat::BF16 && c.type == DType::F16;
+  std::vector<float> widened;
+  if (half) {
+    widened.resize(size(columns * c.K));
+    ref_kernels().cast(widened.data(), DType::F32, c.w[g], DType::F16, columns * c.K);
+  }
+  const void* from = half ? widened.data() : c.w[g];
+  const WeightFormat format = half ? WeightFormat::F32 : c.format;
   if (c.transposed) {
     std::vector<float> w(size(columns * c.K));
-    ref_kernels().linear_unpack(w.data(), c.w[g], nullptr, c.format, c.K, columns);
+    ref_kernels().linear_unpack(w.data(), from, nullptr, format, c.K, columns);
     ref_kernels().matmul({.c = y.data(), .a = x.data(), .b = w.data(), .M = rows, .N = columns, .K = c.K, .threads = c.threads});
     return y;
   }
-  LinearCall l{.y = y.data(), .x = x.data(), .w = c.w[g], .w_scale = c.w_scale ? c.w_scale[g] : nullptr, .format = c.format};
+  LinearCall l{.y = y.data(), .x = x.data(), .w = from, .w_scale = c.w_scale ? c.w_scale[g] : nullptr, .format = format};
   l.M = rows, l.N = columns, l.K = c.K, l.group = c.group, l.fp8_rows = c.fp8_rows, l.threads = c.threads;
   std::vector<double> scratch(ref_kernels().linear_scratch(l) / sizeof(double) + 1);
   l.scratch = scratch.data();

@@ -171,7 +171,7 @@ struct GroupedLinearCall {
   const float* const* w_scale = nullptr;  // (groups), Int8 only
   const int64_t* start = nullptr;         // (groups + 1), start[0] is 0
   DType type = DType::F32, y_type = DType::F32;
-  WeightFormat format = WeightFormat::F32;
+  WeightFormat format = WeightFormat::F32;  // BF16: of 16 bits, float16 if x is
   Activation act = Activation::None;
   bool gated = false, transposed = false, accumulate = false;  // accumulate: y += the product, without act and gate
   int64_t M = 0, N = 0, K = 0, groups = 0;                     // M: the most rows that there may be

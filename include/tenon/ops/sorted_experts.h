@@ -127,7 +127,7 @@ class ExpertMatrices {
 inline void grouped_plain(Context& ctx, Tensor& y, const Tensor& x, const ExpertMatrices& w, const SortedPlaces& s, bool transposed = false,
                           bool accumulate = false) {
   GroupedLinearCall c = grouped_call(s, y, x);
-  c.w = w.data(), c.format = x.dtype() == DType::BF16 ? WeightFormat::BF16 : WeightFormat::F32;
+  c.w = w.data(), c.format = x.dtype() == DType::F32 ? WeightFormat::F32 : WeightFormat::BF16;
   c.transposed = transposed, c.accumulate = accumulate;
   ctx.kernels().grouped_linear(c);
 }
@@ -168,17 +168,17 @@ inline Tensor packed_experts(Context& ctx, const Tensor& x, const GroupedWeights
   return detail::sums_of_places(ctx, detail::grouped_packed(ctx, h, down, s, Activation::None, false), s, r.weight.ptr<float>(), residual);
 }
 
-/// Whether the products of a step are ones that sorted_experts() makes: float16 and float8 ones are made expert by expert.
+/// Whether the products of a step are ones that sorted_experts() makes: float8 ones are made expert by expert.
 inline bool sorts_experts(const Context& ctx) {
   const DType type = detail::training_type(ctx);
-  return !ctx.device().is_cpu() && (type == DType::F32 || type == DType::BF16);
+  return !ctx.device().is_cpu() && type != DType::F8E4M3;
 }
 
 /// gated_experts() on a device, without the host's knowledge of who goes where. Shapes, errors: as there; Error(Type) unless sorts_experts().
 inline Tensor sorted_experts(Context& ctx, const Tensor& x, std::span<const GatedExpert> experts, Activation act, const Routing& r,
                              const Tensor& residual) {
   const bool record = detail::check_gated_experts(ctx, x, experts, r, residual);
-  check(sorts_experts(ctx), ErrorCode::Type, "gated_experts", "expected a device and products of float32 or bfloat16");
+  check(sorts_experts(ctx), ErrorCode::Type, "gated_experts", "expected a device and products of float32, bfloat16 or float16");
   if (r.N == 0) return gated_experts(ctx, x, experts, act, ExpertRows(r), r, residual);
   struct Kept {
     SortedPlaces s;
