@@ -1,4 +1,5 @@
-// Launches of the router and of the sort of rows by expert.
+// Launches of the router, of the sort of rows by expert, and of what brings their columns into an expert's order.
+#include "bodies/groups.h"
 #include "bodies/router.h"
 #include "fillers.h"
 #include "launch.h"
@@ -27,12 +28,20 @@ void sort_by_expert(int64_t* start, int64_t* token, int64_t* row, const int64_t*
   launch(chunks, 1, kSortThreads, SortByExpert::kShared, SortPlaceBody{sort});
 }
 
+void reorder_columns(const ReorderCall& c) {
+  if (c.M == 0 || c.K == 0 || c.groups == 0) return;
+  const int threads = threads_for(c.K);
+  if (c.type == DType::F32) launch(c.M, 1, threads, 0, ReorderBody<uint32_t>{c});
+  else launch(c.M, 1, threads, 0, ReorderBody<uint16_t>{c});
+}
+
 }  // namespace
 
 void fill_experts(Kernels& k) {
   k.route = route;
   k.route_backward = route_backward;
   k.sort_by_expert = sort_by_expert;
+  k.reorder_columns = reorder_columns;
 }
 
 }  // namespace tenon::cuda

@@ -19,6 +19,7 @@ void fill_attention(Kernels&);
 void fill_parts(Kernels&);
 void fill_probabilities(Kernels&);
 void fill_arrays(Kernels&);
+void fill_orders(Kernels&);
 void fill_optim(Kernels&);
 
 /// All of them; entries without a kernel stay null.

@@ -21,6 +21,7 @@ void fill_table(Kernels& table) {
   fill_parts(table);
   fill_probabilities(table);
   fill_arrays(table);
+  fill_orders(table);
   fill_optim(table);
 }
 

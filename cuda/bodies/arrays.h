@@ -91,6 +91,15 @@ TENON_BODY int64_t array_unary(Elementwise op, int64_t x) {
   }
 }
 
+/// A negative exponent leaves 0 of the fraction, but of 1 and -1 themselves.
+TENON_BODY int64_t array_power(int64_t a, int64_t b) {
+  if (b < 0) return a == 1 || a == -1 ? (b % 2 ? a : 1) : 0;
+  uint64_t result = 1, base = static_cast<uint64_t>(a);
+  for (auto e = static_cast<uint64_t>(b); e; e /= 2, base *= base)
+    if (e % 2) result *= base;
+  return static_cast<int64_t>(result);
+}
+
 /// Integers wrap around; a division by 0 gives 0.
 TENON_BODY int64_t array_binary(Elementwise op, int64_t a, int64_t b) {
   const auto ua = static_cast<uint64_t>(a), ub = static_cast<uint64_t>(b);
@@ -105,8 +114,12 @@ TENON_BODY int64_t array_binary(Elementwise op, int64_t a, int64_t b) {
     case Elementwise::Remainder:
       if (b == 0 || b == -1) return 0;
       return a % b != 0 && (a < 0) != (b < 0) ? a % b + b : a % b;
+    case Elementwise::Power: return array_power(a, b);
     case Elementwise::Maximum: return a > b ? a : b;
     case Elementwise::Minimum: return a < b ? a : b;
+    case Elementwise::And: return a & b;
+    case Elementwise::Or: return a | b;
+    case Elementwise::Xor: return a ^ b;
     default: return a;
   }
 }

@@ -42,4 +42,27 @@ TENON_BODY RowTile find_tile(const Groups& groups, int tile, int64_t i) {
   return {0, 0, 0};
 }
 
+/// Block i has row i of x, whose columns are moved as its group has them. Elements are moved as bits.
+template <class Bits>
+struct ReorderBody {
+  ReorderCall c;
+  template <class Block>
+  TENON_BODY void operator()(Block& block) const {
+    const int64_t row = block.index;
+    int64_t low = 0, high = c.groups;  // the group whose end is the first behind the row
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (c.start[middle + 1] <= row) low = middle + 1;
+      else high = middle;
+    }
+    if (low == c.groups) return;
+    const int64_t* const order = c.order[low];
+    const Bits* const x = static_cast<const Bits*>(c.x) + row * c.K;
+    Bits* const y = static_cast<Bits*>(c.y) + row * c.K;
+    block.each([&](int t) {
+      for (int64_t k = t; k < c.K; k += block.threads) y[k] = x[order ? order[k] : k];
+    });
+  }
+};
+
 }  // namespace tenon::cuda

@@ -58,6 +58,17 @@ Tensor reduce(const std::string& name, const Tensor& x, int64_t outer, int64_t n
   return ops::reduce(*context, named(kReductions, name), x, outer, n, inner);
 }
 
+Tensor argsort(const Tensor& x, int64_t C, bool descending) {
+  check(C >= 1 && x.numel() % C == 0, ErrorCode::Shape, "sort", "rows of ", C, " of ", x.describe());
+  BorrowedContext context(x.device());
+  return ops::sort_rows(*context, x.view({x.numel() / C, C}), descending).second.view(x.shape());
+}
+
+Tensor scan(const Tensor& x, bool product, int64_t outer, int64_t n, int64_t inner) {
+  BorrowedContext context(x.device());
+  return ops::scan(*context, x, product, outer, n, inner);
+}
+
 /// Errors: Error(Limit) for an index outside [0, rows); Error(Type) for other indices than the host's int64.
 std::span<const int64_t> checked(const Tensor& index, int64_t rows) {
   const auto numbers = index.values<int64_t>();
@@ -160,6 +171,10 @@ void bind_arrays(py::module_& m) {
         "A function of elements: `operands` are tensors, where they begin, and their strides over `shape`, in elements.");
   m.def("_array_reduce", &reduce, py::arg("name"), py::arg("x"), py::arg("outer"), py::arg("n"), py::arg("inner"), released,
         "The reduction of the middle of three dimensions.");
+  m.def("_array_argsort", &argsort, py::arg("x"), py::arg("C"), py::arg("descending"), released,
+        "Where the elements of each row of C lie in its order; equal ones keep theirs.");
+  m.def("_array_scan", &scan, py::arg("x"), py::arg("product"), py::arg("outer"), py::arg("n"), py::arg("inner"), released,
+        "Running sums or products along the middle of three dimensions.");
   m.def("_array_take", &take, py::arg("x"), py::arg("index"), py::arg("width"), released, "Rows of `width` elements by their numbers.");
   m.def("_array_put", &put, py::arg("x"), py::arg("index"), py::arg("width"), py::arg("source"), py::arg("add"), released,
         "Writes rows of `width` elements to their numbers, or adds them.");

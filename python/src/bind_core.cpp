@@ -89,6 +89,12 @@ void bind_dtype(py::module_& m) {
   const auto text = [](DType t) { return "tenon." + std::string(name_of(t)); };
   e.attr("__repr__") = py::cpp_function(text, py::name("__repr__"), py::is_method(e));
   e.attr("__str__") = py::cpp_function(text, py::name("__str__"), py::is_method(e));
+  py::class_<ProductType>(m, "ProductType", "What matrices are multiplied as where a model trains.")
+      .def(py::init([](DType type, bool whole) { return ProductType{type, whole ? Fp8Scaling::Tensor : Fp8Scaling::Block}; }), py::arg("dtype"),
+           py::arg("whole_scale") = false, "whole_scale: factors in float8 have one scale each, not one for each block.")
+      .def_readonly("dtype", &ProductType::type)
+      .def_property_readonly("whole_scale", [](const ProductType& p) { return p.scaling == Fp8Scaling::Tensor; });
+  py::implicitly_convertible<DType, ProductType>();
 }
 
 void bind_tensor(py::module_& m) {

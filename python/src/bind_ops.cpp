@@ -109,8 +109,6 @@ Result run(const Tensor& first, std::vector<Tensor> wanted, const TrainingMode& 
   return {std::move(y), std::move(gradient)};
 }
 
-TrainingMode autocast(DType matmul, const Tensor& x) { return {.dropout = false, .matmul = product_type(matmul, x.device()), .checkpoint = false}; }
-
 /// Integers, which the host reads wherever they lie.
 std::vector<int64_t> numbers(const Tensor& t) {
   const Tensor here = t.to(Device{});
@@ -131,12 +129,12 @@ void bind_ops(py::module_& m) {
   const auto released = py::call_guard<py::gil_scoped_release>();
   py::class_<OpGradient, std::shared_ptr<OpGradient>>(m, "OpGradient", "How the gradients of what was wanted follow from that of a result.")
       .def("backward", &OpGradient::backward, released);
-  m.def("op_linear", [](const Tensor& x, const Tensor& w, const Maybe& bias, const vector<Tensor>& wanted, DType matmul) {
-    return run(x, wanted, autocast(matmul, x), [&](Context& ctx) { return ops::linear(ctx, x, w, bias.value_or(Tensor())); });
+  m.def("op_linear", [](const Tensor& x, const Tensor& w, const Maybe& bias, const vector<Tensor>& wanted, ProductType matmul) {
+    return run(x, wanted, matmul.on(x.device()), [&](Context& ctx) { return ops::linear(ctx, x, w, bias.value_or(Tensor())); });
   }, released);
-  m.def("op_matmul", [](const Tensor& a, const Tensor& b, const vector<Tensor>& wanted, DType matmul) {
-    return run(a, wanted, autocast(matmul, a), [&](Context& ctx) {
-      return matmul != DType::F32 ? ops::linear(ctx, a, b, {}, Activation::None, {}, true) : ops::matmul(ctx, a, b);
+  m.def("op_matmul", [](const Tensor& a, const Tensor& b, const vector<Tensor>& wanted, ProductType matmul) {
+    return run(a, wanted, matmul.on(a.device()), [&](Context& ctx) {
+      return matmul.type != DType::F32 ? ops::linear(ctx, a, b, {}, Activation::None, {}, true) : ops::matmul(ctx, a, b);
     });
   }, released);
   m.def("op_activation", [](const Tensor& x, const std::string& name, const vector<Tensor>& wanted) {
@@ -149,14 +147,16 @@ void bind_ops(py::module_& m) {
     return run(x, wanted, {}, [&](Context& ctx) { return ops::log_softmax(ctx, x); });
   }, released);
   m.def("op_attention", [](const Tensor& q, const Tensor& k, const Tensor& v, bool causal, float scale, const Maybe& key_bias, float dropout, uint64_t seed,
-                           const vector<Tensor>& wanted) {
+                           const vector<Tensor>& wanted, ProductType matmul) {
     // Each matrix of the stack is a sequence of one head.
     const int64_t T = q.size(q.rank() - 2), S = k.size(k.rank() - 2), D = q.size(q.rank() - 1), Dv = v.size(v.rank() - 1), stack = q.numel() / (T * D);
     vector<int64_t> q_start, k_start;
     for (int64_t i = 0; i <= stack; ++i) q_start.push_back(i * T), k_start.push_back(i * S);
     Shape shape(q.shape().begin(), q.shape().end() - 1);
     shape.append(Dv);
-    return run(q, wanted, {.dropout = dropout > 0, .matmul = DType::F32, .checkpoint = false}, [&](Context& ctx) {
+    TrainingMode mode = matmul.on(q.device());
+    mode.dropout = dropout > 0;
+    return run(q, wanted, mode, [&](Context& ctx) {
       ctx.random() = Random(seed);
       const Tensor bias = key_bias ? key_bias->to(Device{}) : Tensor();
       const Tensor y = ops::attention(ctx, ops::reshape(ctx, q, {stack * T, D}), ops::reshape(ctx, k, {stack * S, D}), ops::reshape(ctx, v, {stack * S, Dv}),
@@ -180,7 +180,7 @@ void bind_ops(py::module_& m) {
     return run(logits, wanted, {}, [&](Context& ctx) { return ops::cross_entropy(ctx, logits, numbers(labels), ignore, smoothing); });
   }, released);
   m.def("op_dropout", [](const Tensor& x, float p, uint64_t seed, const vector<Tensor>& wanted) {
-    return run(x, wanted, {.dropout = true, .matmul = DType::F32, .checkpoint = false}, [&](Context& ctx) {
+    return run(x, wanted, {.dropout = true}, [&](Context& ctx) {
       ctx.random() = Random(seed);
       return ops::dropout(ctx, x, p);
     });

@@ -76,9 +76,10 @@ class Recording {
 };
 
 std::pair<py::dict, std::shared_ptr<Recording>> record(std::shared_ptr<Model> model, const py::dict& given, std::vector<Tensor> watched,
-                                                       bool dropout, DType matmul, bool checkpoint, uint64_t seed, bool check_finite) {
+                                                       bool dropout, ProductType matmul, bool checkpoint, uint64_t seed, bool check_finite) {
   const Inputs inputs = inputs_of(given);
-  const TrainingMode mode{.dropout = dropout, .matmul = product_type(matmul, model->device()), .checkpoint = checkpoint};
+  TrainingMode mode = matmul.on(model->device());
+  mode.dropout = dropout, mode.checkpoint = checkpoint;
   auto recording = std::make_shared<Recording>(std::move(model), std::move(watched), mode, seed);
   if (check_finite) recording->check_finite();
   Outputs outputs;
@@ -134,7 +135,7 @@ void bind_training(py::module_& m) {
       .def("backward", &Recording::backward, py::arg("outputs"), py::arg("gradients"),
            "The gradients of the watched tensors, None where nothing depended on one, given those of some outputs.");
   auto model = static_cast<py::class_<Model, std::shared_ptr<Model>>>(m.attr("Model"));
-  model.def("record", &record, py::arg("inputs"), py::arg("watched"), py::arg("dropout") = false, py::arg("matmul") = DType::F32,
+  model.def("record", &record, py::arg("inputs"), py::arg("watched"), py::arg("dropout") = false, py::arg("matmul") = ProductType(),
             py::arg("checkpoint") = false, py::arg("seed") = 0, py::arg("check_finite") = false,
             "The forward pass as training computes it: the outputs, and a Recording for the gradients of the watched tensors.");
   m.def("add_in_place", &add_in_place, py::call_guard<py::gil_scoped_release>(), "sums[i] += terms[i], float32.");

@@ -48,8 +48,16 @@ models::Inputs inputs_of(const py::dict& given);
 /// The outputs that are there, by name, in Transformers' order.
 py::dict dict_of(models::Outputs& outputs);
 
-/// What training multiplies in on a device: on the CPU bfloat16 stands for float16, which nothing multiplies there.
-inline DType product_type(DType matmul, Device device) { return matmul == DType::F16 && device.is_cpu() ? DType::BF16 : matmul; }
+/// What autocast asks for; a type alone stands for itself with scales of blocks.
+struct ProductType {
+  DType type = DType::F32;
+  Fp8Scaling scaling = Fp8Scaling::Block;
+
+  /// How training multiplies on a device: on the CPU bfloat16 stands for float16, which nothing multiplies there.
+  TrainingMode on(Device device) const {
+    return {.matmul = type == DType::F16 && device.is_cpu() ? DType::BF16 : type, .fp8_scaling = scaling};
+  }
+};
 
 /// A Context of one's own for the time of one call. They are kept for the next calls, as many as were ever in use at once: threads
 /// come and go in a server, and one Context per thread would keep the scratch memory of each. It computes on `device`.

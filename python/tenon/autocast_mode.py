@@ -5,33 +5,37 @@ import functools
 import threading
 from typing import Any
 
+from . import _core
 from .conversion import device_name, dtype, to_dtype
 
 __all__ = ["autocast", "get_autocast_dtype", "is_autocast_enabled"]
 
 
+_FLOAT32 = _core.ProductType(dtype.float32)
+
+
 class _State(threading.local):
-    kind = dtype.float32
+    kind = _FLOAT32
 
 
 _state = _State()
-_FLOAT32 = dtype.float32  # where an argument has the type's name
 _KINDS = (dtype.bfloat16, dtype.float16, dtype.float8_e4m3fn)
+_SCALINGS = ("block", "tensor")
 
 
-def product_type() -> dtype:
+def product_type() -> "_core.ProductType":
     """What this thread multiplies float32 matrices in."""
     return _state.kind
 
 
 def is_autocast_enabled(device_type: str = "cpu") -> bool:
     """Whether this thread multiplies matrices in less than float32."""
-    return _state.kind != dtype.float32
+    return _state.kind.dtype != dtype.float32
 
 
 def get_autocast_dtype(device_type: str = "cpu") -> dtype:
     """The type of autocast: the one in force, else bfloat16."""
-    return _state.kind if is_autocast_enabled() else dtype.bfloat16
+    return _state.kind.dtype if is_autocast_enabled() else dtype.bfloat16
 
 
 class autocast:
@@ -40,17 +44,20 @@ class autocast:
     float16 is taken as such on a GPU, where small gradients need a GradScaler; on the CPU it means bfloat16, which needs none. float8_e4m3fn
     rounds the factors of linear layers to 8 bits with a scale for each 128 elements or 128 x 128 weights, as DeepSeek-V3 was trained; routers,
     pooling and classifying heads stay in float32, the output over the vocabulary and, on a GPU, attention in bfloat16. On the CPU that is a
-    simulation, slower than float32.
-    Errors: RuntimeError for a device that this build lacks, and for another type.
+    simulation, slower than float32. fp8_scaling="tensor", which is Tenon's own: one scale for each factor instead.
+    Errors: RuntimeError for a device that this build lacks, and for another type; ValueError for another fp8_scaling.
     """
 
-    def __init__(self, device_type: Any = "cpu", dtype: Any = None, enabled: bool = True, cache_enabled: "bool | None" = None) -> None:
+    def __init__(self, device_type: Any = "cpu", dtype: Any = None, enabled: bool = True, cache_enabled: "bool | None" = None,
+                 fp8_scaling: str = "block") -> None:
         if enabled and str(device_type) != "cuda":  # scripts that were written for it run here
             device_name(device_type)
         kind = to_dtype("bfloat16" if dtype is None else dtype)
         if enabled and kind not in _KINDS:
             raise RuntimeError(f"[autocast] expected bfloat16, float16 or float8_e4m3fn, got {kind}")
-        self._kind: Any = kind if enabled else _FLOAT32
+        if fp8_scaling not in _SCALINGS:
+            raise ValueError(f"[autocast] fp8_scaling: expected block or tensor, got {fp8_scaling!r}")
+        self._kind: Any = _core.ProductType(kind, fp8_scaling == "tensor") if enabled else _FLOAT32
         self._before: list[Any] = []
 
     def __enter__(self) -> "autocast":

@@ -207,9 +207,19 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return apply("multiply", apart, apart).sum(axis, keepdims) / (max(n - ddof, 0) or math.nan)
 
     def cumsum(self, axis: "int | None" = None) -> "DeviceArray":
-        from .device_functions import on_host
+        return scanned("cumsum", self, axis)
 
-        return on_host("cumsum", self, lambda a: a.cumsum(axis))
+    def cumprod(self, axis: "int | None" = None) -> "DeviceArray":
+        return scanned("cumprod", self, axis)
+
+    def argsort(self, axis: "int | None" = -1, kind: Any = None) -> "DeviceArray":
+        """Stable, whatever `kind` asks for."""
+        if axis is None:
+            return self.reshape(-1).argsort()
+        at = _axis(axis, self.ndim)
+        rows = (self.astype("int64") if self.kind == "b" else self).swapaxes(at, -1)
+        order = _core._array_argsort(rows.tensor(), self.shape[at], False) if rows.size else _core._array_zeros(list(rows.shape), dtype.int64, self.where)
+        return DeviceArray(order).swapaxes(at, -1)
 
     # NumPy's functions
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -303,3 +313,13 @@ def reduced(name: str, a: DeviceArray, axis: Any, keepdims: bool) -> DeviceArray
     word = {"any": "max", "all": "min"}.get(name, name)
     y = DeviceArray(_core._array_reduce(word, flat.tensor(), outer, n, inner)).reshape(shape)
     return y != 0 if truth else y
+
+
+def scanned(name: str, a: DeviceArray, axis: "int | None") -> DeviceArray:
+    """Running sums or products along an axis, or of the flattened array."""
+    if axis is None:
+        a, axis = a.reshape(-1), 0
+    at = _axis(axis, a.ndim)
+    x = a.astype("int64") if a.kind == "b" else a
+    outer, inner = math.prod(a.shape[:at]), math.prod(a.shape[at + 1 :])
+    return DeviceArray(_core._array_scan(x.tensor(), name == "cumprod", outer, a.shape[at], inner)).reshape(a.shape)

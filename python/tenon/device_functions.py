@@ -54,8 +54,8 @@ def compute(name: str, inputs: Sequence[Any], where: str) -> DeviceArray:
     highest = "f" if "f" in kinds else "i" if "i" in kinds else "b"
     if name in _ROUNDING:
         return apply(name, *inputs) if highest == "f" else inputs[0]
-    if name in _BITWISE and highest == "b":
-        return apply(_BITWISE[name], *inputs)
+    if name in _BITWISE and highest != "f":
+        return -1 - inputs[0] if name == "invert" and highest == "i" else apply(_BITWISE[name], *inputs)
     if name in _LOGICAL:
         truths = [v if k == "b" else apply("not_equal", v, 0) if isinstance(v, DeviceArray) else bool(v) for v, k in zip(inputs, kinds)]
         return apply(name, *truths)
@@ -84,14 +84,9 @@ def _power(a: Any, b: Any, whole: bool) -> DeviceArray:
     exponent = b if isinstance(b, (int, float)) else b.item() if isinstance(b, (np.generic, np.ndarray)) else None
     if exponent == 2 and isinstance(a, DeviceArray):
         return apply("multiply", a, a)
-    if not whole:
-        return apply("power", a, b)
-    if exponent is None or not isinstance(a, DeviceArray) or not 0 <= exponent <= 8:
-        raise unsupported("power of integers", device_of("power", [a, b]))
-    result = apply("copy", a, to="i") * 0 + 1
-    for _ in range(int(exponent)):
-        result = result * a
-    return result
+    if whole and (exponent < 0 if exponent is not None else bool((b < 0).any())):
+        raise ValueError("Integers to negative integer powers are not allowed.")
+    return apply("power", a, b, kind="i" if whole else None)
 
 
 # Products
@@ -130,12 +125,16 @@ def matmul(a: Any, b: Any) -> DeviceArray:
 
 
 def einsum(equation: str, *operands: Any, optimize: Any = False) -> DeviceArray:
-    """Of one or two arrays, each with every letter once."""
+    """Of arrays with every letter once each, multiplied from left to right."""
     where = device_of("einsum", operands)
     terms, _, result = equation.partition("->")
     names = terms.split(",")
-    if "." in equation or len(names) > 2 or any(len(set(n)) != len(n) for n in names):
+    if "." in equation or any(len(set(n)) != len(n) for n in names):
         raise unsupported(f"einsum {equation}", where)
+    if len(names) > 2:
+        kept = "".join(dict.fromkeys(c for c in names[0] + names[1] if c in result + "".join(names[2:])))
+        first = einsum(f"{names[0]},{names[1]}->{kept}", *operands[:2])
+        return einsum(f"{','.join([kept, *names[2:]])}->{result}", first, *operands[2:])
     arrays = [as_array(o, "f", where) for o in operands]
     for k, name in enumerate(names):  # letters of one operand alone are summed over
         others = result + "".join(names[:k] + names[k + 1 :])
@@ -281,6 +280,42 @@ def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: b
     return near | (np.isnan(a) & np.isnan(b)) if equal_nan else near
 
 
+def sort(a: DeviceArray, axis: "int | None" = -1, kind: Any = None) -> DeviceArray:
+    if axis is None:
+        return sort(a.reshape(-1))
+    return take_along_axis(a, a.argsort(axis), axis)
+
+
+def take_along_axis(a: DeviceArray, index: DeviceArray, axis: int = -1) -> DeviceArray:
+    at = _axis(axis, a.ndim)
+    places: list[Any] = [np.arange(n).reshape([-1 if i == d else 1 for i in range(a.ndim)]) for d, n in enumerate(index.shape)]
+    places[at] = index
+    return a[tuple(places)]
+
+
+def unique(a: DeviceArray, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """The different elements in order: sorted here; the host reads which of them differ from the one before."""
+    flat = a.reshape(-1)
+    order = flat.argsort()
+    values = flat[order]
+    new = np.ones(values.size, bool)
+    if values.size > 1:
+        new[1:] = (values[1:] != values[:-1]).host()
+        if a.kind == "f" and bool((nan := np.isnan(values)).any()):
+            new &= ~nan.host() | ~np.concatenate([[False], nan.host()[:-1]])  # the first NaN stands for all
+    first = np.flatnonzero(new)
+    found = [values[first]]
+    if return_index:
+        found.append(order[first])
+    if return_inverse:
+        inverse = np.empty(values.size, np.int64)
+        inverse[order.host()] = np.cumsum(new) - 1
+        found.append(uploaded(inverse.reshape(a.shape), a.where))
+    if return_counts:
+        found.append(uploaded(np.diff(np.append(first, values.size)), a.where))
+    return tuple(found) if len(found) > 1 else found[0]
+
+
 def on_host(name: str, a: DeviceArray, function: Callable[[Any], Any]) -> Any:
     """What the host does with integers and masks, the result back on the device. Errors: RuntimeError for other numbers."""
     if a.kind == "f":
@@ -302,9 +337,9 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: _method(name) for name in ("sum", "prod", "max", "min", "argmax", "argmin", "any", "all", "mean", "var", "cumsum", "squeeze",
-                                        "swapaxes", "transpose", "reshape", "copy")},
-    **{name: _of_integers(name) for name in ("unique", "bincount", "sort", "argsort", "repeat")},
+    **{name: _method(name) for name in ("sum", "prod", "max", "min", "argmax", "argmin", "any", "all", "mean", "var", "cumsum", "cumprod",
+                                        "argsort", "squeeze", "swapaxes", "transpose", "reshape", "copy")},
+    **{name: _of_integers(name) for name in ("bincount", "repeat")}, "sort": sort, "unique": unique, "take_along_axis": take_along_axis,
     "amax": _method("max"), "amin": _method("min"), "round": around, "around": around, "clip": clip, "where": where, "einsum": einsum,
     "concatenate": concatenate, "moveaxis": moveaxis, "expand_dims": expand_dims, "flip": flip, "roll": roll, "tile": tile, "split": split,
     "diagonal": diagonal, "diag": diag, "pad": pad, "isclose": isclose, "nonzero": nonzero, "full_like": full_like,

@@ -89,7 +89,7 @@ class _Call:
 def forward(model: "PreTrainedModel", inputs: dict[str, Any]) -> dict[str, Any]:
     """The outputs of a model by name, with a node where gradients are wanted."""
     dropout, matmul = model.training, product_type()
-    plain = not dropout and matmul == _core.dtype.float32
+    plain = not dropout and matmul.dtype == _core.dtype.float32
     watched: list[Tensor] = []
     if state.enabled:
         weights = model._tensors() if model._adapters is None else model._adapters.tensors()

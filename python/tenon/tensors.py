@@ -89,6 +89,10 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
             raise BufferError(f"[dlpack] the tensor lies on {self.device}, {self.__dlpack_device__()} in DLPack's terms, got device {dl_device}")
+        if self.is_cuda and stream not in (None, -1, 1):  # work lies on CUDA's default stream, which other streams need not wait for
+            from .cuda import synchronize
+
+            synchronize(self.device)
         versioned = max_version is not None and max_version[0] >= 1
         if copy is False and self.read_only and not versioned:
             raise BufferError("[dlpack] the memory is read-only (a mapped file), which DLPack before 1.0 cannot say")

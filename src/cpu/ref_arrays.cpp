@@ -96,6 +96,13 @@ float binary(Elementwise op, float a, float b) {
 
 /// Integers wrap around; a division by 0 gives 0.
 int64_t wrapped(uint64_t x) { return static_cast<int64_t>(x); }
+int64_t power(int64_t a, int64_t b) {
+  if (b < 0) return a == 1 || a == -1 ? (b % 2 ? a : 1) : 0;
+  uint64_t result = 1;
+  for (uint64_t base = static_cast<uint64_t>(a), e = static_cast<uint64_t>(b); e; e /= 2, base *= base)
+    if (e % 2) result *= base;
+  return wrapped(result);
+}
 int64_t unary(Elementwise op, int64_t x) {
   switch (op) {
     case Negative: return wrapped(0 - static_cast<uint64_t>(x));
@@ -117,8 +124,12 @@ int64_t binary(Elementwise op, int64_t a, int64_t b) {
     case Remainder:
       if (b == 0 || b == -1) return 0;
       return a % b != 0 && (a < 0) != (b < 0) ? a % b + b : a % b;
+    case Power: return power(a, b);
     case Maximum: return a > b ? a : b;
     case Minimum: return a < b ? a : b;
+    case And: return a & b;
+    case Or: return a | b;
+    case Xor: return a ^ b;
     default: return a;
   }
 }

@@ -1,6 +1,7 @@
 // The ref kernels of mixtures of experts, and of choosing tokens.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <type_traits>
@@ -215,6 +216,16 @@ void sample_rows(const SampleCall& c) {
   for (int64_t n = 0; n < c.N; ++n) c.token[n] = sample_row(c, n);
 }
 
+void reorder_columns(const ReorderCall& c) {
+  const size_t item = size_of(c.type);
+  for (int64_t g = 0; g < c.groups; ++g)
+    for (int64_t i = c.start[g]; i < c.start[g + 1]; ++i)
+      for (int64_t k = 0; k < c.K; ++k) {
+        const int64_t from = c.order[g] ? c.order[g][k] : k;
+        std::memcpy(static_cast<char*>(c.y) + size(i * c.K + k) * item, static_cast<const char*>(c.x) + size(i * c.K + from) * item, item);
+      }
+}
+
 }  // namespace
 
 void fill_ref_experts(Kernels& k) {
@@ -223,6 +234,7 @@ void fill_ref_experts(Kernels& k) {
   k.sort_by_expert = sort_by_expert;
   k.grouped_linear = grouped_linear;
   k.grouped_gradient = grouped_gradient;
+  k.reorder_columns = reorder_columns;
   k.argmax_rows = argmax_rows;
   k.sample_rows = sample_rows;
 }

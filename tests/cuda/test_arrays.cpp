@@ -1,4 +1,4 @@
-// Kernels over arrays with strides.
+// Kernels over arrays with strides, sorts and scans.
 #include "device_agree.h"
 #include "tenon/core/arrays.h"
 
@@ -95,11 +95,57 @@ void check_reduce(Reduce op, int64_t outer, int64_t n, int64_t inner, const std:
            std::fabs(static_cast<double>(got[i]) - static_cast<double>(expected[i])) <= 1e-6 * std::fabs(static_cast<double>(expected[i]))));
 }
 
+/// The elements as bytes: -0 and 0 are as different as any.
+template <class T>
+void check_sort(int64_t N, int64_t C, bool descending, const std::vector<T>& x) {
+  INFO("rows ", N, " of ", C, ", descending ", descending);
+  const auto n = static_cast<size_t>(N * C);
+  std::vector<T> expected(n + 1, T(77));
+  std::vector<int64_t> expected_index(n + 1, 77);
+  OnDevice<T> gx = x, gy = expected;
+  Indices gi = expected_index;
+  SortCall c{.y = expected.data(), .index = expected_index.data(), .x = x.data(), .type = type_of_array<T>(), .descending = descending, .N = N, .C = C};
+  ref().sort_rows(c);
+  const auto same = [&](const std::vector<T>& y, const std::vector<int64_t>& index) {
+    CHECK(std::memcmp(y.data(), expected.data(), (n + 1) * sizeof(T)) == 0);
+    CHECK((index == expected_index));
+  };
+  c.y = gy.p(), c.index = gi.p(), c.x = gx.p();
+  kernels().sort_rows(c);
+  same(gy.get(), gi.get());
+  OnDevice<T> y_alone = std::vector<T>(n + 1, T(77));
+  Indices index_alone = std::vector<int64_t>(n + 1, 77);
+  c.y = y_alone.p(), c.index = nullptr;
+  kernels().sort_rows(c);
+  c.y = nullptr, c.index = index_alone.p();
+  kernels().sort_rows(c);
+  same(y_alone.get(), index_alone.get());
+}
+
+template <class T>
+void check_scan(bool product, int64_t outer, int64_t n, int64_t inner, const std::vector<T>& x) {
+  INFO("scan of ", outer, " x ", n, " x ", inner, ", product ", product);
+  const auto count = static_cast<size_t>(outer * n * inner);
+  std::vector<T> expected(count + 1, T(77));
+  OnDevice<T> gx = x, gy = expected;
+  ScanCall c{.y = expected.data(), .x = x.data(), .product = product, .type = type_of_array<T>(), .outer = outer, .n = n, .inner = inner};
+  ref().scan(c);
+  c.y = gy.p(), c.x = gx.p();
+  kernels().scan(c);
+  c.y = gx.p();
+  kernels().scan(c);  // in place
+  const std::vector<T> got = gy.get(), in_place = gx.get();
+  for (size_t i = 0; i <= count; ++i) {
+    CHECK(std::fabs(static_cast<double>(got[i]) - static_cast<double>(expected[i])) <= 1e-6 * std::fabs(static_cast<double>(expected[i])) + 1e-12);
+    if (i < count) CHECK(in_place[i] == got[i]);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("device: elementwise agrees for all pairs of odd numbers, broadcast") {
   check_pairs<float>(kOdd);
-  check_pairs<int64_t>({0, 1, -1, 2, -2, 7, -7, int64_t{1} << 40, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()});
+  check_pairs<int64_t>({0, 1, -1, 2, -2, 3, 7, -7, 63, int64_t{1} << 40, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()});
   check_pairs<uint8_t>({0, 1});
 }
 
@@ -139,4 +185,34 @@ TEST_CASE("device: reductions agree, the first of equal ones and NaN included") 
     }
   check_reduce(Reduce::Sum, 3, 0, 2, x);
   check_reduce(Reduce::Prod, 3, 0, 1, whole);
+}
+
+TEST_CASE("device: sorts agree, equal elements in their order and NaN last") {
+  std::vector<float> x = normal(3000, 5), ties(x);
+  for (float& v : ties) v = std::floor(v * 2);
+  for (size_t i = 3; i < x.size(); i += 53) x[i] = kOdd[i % kOdd.size()];
+  std::vector<int64_t> whole(3000);
+  for (size_t i = 0; i < whole.size(); ++i) whole[i] = i % 7 ? static_cast<int64_t>(ties[i]) : std::numeric_limits<int64_t>::min() + static_cast<int64_t>(i);
+  const int64_t shapes[][2] = {{1, 1}, {5, 3}, {3, 255}, {2, 256}, {3, 257}, {2, 512}, {2, 513}, {2, 1025}, {1, 3000}, {0, 4}, {4, 0}};
+  for (const auto& [N, C] : shapes)
+    for (const bool descending : {false, true}) {
+      check_sort(N, C, descending, x);
+      check_sort(N, C, descending, ties);
+      check_sort(N, C, descending, whole);
+    }
+}
+
+TEST_CASE("device: scans agree, in place too") {
+  const std::vector<float> x = normal(20000, 7);
+  std::vector<float> near_one(x);
+  for (float& v : near_one) v = 1 + v / 1000;
+  std::vector<int64_t> whole(20000);
+  for (size_t i = 0; i < whole.size(); ++i) whole[i] = static_cast<int64_t>(x[i] * 3);
+  const int64_t shapes[][3] = {{1, 1, 1}, {3, 63, 1}, {2, 64, 1}, {2, 65, 3}, {1, 20000, 1}, {1, 4200, 3}, {20, 10, 100}, {0, 5, 2}, {5, 0, 3}, {5, 3, 0}};
+  for (const auto& s : shapes) {
+    check_scan(false, s[0], s[1], s[2], std::vector<float>(x));
+    check_scan(true, s[0], s[1], s[2], std::vector<float>(near_one));
+    check_scan(false, s[0], s[1], s[2], std::vector<int64_t>(whole));
+    check_scan(true, s[0], s[1], s[2], std::vector<int64_t>(whole));
+  }
 }

@@ -1,15 +1,14 @@
 // The router, rows sorted by expert, and tokens chosen.
 #include <numeric>
 
-#include "device_agree.h"
+#include "cpu/scalar.h"
+#include "grouped_data.h"
 
 using namespace tenon;
 using namespace tenon::agree;
 using namespace tenon::device_test;
 
 namespace {
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 void check_router(RouterCall c, const std::vector<float>& logits, const std::vector<float>& bias) {
   std::vector<int64_t> expert(size(c.N * c.K));
@@ -122,4 +121,35 @@ TEST_CASE("device: sampled tokens agree") {
           kernels().sample_rows(c);
           CHECK(gtoken.get() == token);
         }
+}
+
+template <class E>
+void check_reordered(int64_t K) {
+  const std::vector<int64_t> start = {0, 0, 3, 3, 8, 9};  // two rows are nobody's
+  constexpr int64_t M = 11, groups = 5;
+  std::vector<int64_t> turned(size(K)), odd(size(K));
+  for (int64_t k = 0; k < K; ++k) turned[size(k)] = K - 1 - k, odd[size(k)] = (k * 7 + 3) % K;
+  const std::vector<float> values = normal(size(M * K), 3);
+  std::vector<E> x(values.size()), y(values.size());
+  for (size_t i = 0; i < x.size(); ++i) scalar::store(&x[i], values[i]);
+  const std::vector<const int64_t*> order = {odd.data(), turned.data(), nullptr, nullptr, odd.data()};
+  ReorderCall c{.y = y.data(), .x = x.data(), .order = order.data(), .start = start.data(), .type = float_type<E>(), .M = M, .K = K, .groups = groups};
+  const std::vector<E> before = y;
+  ref().reorder_columns(c);
+  CHECK(std::memcmp(&y[size(K)], &x[size(2 * K - 1)], sizeof(E)) == 0);
+  OnDevice<E> gx = x, gy = before;
+  Indices gturned = turned, godd = odd, gstart = start;
+  const auto address = [](Indices& i) { return static_cast<int64_t>(reinterpret_cast<intptr_t>(i.p())); };
+  Indices gorder = std::vector<int64_t>{address(godd), address(gturned), 0, 0, address(godd)};
+  c.y = gy.p(), c.x = gx.p(), c.order = reinterpret_cast<const int64_t* const*>(gorder.p()), c.start = gstart.p();
+  kernels().reorder_columns(c);
+  CHECK(std::memcmp(gy.get().data(), y.data(), y.size() * sizeof(E)) == 0);
+}
+
+TEST_CASE("device: columns of rows are brought into their group's order") {
+  for (const int64_t K : {1, 5, 300}) {
+    check_reordered<float>(K);
+    check_reordered<bfloat16>(K);
+    check_reordered<float16>(K);
+  }
 }

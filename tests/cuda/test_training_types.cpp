@@ -16,9 +16,9 @@ using Tensors = std::vector<Tensor>;
 
 /// y and the gradients of f's inputs, computed on a device, in the host's memory.
 template <class F>
-Tensors step(Device device, DType type, const Tensors& inputs, const Tensor& dy, F&& f) {
+Tensors step(Device device, DType type, const Tensors& inputs, const Tensor& dy, F&& f, Fp8Scaling scaling = Fp8Scaling::Block) {
   Context ctx = device.is_cpu() ? Context(2) : Context(device);
-  ctx.set_training({.matmul = type});
+  ctx.set_training({.matmul = type, .fp8_scaling = scaling});
   train::Tape tape;
   Tensors in;
   for (const Tensor& t : inputs) {
@@ -47,13 +47,14 @@ double distance(const Tensor& a, const Tensor& b) {
 
 TEST_CASE("device: linear layers train in float8 as on the CPU") {
   const Tensor x = test::normal({140, 150}, 1), w = test::normal({130, 150}, 2), bias = test::normal({130}, 3), dy = test::normal({140, 130}, 4);
-  for (const bool in_out : {false, true}) {
-    CAPTURE(in_out);
-    const Tensors in = {x, in_out ? test::normal({150, 130}, 5) : w, bias};
-    const auto layer = [&](Context& c, const Tensors& t) { return ops::linear(c, t[0], t[1], t[2], Activation::None, {}, in_out); };
-    const Tensors got = step(kDevice, DType::F8E4M3, in, dy, layer), want = step({}, DType::F8E4M3, in, dy, layer);
-    for (size_t i = 0; i < got.size(); ++i) CHECK(test::relative_error(got[i], want[i]) < 1e-5);
-  }
+  for (const Fp8Scaling scaling : {Fp8Scaling::Block, Fp8Scaling::Tensor})
+    for (const bool in_out : {false, true}) {
+      CAPTURE(in_out);
+      const Tensors in = {x, in_out ? test::normal({150, 130}, 5) : w, bias};
+      const auto layer = [&](Context& c, const Tensors& t) { return ops::linear(c, t[0], t[1], t[2], Activation::None, {}, in_out); };
+      const Tensors got = step(kDevice, DType::F8E4M3, in, dy, layer, scaling), want = step({}, DType::F8E4M3, in, dy, layer, scaling);
+      for (size_t i = 0; i < got.size(); ++i) CHECK(test::relative_error(got[i], want[i]) < 1e-5);
+    }
 }
 
 TEST_CASE("device: linear layers train in float16") {

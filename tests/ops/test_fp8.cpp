@@ -85,9 +85,9 @@ void for_all_tables(Body&& body) {
 
 /// y and the gradients of f's inputs where products are made in `type`.
 template <class F>
-Tensors step(DType type, const Tensors& inputs, const Tensor& dy, F&& f) {
+Tensors step(DType type, const Tensors& inputs, const Tensor& dy, F&& f, Fp8Scaling scaling = Fp8Scaling::Block) {
   Context ctx(2);
-  ctx.set_training({.matmul = type});
+  ctx.set_training({.matmul = type, .fp8_scaling = scaling});
   train::Tape tape;
   for (const Tensor& t : inputs) tape.watch(t);
   ctx.set_recorder(&tape);
@@ -202,15 +202,35 @@ TEST_CASE("a linear layer in float8: each product from factors that are rounded 
   }
 }
 
+TEST_CASE("a linear layer in float8 with one scale for a tensor") {
+  Tensor x = test::normal({150, 200}, 1);
+  const Tensor w = test::normal({140, 200}, 2), bias = test::normal({140}, 3), dy = test::normal({150, 140}, 4);
+  x.data<float>()[0] = 400;  // beside it, all others keep fewer bits: e4m3 has 2^-9 as its least step
+  const auto whole = [](const Tensor& t) { return test::floats(rounded(test::values(t), t.size(0), t.size(1), 1000, 1000), t.shape()); };
+  Context ctx;
+  for (const bool in_out : {false, true}) {
+    CAPTURE(in_out);
+    const auto layer = [&](Context& c, const Tensors& in) { return ops::linear(c, in[0], in[1], in[2], Activation::None, {}, in_out); };
+    const Tensors in = {x, in_out ? ops::transpose(ctx, w) : w, bias};
+    const Tensors got = step(DType::F8E4M3, in, dy, layer, Fp8Scaling::Tensor), blocks = step(DType::F8E4M3, in, dy, layer);
+    CHECK(test::relative_error(got[0], ops::linear(ctx, whole(x), whole(w), bias)) < 1e-5);
+    CHECK(test::relative_error(got[1], ops::matmul(ctx, whole(dy), whole(w))) < 1e-5);
+    const Tensor dw = ops::matmul(ctx, whole(ops::transpose(ctx, dy)), whole(ops::transpose(ctx, x)), true);
+    CHECK(test::relative_error(in_out ? ops::transpose(ctx, got[2]) : got[2], dw) < 1e-5);
+    for (size_t i = 0; i < 3; ++i) CHECK(distance(got[i], blocks[i]) > 1e-3);
+  }
+}
+
 TEST_CASE("float8 layers without rows, and with rows of zeros") {
   const Tensor w = test::normal({4, 6}, 2);
-  for (const int64_t N : {0, 3}) {
-    const Tensor x = Tensor::zeros({N, 6}, DType::F32), dy = test::normal({N, 4}, 3);
-    const Tensors got = step(DType::F8E4M3, {x, w}, dy, [](Context& c, const Tensors& in) { return ops::linear(c, in[0], in[1], {}); });
-    for (const float v : test::values(got[0])) CHECK(v == 0);
-    for (const float v : test::values(got[2])) CHECK(v == 0);
-    CHECK(got[1].shape() == Shape{N, 6});
-  }
+  for (const Fp8Scaling scaling : {Fp8Scaling::Block, Fp8Scaling::Tensor})
+    for (const int64_t N : {0, 3}) {
+      const Tensor x = Tensor::zeros({N, 6}, DType::F32), dy = test::normal({N, 4}, 3);
+      const Tensors got = step(DType::F8E4M3, {x, w}, dy, [](Context& c, const Tensors& in) { return ops::linear(c, in[0], in[1], {}); }, scaling);
+      for (const float v : test::values(got[0])) CHECK(v == 0);
+      for (const float v : test::values(got[2])) CHECK(v == 0);
+      CHECK(got[1].shape() == Shape{N, 6});
+    }
 }
 
 TEST_CASE("experts in float8 give what a layer for each gives") {
@@ -237,12 +257,15 @@ TEST_CASE("experts in float8 give what a layer for each gives") {
     }
     return ops::combine_experts(ctx, z, rows, r, C);
   };
-  const Tensors got = step(DType::F8E4M3, in, dy, together), want = step(DType::F8E4M3, in, dy, apart), exact = step(DType::F32, in, dy, together);
-  for (size_t i = 0; i < got.size(); ++i) {
-    CAPTURE(i);
-    CHECK(distance(got[i], want[i]) < 1e-3);  // a sum in another order may round to the other neighbour
-    CHECK(distance(got[i], exact[i]) > 0.005);
-    CHECK(distance(got[i], exact[i]) < 0.1);
+  const Tensors exact = step(DType::F32, in, dy, together);
+  for (const Fp8Scaling scaling : {Fp8Scaling::Block, Fp8Scaling::Tensor}) {
+    const Tensors got = step(DType::F8E4M3, in, dy, together, scaling), want = step(DType::F8E4M3, in, dy, apart, scaling);
+    for (size_t i = 0; i < got.size(); ++i) {
+      CAPTURE(i);
+      CHECK(distance(got[i], want[i]) < 1e-3);  // a sum in another order may round to the other neighbour
+      CHECK(distance(got[i], exact[i]) > 0.005);
+      CHECK(distance(got[i], exact[i]) < 0.1);
+    }
   }
 }
 

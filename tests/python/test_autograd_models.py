@@ -206,20 +206,20 @@ def test_models_learn_in_float8_as_in_bfloat16(name):
     if name == "Mixtral":
         sizes.update(num_local_experts=4, num_experts_per_tok=2)
     curves = []
-    for kind in (tenon.bfloat16, tenon.float8_e4m3fn):
+    for kind, scaling in ((tenon.bfloat16, "block"), (tenon.float8_e4m3fn, "block"), (tenon.float8_e4m3fn, "tensor")):
         tenon.manual_seed(0)
         draw = np.random.default_rng(0)
         model = getattr(tenon, f"{name}ForCausalLM")(getattr(tenon, f"{name}Config")(**sizes)).train()
         optimizer, curve = tenon.optim.AdamW(model.parameters(), lr=3e-3), []
         for _ in range(20):  # arithmetic progressions
             ids = tenon.tensor((draw.integers(0, 50, (8, 1)) + np.arange(24) * draw.integers(1, 4, (8, 1))) % 64)
-            with tenon.autocast("cpu", dtype=kind):
+            with tenon.autocast("cpu", dtype=kind, fp8_scaling=scaling):
                 loss = model(input_ids=ids, labels=ids).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             curve.append(loss.item())
         curves.append(curve)
-    half, eighth = np.array(curves)
-    assert half[-1] < 0.5 * half[0] and (eighth != half).all()
-    assert np.abs(eighth - half).max() < 0.15, curves
+    half, blocks, whole = np.array(curves)
+    assert half[-1] < 0.5 * half[0] and (blocks != half).all() and (whole != blocks).all()
+    assert np.abs(blocks - half).max() < 0.15 and np.abs(whole - half).max() < 0.15, curves

@@ -195,6 +195,44 @@ def test_dlpack_both_ways():
 
 
 @on_a_device
+@pytest.mark.parametrize("stream", [1, None, -1, 2, 0x7f0000001000])
+def test_dlpack_as_others_ask_for_it(stream):
+    """The calls that torch (none but a stream), CuPy and JAX make."""
+    class Consumer:
+        def __init__(self, given, **asked):
+            self.given, self.asked = given, asked
+
+        def __dlpack_device__(self):
+            return self.given.__dlpack_device__()
+
+        def __dlpack__(self, **_):
+            return self.given.__dlpack__(stream=stream, **self.asked)
+
+    t = tenon.arange(6).float().to("cuda").reshape(2, 3) * 2
+    for asked in ({}, dict(max_version=(1, 0)), dict(max_version=(1, 1), dl_device=(2, 0), copy=None), dict(max_version=(1, 0), copy=False)):
+        assert tenon.from_dlpack(Consumer(t, **asked)).data_ptr() == t.data_ptr()
+    copied = tenon.from_dlpack(Consumer(t, max_version=(1, 0), copy=True))
+    assert copied.data_ptr() != t.data_ptr() and copied.tolist() == t.tolist()
+
+
+def real_device():
+    return tenon.cuda.is_available() and "emulated" not in tenon.cuda.get_device_name(0).lower()
+
+
+@pytest.mark.parametrize("name", ["torch", "cupy"])
+def test_dlpack_with_other_libraries_on_a_gpu(name):
+    other = pytest.importorskip(name)
+    if not real_device() or not other.cuda.is_available():
+        pytest.skip("no GPU")
+    t = tenon.arange(6).float().to("cuda").reshape(2, 3)
+    theirs = other.from_dlpack(t)
+    theirs += 1
+    assert (t + 0).tolist() == [[1, 2, 3], [4, 5, 6]]
+    back = tenon.from_dlpack(theirs * 2)
+    assert back.is_cuda and back.tolist() == [[2, 4, 6], [8, 10, 12]]
+
+
+@on_a_device
 def test_errors_name_both_sides_and_leave_the_model_usable(tokenizer):
     model = classifier(tokenizer).eval()
     inputs = tokenizer("the cat sat", return_tensors="pt")

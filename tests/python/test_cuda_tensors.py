@@ -36,15 +36,21 @@ OPERATIONS = {
        ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "sin", "cos", "tan", "sinh", "cosh", "tanh",
         "sigmoid", "erf", "abs", "relu", "sign", "floor", "ceil", "trunc", "round", "atan", "isnan", "isfinite")},
     "asin": (lambda a: a.asin() + a.acos(), A / 10),
-    "whole": (lambda w: w * 3 - w // 2 + w % 4 + abs(w) - w**2, WHOLE), "whole_to_float": (lambda w, a: w * a + w / 2, WHOLE, A),
+    "whole": (lambda w: w * 3 - w // 2 + w % 4 + abs(w) - w**2 + w**9 - 2**abs(w), WHOLE), "bits": (lambda w: (w & 6) + (w | 1) * 2 - (w ^ 3) + ~w, WHOLE), "whole_to_float": (lambda w, a: w * a + w / 2, WHOLE, A),
     # reductions
     "sum": (lambda a: a.sum(), A), "sum_some": (lambda a: a.sum(1) + a.sum((1,)) * 2, A), "sum_ends": (lambda a: a.sum((0, 2)), A),
     "sum_keep": (lambda a: a - a.sum(-1, keepdim=True), A), "mean": (lambda a: a.mean(0) + a.mean(), A), "var": (lambda a: a.var(1) + a.std(unbiased=False), A),
     "norm": (lambda a: a.norm() + a.norm(1, -1).sum() + a.norm(3, 0).sum(), A), "norms": (lambda a: a.norm(math.inf, 1) + a.norm(2, 1), A),
     "amax": (lambda a: a.amax(1) + a.amin((0, 1)), A), "max": (lambda a: a.max(1).values + a.min(1).values, A), "max_index": (lambda a: a.max(2).indices, A),
-    "argmax": (lambda a: a.argmax(1) + a.argmin(1), A), "argmax_all": (lambda a: a.argmax(), A), "prod": (lambda a: a.detach().prod(1), A),
+    "argmax": (lambda a: a.argmax(1) + a.argmin(1), A), "argmax_all": (lambda a: a.argmax(), A), "prod": (lambda a: a.prod(1) + a.prod(), A),
     "logsumexp": (lambda a: a.logsumexp(1), A), "count": (lambda t: t.count_nonzero(1), TRUTH), "whole_sum": (lambda w: w.sum(1) + w.amax(1), WHOLE),
-    "cumsum": (lambda w: w.cumsum(1), WHOLE),
+    "cumsum": (lambda w: w.cumsum(1) + w.cumsum(-1), WHOLE), "cumsum_floats": (lambda a: a.cumsum(0) + a.cumsum(1) * a.cumsum(2), A),
+    # orders
+    "sort": (lambda a: a.sort(1).values + a.sort(-1, descending=True).values, A), "argsort": (lambda a: a.argsort(0) + a.argsort(2, descending=True), A),
+    "sort_whole": (lambda w: w.sort(-1).values + w.argsort(1), WHOLE), "sort_ties": (lambda a: (a > 0).argsort(-1) + a.round().argsort(-1, descending=True), A),
+    "topk": (lambda a: a.topk(3).values + a.topk(2, largest=False).values.sum() + a.topk(3).indices, A), "median": (lambda a: a.median(1).values + a.median(), A),
+    "unique": (lambda a: a.round().unique(), A), "unique_inverse": (lambda w: w.unique(return_inverse=True)[1], WHOLE),
+    "unique_counts": (lambda w: w.unique(return_counts=True)[1], WHOLE),
     # shapes
     "transpose": (lambda a: a.transpose(0, 2) * 2, A), "permute": (lambda a: a.permute(2, 0, 1) + 1, A), "t": (lambda s: s.t() @ s, SQUARE),
     "reshape": (lambda a: a.transpose(0, 1).reshape(4, -1).sum(0), A), "flip": (lambda a: a.flip(0, 2), A), "roll": (lambda a: a.roll(2, 1) + a.roll((1, -1), (0, 2)), A),
@@ -66,7 +72,7 @@ OPERATIONS = {
     "matmul": (lambda a, m: a @ m, A, MATRIX), "matmul_stack": (lambda a, b: a @ b.transpose(1, 2), A, B), "matmul_vector": (lambda a, r: a @ r, A, ROW),
     "matmul_both": (lambda s, t: s.t() @ t.t(), SQUARE, SQUARE + 1), "dot": (lambda r, q: r.dot(q), ROW, B[0, 0]), "outer": (lambda r, q: tenon.outer(r, q), ROW, B[0, 0]),
     "matmul_broadcast": (lambda a, s: a[:, None] @ s[None, :, :4], A[:, :2, :4].copy(), RNG.standard_normal((2, 4, 6)).astype("f4")[:, :, :4].copy()),
-    "einsum": (lambda a, b: tenon.einsum("bij,bkj->bik", a, b) + tenon.einsum("bij->b", a)[:, None, None], A, B), "einsum_one": (lambda a: tenon.einsum("abc->ca", a), A),
+    "einsum": (lambda a, b: tenon.einsum("bij,bkj->bik", a, b) + tenon.einsum("bij->b", a)[:, None, None], A, B), "einsum_three": (lambda a, b, s: tenon.einsum("bij,bkj,kl->bil", a, b, s[:4]), A, B, SQUARE), "einsum_one": (lambda a: tenon.einsum("abc->ca", a), A),
     "softmax": (lambda a: a.softmax(-1) + a.softmax(1) * 2, A), "log_softmax": (lambda a: a.log_softmax(-1) + a.log_softmax(0) * 2, A),
     # functions
     "linear": (lambda a, m: F.linear(a, m, m[:, 0]), A, np.ascontiguousarray(MATRIX.T)), "layer_norm": (lambda a, r, q: F.layer_norm(a, (5,), r, q), A, ROW, B[0, 0]),
@@ -205,15 +211,37 @@ def test_mixed_devices_and_what_is_missing_are_clear_errors():
     with pytest.raises(RuntimeError, match="cuda:0.*cuda:1"):
         there + second
     assert np.array_equal((second + there.to("cuda:1")).cpu().numpy(), A + A) and second.to("cuda:0").device.index == 0
-    for f in (lambda: there.sort(), lambda: there.topk(2), lambda: there.cumsum(0), lambda: there.unique(), lambda: there.to(tenon.float64)):
-        with pytest.raises((RuntimeError, TypeError), match="cpu"):
-            f()
+    with pytest.raises((RuntimeError, TypeError), match="cpu"):
+        there.to(tenon.float64)
+    with pytest.raises(ValueError, match="negative integer powers"):
+        tenon.tensor(WHOLE).to("cuda") ** -1
     with pytest.raises(ValueError, match="at most 8 dimensions"):
         tenon._core._array_elementwise("exp", [1] * 9, [(there, 0, [0] * 9)], tenon.float32)
     with pytest.raises(RuntimeError, match="cpu"):
         np.asarray(there)
     with pytest.raises(RuntimeError, match="cpu"):
         there.numpy()
+
+
+@on_a_device
+def test_attention_under_autocast_is_in_16_bits():
+    function = OPERATIONS["attention"][0]
+    exact, wanted = results(function, (A, B), "cuda")
+    with tenon.autocast("cuda", dtype=tenon.bfloat16):
+        rounded, gradients = results(function, (A, B), "cuda")
+    assert rounded.dtype == tenon.float32
+    for a, b in [(rounded, exact), *zip(gradients, wanted)]:
+        assert 0 < (a - b).abs().max().item() < 0.03 * b.abs().max().item()
+
+
+@on_a_device
+def test_orders_of_what_is_no_number():
+    odd = tenon.tensor([2.0, math.nan, -math.inf, 0.0, -0.0, math.inf, math.nan, 2.0])
+    for t in (odd, tenon.zeros(0), odd[:1]):
+        there = t.to("cuda")
+        for f in (lambda x: x.argsort(), lambda x: x.argsort(descending=True), lambda x: x.unique(), lambda x: x.unique(return_counts=True)[1],
+                  lambda x: x.cumsum(0)):
+            assert np.array_equal(f(there).cpu().numpy(), f(t).numpy(), equal_nan=True)
 
 
 @on_a_device

@@ -307,7 +307,13 @@ def test_autocast_to_float8():
     assert 0 < (exact - rounded).abs().max().item() < 0.05 * exact.abs().max().item() and rounded.dtype == torch.float32
     for exactly, got in zip(wanted, (x.grad, w.grad)):
         assert 0 < (exactly - got).norm().item() < 0.1 * exactly.norm().item()
+    with torch.autocast("cpu", dtype=torch.float8_e4m3fn, fp8_scaling="tensor"):
+        whole, product = F.linear(x, w), x @ w.t()
+    for y in (whole, product):
+        assert 0 < (y - rounded).abs().max().item() < 0.05 * exact.abs().max().item()
     assert torch.get_autocast_dtype() is torch.bfloat16
+    with pytest.raises(ValueError, match=r"\[autocast\] fp8_scaling: expected block or tensor, got 'row'"):
+        torch.autocast("cpu", dtype=torch.float8_e4m3fn, fp8_scaling="row")
 
 
 def test_clipping_and_vectors():

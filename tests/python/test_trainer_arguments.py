@@ -12,7 +12,7 @@ from tenon import TrainingArguments
 
 def test_fields_and_defaults():
     fields = {f.name: f.default for f in dataclasses.fields(TrainingArguments)}
-    assert len(fields) == 115  # 114 of Transformers, and fp8
+    assert len(fields) == 116  # 114 of Transformers, fp8 and fp8_scaling
     args = TrainingArguments("out")
     assert args.output_dir == "out" and TrainingArguments().output_dir == "trainer_output"
     want = dict(per_device_train_batch_size=8, per_device_eval_batch_size=8, num_train_epochs=3.0, max_steps=-1, learning_rate=5e-5,
@@ -87,6 +87,7 @@ def test_names_of_version_4(caplog):
     (dict(adam_beta1=1.0), "adam_beta1"),
     (dict(fp16=True, bf16=True), "at most one of them"),
     (dict(fp16=True, fp8=True), "at most one of them"),
+    (dict(fp8=True, fp8_scaling="row"), '"block" or "tensor"'),
     (dict(logging_steps=0), "logging_steps"),
     (dict(logging_steps=2.5), "logging_steps: expected a whole number"),
     (dict(load_best_model_at_end=True), "eval_strategy equal to save_strategy"),

@@ -16,10 +16,10 @@ constexpr bool gives_truth(Elementwise op) {
 constexpr bool computes(Elementwise op, DType type) {
   using enum Elementwise;
   if (op == Copy || op == Not || op == Where || op == Maximum || op == Minimum || (op >= Equal && op <= GreaterEqual)) return true;
-  if (op >= And && op <= Xor) return type == DType::Bool;
+  if (op >= And && op <= Xor) return type != DType::F32;
   if (type == DType::F32) return true;
   return type == DType::I64 && (op == Negative || op == Absolute || op == Sign || op == Add || op == Subtract || op == Multiply ||
-                                op == FloorDivide || op == Remainder);
+                                op == FloorDivide || op == Remainder || op == Power);
 }
 
 }  // namespace tenon

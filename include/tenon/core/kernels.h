@@ -191,6 +191,17 @@ struct GroupedGradCall {
   int threads = 1;
 };
 
+/// y (M,K) = x with the columns of each group's rows in the group's order: y[i][k] = x[i][order[g][k]]. A group whose order is nullptr keeps its
+/// columns as they are; rows behind the last group are left alone.
+struct ReorderCall {
+  void* y = nullptr;
+  const void* x = nullptr;
+  const int64_t* const* order = nullptr;  // (groups)
+  const int64_t* start = nullptr;         // (groups + 1), start[0] is 0
+  DType type = DType::F32;                // F32, BF16 or F16
+  int64_t M = 0, K = 0, groups = 0;       // M: the most rows that there may be
+};
+
 /// Draws a token of each row from softmax(scores / temperature), of what top_k and top_p leave.
 struct SampleCall {
   int64_t* token = nullptr;       // (N); -1 where no score is a number above -inf
@@ -261,8 +272,9 @@ struct PartsCall {
 };
 
 /// What is computed of each element: of x[0], of x[0] and x[1], or for Where x[0] ? x[1] : x[2]. NumPy's names and rules, also for what is no
-/// number. Of I64: Copy, Negative, Absolute, Sign, Add, Subtract, Multiply, FloorDivide, Remainder, Maximum, Minimum, truths, Where; of Bool:
-/// Copy, Not, And, Or, Xor, Maximum, Minimum, truths, Where.
+/// number. Of I64: Copy, Negative, Absolute, Sign, Add, Subtract, Multiply, FloorDivide, Remainder, Power (with a negative exponent what is left
+/// of the fraction: 0, or 1 and -1 of their own), Maximum, Minimum, And, Or, Xor of their bits, truths, Where; of Bool: Copy, Not, And, Or, Xor,
+/// Maximum, Minimum, truths, Where.
 enum class Elementwise : uint8_t {
   Copy, Negative, Absolute, Sign, Square, Reciprocal, Sqrt, Rsqrt, Exp, Exp2, Expm1, Log, Log2, Log10, Log1p, Sin, Cos, Tan, Arcsin, Arccos,
   Arctan, Sinh, Cosh, Tanh, Sigmoid, Erf, Floor, Ceil, Trunc, Rint, IsNan, IsInf, Not,
@@ -338,6 +350,7 @@ struct Kernels {
   void (*fp8_matmul)(const Fp8MatmulCall&);
   void (*grouped_linear)(const GroupedLinearCall&);
   void (*grouped_gradient)(const GroupedGradCall&);
+  void (*reorder_columns)(const ReorderCall&);
   /// A float32, bf16 or f16 weight (N,K) as its elements that are not 0, `count` of them, and their places. Values become float32.
   size_t (*sparse_packed_bytes)(int64_t N, int64_t K, int64_t count);  // N, K and count below 2^31
   void (*sparse_pack)(void* packed, const void* w, DType w_type, int64_t N, int64_t K, int64_t count);

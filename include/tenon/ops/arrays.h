@@ -1,4 +1,4 @@
-// Elementwise functions and reductions over arrays with strides, as NumPy has them. They record no gradients: what composes them does.
+// Elementwise functions, reductions, sorts and scans over arrays with strides, as NumPy has them. They record no gradients: what composes them does.
 #pragma once
 
 #include <initializer_list>
@@ -96,6 +96,43 @@ inline Tensor reduce(Context& ctx, Reduce op, const Tensor& x, int64_t outer, in
   check(n > 0 || outer * inner == 0 || op == Reduce::Sum || op == Reduce::Prod, ErrorCode::Shape, "reduce", "an extreme of no elements");
   Tensor y = ctx.empty({outer, inner}, index ? DType::I64 : x.dtype());
   if (outer * inner > 0) ctx.kernels().reduce({.y = y.address(), .x = x.address(), .op = op, .type = x.dtype(), .outer = outer, .n = n, .inner = inner});
+  return y;
+}
+
+/// Each row's elements in order, and the places that they had: equal ones keep theirs, NaN counts as the largest.
+/// Shapes: x (N,C) f32|i64 -> (N,C) as x, (N,C) i64.
+/// Errors: Error(Shape), Error(Type), Error(Device).
+/// Source: torch.sort with stable=True.
+inline std::pair<Tensor, Tensor> sort_rows(Context& ctx, const Tensor& x, bool descending = false) {
+  detail::check_here(ctx, "sort", x);
+  check(x.defined() && x.rank() == 2, ErrorCode::Shape, "sort", "expected (N, C), got ", x.describe());
+  check(x.dtype() == DType::F32 || x.dtype() == DType::I64, ErrorCode::Type, "sort", "expected float32 or int64, got ", x.describe());
+  Tensor y = ctx.empty(x.shape(), x.dtype()), index = ctx.empty(x.shape(), DType::I64);
+  const int64_t N = x.size(0), C = x.size(1);
+  if (N * C == 0) return {y, index};
+  const auto item = static_cast<int64_t>(size_of(x.dtype()));
+  auto* to = static_cast<char*>(y.address());
+  const auto* from = static_cast<const char*>(x.address());
+  int64_t* places = index.ptr<int64_t>();
+  ctx.over_rows(N, 8 * C, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * C;
+    ctx.kernels().sort_rows({.y = to + first * item, .index = places + first, .x = from + first * item, .type = x.dtype(),
+                             .descending = descending, .N = end - begin, .C = C});
+  });
+  return {y, index};
+}
+
+/// y = the running sums, or products, along the middle of three dimensions.
+/// Shapes: x (outer, n, inner) f32|i64 -> the same.
+/// Errors: Error(Shape), Error(Type), Error(Device).
+/// Source: torch.cumsum, torch.cumprod.
+inline Tensor scan(Context& ctx, const Tensor& x, bool product, int64_t outer, int64_t n, int64_t inner) {
+  detail::check_here(ctx, "scan", x);
+  check(x.defined() && (x.dtype() == DType::F32 || x.dtype() == DType::I64), ErrorCode::Type, "scan", "expected float32 or int64, got ", x.describe());
+  check(Shape({outer, n, inner}).numel() == x.numel(), ErrorCode::Shape, "scan", "expected ", outer, " x ", n, " x ", inner, ", got ", x.describe());
+  Tensor y = ctx.empty(x.shape(), x.dtype());
+  if (y.numel() > 0)
+    ctx.kernels().scan({.y = y.address(), .x = x.address(), .product = product, .type = x.dtype(), .outer = outer, .n = n, .inner = inner});
   return y;
 }
 

@@ -32,25 +32,30 @@ struct SortedPlaces {
 /// Packed weights of one shape and format as a device finds them: their addresses lie there, too.
 struct GroupedWeights {
   std::vector<quant::PackedWeight> kept;
-  Tensor w, scale;  // (groups) addresses
+  Tensor w, scale, order;      // (groups) addresses; order is {} where no weight's columns are in another one
+  std::vector<Tensor> orders;  // (K) int64 or {}
 
   GroupedWeights() = default;
-  /// Errors: Error(Shape) if they differ; Error(Device) for columns in another order.
+  /// Errors: Error(Shape) if they differ.
   GroupedWeights(Context& ctx, std::vector<quant::PackedWeight> weights) : kept(std::move(weights)) {
     check(!kept.empty(), ErrorCode::Shape, "grouped_linear", "expected at least one weight");
-    std::vector<uint64_t> at, scale_at;
+    std::vector<uint64_t> at, scale_at, order_at;
+    bool ordered = false;
     for (const quant::PackedWeight& p : kept) {
       const quant::PackedWeight& first = kept.front();
       detail::check_here(ctx, "grouped_linear", p.data, p.scale);
       check(p.defined() && p.N == first.N && p.K == first.K && p.format == first.format && p.group == first.group, ErrorCode::Shape,
             "grouped_linear", "weights: expected one shape and format");
-      check(p.order.empty(), ErrorCode::Device, "grouped_linear", "columns in another order are computed on the cpu alone yet");
+      ordered |= !p.order.empty();
+      orders.push_back(p.order.empty() ? Tensor() : Tensor::from(p.order, {p.K}).to(ctx.device()));
+      order_at.push_back(p.order.empty() ? 0 : reinterpret_cast<uintptr_t>(orders.back().address()));
       at.push_back(reinterpret_cast<uintptr_t>(p.data.address()));
       if (p.scale.defined()) scale_at.push_back(reinterpret_cast<uintptr_t>(p.scale.address()));
     }
     const auto groups = static_cast<int64_t>(kept.size());
     w = Tensor::from(at, {groups}).to(ctx.device());
     if (!scale_at.empty()) scale = Tensor::from(scale_at, {groups}).to(ctx.device());
+    if (ordered) order = Tensor::from(order_at, {groups}).to(ctx.device());
   }
 };
 
@@ -91,8 +96,14 @@ inline Tensor grouped_packed(Context& ctx, const Tensor& x, const GroupedWeights
   const quant::PackedWeight& first = w.kept.front();
   check(x.size(1) == first.K && static_cast<int64_t>(w.kept.size()) == s.E, ErrorCode::Shape, "grouped_linear", "x: expected ", first.K,
         " columns for ", w.kept.size(), " groups, got ", x.shape(), " for ", s.E);
+  Tensor rows = x;
+  if (w.order.defined()) {
+    rows = ctx.empty(x.shape(), x.dtype());
+    ctx.kernels().reorder_columns({.y = rows.address(), .x = x.address(), .order = static_cast<const int64_t* const*>(w.order.address()),
+                                   .start = s.start.ptr<int64_t>(), .type = x.dtype(), .M = s.rows(), .K = first.K, .groups = s.E});
+  }
   Tensor y = ctx.empty({s.rows(), gated ? first.N / 2 : first.N}, x.dtype());
-  GroupedLinearCall c = grouped_call(s, y, x);
+  GroupedLinearCall c = grouped_call(s, y, rows);
   c.w = static_cast<const void* const*>(w.w.address());
   c.w_scale = static_cast<const float* const*>(w.scale.address());
   c.format = first.format, c.group = first.group, c.act = act, c.gated = gated, c.fp8_rows = first.fp8_rows;

@@ -100,7 +100,7 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     """softmax(q k^T * scale + mask) v; a bool mask says which keys count, is_causal that a query sees the keys up to its own place.
 
     float32 without a mask, or with one that is alike for all queries, never holds T x S scores (FlashAttention-2), with gradients, too;
-    other types and masks are written out.
+    other types and masks are written out. On a GPU autocast computes it in 16 bits.
     Shapes: query (..., H, T, D), key (..., H, S, D), value (..., H, S, Dv) -> (..., H, T, Dv); with enable_gqa keys and values may have
     fewer heads, which divide H.
     Errors: ValueError for shapes that do not fit, or for a mask beside is_causal.
@@ -120,7 +120,8 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
         if is_causal and T < key.shape[-2]:
             key, value = key[..., :T, :], value[..., :T, :]
         seed = next_stream() if dropout_p else 0
-        return native.call("scaled_dot_product_attention", lambda w: _core.op_attention(query, key, value, is_causal, scale or 0.0, bias, dropout_p, seed, w),
+        return native.call("scaled_dot_product_attention",
+                           lambda w: _core.op_attention(query, key, value, is_causal, scale or 0.0, bias, dropout_p, seed, w, product_type()),
                            (query, key, value))
     weights = (query @ key.transpose(-2, -1)) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     if is_causal:

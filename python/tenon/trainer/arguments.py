@@ -48,7 +48,7 @@ class TrainingArguments(metaclass=_TakesOldNames):
     made in the calling thread, so that a resumed run sees the same random numbers. bf16=True computes in bfloat16 with float32
     weights; fp16=True means float16 with a scaled loss where the model lies on a GPU, on a CPU the same as bf16=True, and float32 where the
     processor does not multiply bfloat16. fp8=True, which is Tenon's own, trains linear layers in float8 as
-    autocast(dtype=float8_e4m3fn) has it, with bf16=True evaluating in bfloat16.
+    autocast(dtype=float8_e4m3fn, fp8_scaling=fp8_scaling) has it, with bf16=True evaluating in bfloat16.
     Errors: ValueError for values out of their range, for combinations that contradict each other and for what is not supported.
     """
 
@@ -166,7 +166,8 @@ class TrainingArguments(metaclass=_TakesOldNames):
     do_predict: bool = False
     resume_from_checkpoint: "str | None" = None
     local_rank: int = -1
-    fp8: bool = False  # not of Transformers
+    fp8: bool = False           # these two are not of Transformers
+    fp8_scaling: str = "block"
 
     def __post_init__(self) -> None:
         self.output_dir = os.path.expanduser("trainer_output" if self.output_dir is None else os.fspath(self.output_dir))
@@ -249,6 +250,8 @@ class TrainingArguments(metaclass=_TakesOldNames):
             self._refuse("fp16 and bf16", "at most one of them", True)
         if self.fp16 and self.fp8:
             self._refuse("fp16 and fp8", "at most one of them", True)
+        if self.fp8_scaling not in ("block", "tensor"):
+            self._refuse("fp8_scaling", "\"block\" or \"tensor\"", self.fp8_scaling)
         if self.fp16_full_eval and self.bf16_full_eval:
             self._refuse("fp16_full_eval and bf16_full_eval", "at most one of them", True)
         if self.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY) and self.eval_strategy == IntervalStrategy.NO:

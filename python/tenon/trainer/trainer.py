@@ -456,7 +456,7 @@ class Trainer(Loading, Evaluating, Saving):
 
         args = self.args
         if args.fp8 and self.is_in_train:
-            return autocast("cpu", dtype="float8_e4m3fn")
+            return autocast("cpu", dtype="float8_e4m3fn", fp8_scaling=args.fp8_scaling)
         if args.fp16 or (args.fp16_full_eval and not self.is_in_train):
             if self._on_gpu():
                 return autocast("cuda", dtype="float16")
