@@ -11,11 +11,11 @@ from .conversion import device_name, dtype, to_dtype
 __all__ = ["autocast", "get_autocast_dtype", "is_autocast_enabled"]
 
 
-_FLOAT32 = _core.ProductType(dtype.float32)
+_PLAIN = (dtype.float32, _core.ProductType(dtype.float32))
 
 
 class _State(threading.local):
-    kind = _FLOAT32
+    now = _PLAIN  # the type, and what kernels are told
 
 
 _state = _State()
@@ -25,17 +25,17 @@ _SCALINGS = ("block", "tensor")
 
 def product_type() -> "_core.ProductType":
     """What this thread multiplies float32 matrices in."""
-    return _state.kind
+    return _state.now[1]
 
 
 def is_autocast_enabled(device_type: str = "cpu") -> bool:
     """Whether this thread multiplies matrices in less than float32."""
-    return _state.kind.dtype != dtype.float32
+    return _state.now[0] != dtype.float32
 
 
 def get_autocast_dtype(device_type: str = "cpu") -> dtype:
     """The type of autocast: the one in force, else bfloat16."""
-    return _state.kind.dtype if is_autocast_enabled() else dtype.bfloat16
+    return _state.now[0] if is_autocast_enabled() else dtype.bfloat16
 
 
 class autocast:
@@ -57,24 +57,24 @@ class autocast:
             raise RuntimeError(f"[autocast] expected bfloat16, float16 or float8_e4m3fn, got {kind}")
         if fp8_scaling not in _SCALINGS:
             raise ValueError(f"[autocast] fp8_scaling: expected block or tensor, got {fp8_scaling!r}")
-        self._kind: Any = _core.ProductType(kind, fp8_scaling == "tensor") if enabled else _FLOAT32
+        self._now: Any = (kind, _core.ProductType(kind, fp8_scaling == "tensor")) if enabled else _PLAIN
         self._before: list[Any] = []
 
     def __enter__(self) -> "autocast":
-        self._before.append(_state.kind)
-        _state.kind = self._kind
+        self._before.append(_state.now)
+        _state.now = self._now
         return self
 
     def __exit__(self, *error: Any) -> None:
-        _state.kind = self._before.pop()
+        _state.now = self._before.pop()
 
     def __call__(self, function: Any) -> Any:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            before, _state.kind = _state.kind, self._kind
+            before, _state.now = _state.now, self._now
             try:
                 return function(*args, **kwargs)
             finally:
-                _state.kind = before
+                _state.now = before
 
         return wrapped

@@ -1,7 +1,6 @@
 // The router, rows sorted by expert, and tokens chosen.
 #include <numeric>
 
-#include "cpu/scalar.h"
 #include "grouped_data.h"
 
 using namespace tenon;
@@ -129,9 +128,8 @@ void check_reordered(int64_t K) {
   constexpr int64_t M = 11, groups = 5;
   std::vector<int64_t> turned(size(K)), odd(size(K));
   for (int64_t k = 0; k < K; ++k) turned[size(k)] = K - 1 - k, odd[size(k)] = (k * 7 + 3) % K;
-  const std::vector<float> values = normal(size(M * K), 3);
-  std::vector<E> x(values.size()), y(values.size());
-  for (size_t i = 0; i < x.size(); ++i) scalar::store(&x[i], values[i]);
+  const std::vector<E> x = floats_as<E>(normal(size(M * K), 3));
+  std::vector<E> y(x.size());
   const std::vector<const int64_t*> order = {odd.data(), turned.data(), nullptr, nullptr, odd.data()};
   ReorderCall c{.y = y.data(), .x = x.data(), .order = order.data(), .start = start.data(), .type = float_type<E>(), .M = M, .K = K, .groups = groups};
   const std::vector<E> before = y;

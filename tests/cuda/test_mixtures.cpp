@@ -163,6 +163,6 @@ TEST_CASE("device: mixtures whose experts are stored quantised give what the CPU
       CHECK(test::relative_error(model->forward(there, test::some_tokens()).logits, want) < 1e-4);
       const int to_host = counts().to_host;
       model->forward(there, test::some_tokens());
-      CHECK(counts().to_host == to_host);
+      CHECK((counts().to_host == to_host) == !recipe.order_by_layer);  // gate and up in orders of their own are layers whose rows the host picks
     }
 }
