@@ -8,6 +8,7 @@
 //   block.own([&](int t) { ... });              the same, but nobody waits afterwards: for what a thread keeps to itself
 //   block.mma<E>(c, a, b), block.load_matrices<transposed>(to, from), block.warp_sum(x)      collective within each warp: c(t), a(t), ...
 //                                               are what thread t holds; fragments.h draws who has which element
+//   block.wgmma<E, N>(...)                      collective within each four warps, on Hopper; bodies/wgmma.h has its rules
 //   copy_later(block, ...), block.commit(), block.wait<n>()     copies into shared memory that run on while threads compute
 //
 // Between calls of each() a body only computes what is the same in all threads, so control flow there never diverges. Threads may read

@@ -1,7 +1,12 @@
 // A block of threads on the GPU.
 #pragma once
 
+#include <type_traits>
+
 #include "block.h"
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#include "device/wgmma.cuh"
+#endif
 
 namespace tenon::cuda {
 
@@ -80,6 +85,46 @@ struct DeviceBlock {
     __syncthreads();
   }
 
+  /// The address of shared memory as instructions take it.
+  __device__ __forceinline__ uint32_t shared_address(const void* p) const { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+  /// The products of warpgroups, as bodies/wgmma.h has them; a body that uses them has kHopper.
+  template <int kNewest>
+  __device__ __forceinline__ void wait_for_wgmma() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+    __syncthreads();
+  }
+  template <class... Sums>
+  __device__ __forceinline__ void wgmma_fence(Sums&&... sums) {
+    const int t = static_cast<int>(threadIdx.x);
+    (keep(sums(t)), ...);
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+  }
+  template <class E, int N, bool kAcrossB = false, bool kAcrossA = false, class Sums, class A, class B>
+  __device__ __forceinline__ void wgmma(Sums&& sums, A&& a, B&& b, bool add) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    const int t = static_cast<int>(threadIdx.x);
+    wgmma_of<E, kAcrossA, kAcrossB>(sums(t), a(t), b(t), add);
+#endif
+  }
+  __device__ __forceinline__ void wgmma_commit() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+  }
+  template <int kNewest, class... Sums>
+  __device__ __forceinline__ void wgmma_wait(Sums&&... sums) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kNewest) : "memory");
+#endif
+    const int t = static_cast<int>(threadIdx.x);
+    (keep(sums(t)), ...);
+  }
+
   template <class T>
   __device__ __forceinline__ T sum(const Lanes<T>& x) const {
     return reduce(x[0], T(0), [](T a, T b) { return a + b; });
@@ -129,6 +174,18 @@ struct DeviceBlock {
     uint32_t wide;
     asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(wide) : "r"(bits), "r"(0x5c005c00u));  // by 2^8
     return wide;
+  }
+
+  /// Registers that are not moved or computed across this point.
+  template <int J>
+  static __device__ __forceinline__ void keep(float (&c)[J][4]) {
+    TENON_UNROLL
+    for (int j = 0; j < J; ++j) asm volatile("" : "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3])::"memory");
+  }
+  template <int J>
+  static __device__ __forceinline__ void keep(uint32_t (&a)[J][4]) {
+    TENON_UNROLL
+    for (int j = 0; j < J; ++j) asm volatile("" : "+r"(a[j][0]), "+r"(a[j][1]), "+r"(a[j][2]), "+r"(a[j][3])::"memory");
   }
 
   template <class T, class Combine>

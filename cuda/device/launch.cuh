@@ -22,11 +22,22 @@ constexpr int most_threads() {
   else return kMostThreads;
 }
 
+/// Of a body that multiplies by wgmma (kHopper) there is code for compute capability 9.0 alone: elsewhere it does nothing, and
+/// launchers do not ask for it.
+template <class Body>
+constexpr bool compiled() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  return true;
+#else
+  return !requires { Body::kHopper; };
+#endif
+}
+
 template <class Body>
 __global__ void __launch_bounds__(most_threads<Body>()) run_block(const Body body) {
   extern __shared__ __align__(16) char shared[];
   DeviceBlock block{static_cast<int64_t>(blockIdx.x), static_cast<int64_t>(blockIdx.y), static_cast<int>(blockDim.x), shared};
-  body(block);
+  if constexpr (compiled<Body>()) body(block);
 }
 
 template <class Body>

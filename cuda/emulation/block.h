@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "emulation/wgmma.h"
 #include "tenon/core/dtype.h"
 #include "tenon/core/error.h"
 
@@ -18,6 +19,7 @@ struct HostBlock {
   int64_t index = 0, index_y = 0;
   int threads = 1;
   char* shared = nullptr;
+  size_t shared_bytes = 0;
 
   /// One variable for each thread, filled with bits that are NaN: what is read before it is written shows.
   template <class T>
@@ -35,7 +37,7 @@ struct HostBlock {
 
   template <class Body>
   void each(Body&& body) {
-    backwards_ = !backwards_;
+    backwards_ = !backwards_, touched_ = true;
     for (int i = 0; i < threads; ++i) body(backwards_ ? threads - 1 - i : i);
   }
 
@@ -109,11 +111,56 @@ struct HostBlock {
     for (size_t i = 0; i < count; ++i) {
       std::memset(copies_[i].to, 0, 16);
       std::memcpy(copies_[i].to, copies_[i].from, static_cast<size_t>(copies_[i].bytes));
+      unseen_ = true;
     }
     copies_.erase(copies_.begin(), copies_.begin() + static_cast<std::ptrdiff_t>(count));
     groups_.erase(groups_.begin(), groups_.begin() + static_cast<std::ptrdiff_t>(done));
     for (size_t& g : groups_) g -= count;
   }
+
+  /// Shared memory begins where little is aligned, as it may behind what a kernel has there besides.
+  uint32_t shared_address(const void* p) const { return static_cast<uint32_t>(static_cast<const char*>(p) - shared) + kSharedBegin; }
+  template <int kNewest>
+  void wait_for_wgmma() {
+    wait<kNewest>();
+    unseen_ = false;
+  }
+  template <class... Sums>
+  void wgmma_fence(Sums&&...) {
+    touched_ = false;
+  }
+  template <class E, int N, bool kAcrossB = false, bool kAcrossA = false, class Sums, class A, class B>
+  void wgmma(Sums&& sums, A&& a, B&& b, bool add) {
+    static_assert(sizeof(E) <= 2 && N % 8 == 0 && N >= 8 && N <= 256);
+    HostWgmma::require(!touched_, "no fence since threads computed");
+    HostWgmma::require(!unseen_, "copies that only wait() waited for");
+    HostWgmma::require(threads % 128 == 0, "threads that are no warpgroups");
+    const char* from = shared - kSharedBegin;
+    const size_t end = shared_bytes + kSharedBegin;
+    for (int first = 0; first < threads; first += 128) {
+      HostWgmma::Product p;
+      p.N = N, p.add = add;
+      for (int t = first; t < first + 128; ++t) p.c.push_back(&sums(t)[0][0]);
+      for (int t = first; t < first + 128; ++t) HostWgmma::require(b(t) == b(first), "descriptors that differ within a warpgroup");
+      if constexpr (std::is_same_v<std::decay_t<decltype(a(0))>, uint64_t>) {
+        for (int t = first; t < first + 128; ++t) HostWgmma::require(a(t) == a(first), "descriptors that differ within a warpgroup");
+        p.a = [d = a(first), from, end] { return HostWgmma::factor<E>(d, 64, kAcrossA, from, end); };
+      } else {
+        std::vector<const uint32_t*> registers;
+        for (int t = first; t < first + 128; ++t) registers.push_back(a(t));
+        p.a = [registers] { return HostWgmma::factor<E>([&](int t) { return registers[static_cast<size_t>(t)]; }); };
+      }
+      p.b = [d = b(first), from, end] { return HostWgmma::factor<E>(d, N, kAcrossB, from, end); };
+      wgmma_.template ask<E>(std::move(p));
+    }
+  }
+  void wgmma_commit() { wgmma_.commit(); }
+  template <int kNewest, class... Sums>
+  void wgmma_wait(Sums&&...) {
+    wgmma_.wait(kNewest);
+  }
+  /// What a body may leave behind: nothing that still runs.
+  void end() const { HostWgmma::require(wgmma_.idle(), "products that nobody waited for"); }
 
   template <class T>
   T sum(const Lanes<T>& x) const {
@@ -176,7 +223,10 @@ struct HostBlock {
     return lanes[0];
   }
 
+  static constexpr uint32_t kSharedBegin = 1040;
   bool backwards_ = true;
+  bool touched_ = true, unseen_ = false;  // threads computed since the last fence; copies came that wgmma may not see
+  HostWgmma wgmma_;
   std::vector<Copy> copies_;
   std::vector<size_t> groups_;  // how many copies were asked for up to each commit()
 };

@@ -33,10 +33,11 @@ void run_launch(int64_t grid, int64_t grid_y, int threads, size_t shared_bytes, 
     for (int64_t i = 0; i < grid; ++i) {
       std::memset(static_cast<void*>(shared.data()), 0xff, shared.size() * 8);
       HostBlock block;
-      block.index = i, block.index_y = y, block.threads = threads;
+      block.index = i, block.index_y = y, block.threads = threads, block.shared_bytes = shared_bytes;
       char* p = reinterpret_cast<char*>(shared.data());
       block.shared = p + (16 - reinterpret_cast<uintptr_t>(p) % 16) % 16;
       body(block);
+      block.end();
     }
 }
 
