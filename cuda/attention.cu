@@ -3,10 +3,12 @@
 #include <optional>
 #include <type_traits>
 
+#include "attention_launch.h"
 #include "bodies/attention_backward.h"
 #include "bodies/attention_backward_mma.h"
 #include "bodies/attention_mma.h"
 #include "fillers.h"
+#include "hopper.h"
 #include "launch.h"
 
 namespace tenon::cuda {
@@ -60,6 +62,7 @@ void attention(const AttentionCall& c, int64_t b, int64_t, int64_t, int64_t long
   const int64_t tiles = (longest + kQueries - 1) / kQueries;
   with_float(c.type, [&](auto* tag) {
     using E = std::remove_pointer_t<decltype(tag)>;
+    if (sizeof(E) == 2 && uses_wgmma(WgmmaUse::Attention) && attention_by_wgmma(c, longest)) return;
     if (on_tensor_cores<E>(c, longest)) return;
     check_call(b, shared, c);
     launch(c.B * c.H * tiles, 1, kAttentionThreads, shared, AttentionBody<E>{c, tiles});
@@ -105,6 +108,10 @@ void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t 
 }
 
 }  // namespace
+
+bool attention_by_mma(const AttentionCall& c, int64_t longest) {
+  return with_float(c.type, [&](auto* tag) { return on_tensor_cores<std::remove_pointer_t<decltype(tag)>>(c, longest); });
+}
 
 void fill_attention(Kernels& k) {
   k.attention_scratch = attention_scratch;

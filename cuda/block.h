@@ -25,10 +25,12 @@
 #define TENON_BODY __device__ __forceinline__
 #define TENON_HOST_BODY __host__ __device__ __forceinline__  // also for launchers
 #define TENON_UNROLL _Pragma("unroll")  // before loops over what a thread holds in registers
+#define TENON_LOOP _Pragma("unroll 1")  // before loops that would take registers from others if they were unrolled
 #else
 #define TENON_BODY inline
 #define TENON_HOST_BODY inline
 #define TENON_UNROLL
+#define TENON_LOOP
 #endif
 
 #ifdef __CUDA_ARCH__

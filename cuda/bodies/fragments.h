@@ -10,6 +10,8 @@
 // Source: the PTX instruction set, "Matrix fragments for mma.m16n8k16" and "m16n8k32".
 #pragma once
 
+#include <type_traits>
+
 #include "block.h"
 
 namespace tenon::cuda {
@@ -21,7 +23,14 @@ TENON_BODY int column_of_sum(int t, int i) { return t % 4 * 2 + i % 2; }
 /// Two elements as a register.
 template <class E>
 TENON_BODY uint32_t pair_of(float low, float high) {
+#ifdef __CUDA_ARCH__
+  uint32_t pair;  // in one instruction
+  if constexpr (std::is_same_v<E, bfloat16>) asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  else asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
   return static_cast<uint32_t>(Rounded<E>::from(low).bits) | static_cast<uint32_t>(Rounded<E>::from(high).bits) << 16;
+#endif
 }
 
 /// A tile in shared memory whose lines are k (rows of the tile beside each other): line r begins at base + r * stride. The addresses that

@@ -34,18 +34,19 @@ TENON_BODY int in_panels(int lines, int line, int byte) {
   return byte / kPanelBytes * lines * kPanelBytes + line * kPanelBytes + ((byte % kPanelBytes) ^ (line % 8 * 16));
 }
 
-/// What an instruction reads from an address on: 8 lines are 1024 bytes behind the 8 before; `panel`: bytes from a panel to the next one.
-TENON_BODY uint64_t wgmma_matrix(uint32_t address, int panel) {
-  return static_cast<uint64_t>((address & 0x3ffffu) >> 4) | static_cast<uint64_t>(static_cast<uint32_t>(panel) >> 4 & 0x3fffu) << 16 |
-         static_cast<uint64_t>(kAtomBytes >> 4) << 32 | uint64_t{1} << 62;
+/// What an instruction reads of a tile whose lines are 1024 bytes for every 8, from byte `offset` on; `panel`: bytes from a panel to the next one.
+/// Summed in 32 bits, so that what differs between instructions is a constant to the compiler. Shared addresses have less than 18 bits.
+TENON_BODY uint64_t wgmma_matrix(uint32_t tile, int offset, int panel) {
+  const uint32_t low = (tile >> 4) + static_cast<uint32_t>(offset / 16) + (static_cast<uint32_t>(panel / 16) << 16);
+  return uint64_t{1} << 62 | static_cast<uint64_t>(kAtomBytes / 16) << 32 | low;
 }
 /// The 32 bytes of k from byte k on, of lines from `line` on, a multiple of 8. `tile` is the shared address of a tile of `lines`.
 TENON_BODY uint64_t along_k(uint32_t tile, int lines, int line, int k) {
-  return wgmma_matrix(tile + static_cast<uint32_t>(k / kPanelBytes * lines * kPanelBytes + line * kPanelBytes + k % kPanelBytes), 16);
+  return wgmma_matrix(tile, k / kPanelBytes * lines * kPanelBytes + line * kPanelBytes + k % kPanelBytes, 16);
 }
 /// The 16 lines from k on, a multiple of 8, of elements from `first` on, a multiple of 64.
 TENON_BODY uint64_t across_k(uint32_t tile, int lines, int k, int first) {
-  return wgmma_matrix(tile + static_cast<uint32_t>(first / 64 * lines * kPanelBytes + k * kPanelBytes), lines * kPanelBytes);
+  return wgmma_matrix(tile, first / 64 * lines * kPanelBytes + k * kPanelBytes, lines * kPanelBytes);
 }
 
 /// A body's shared memory from the first address on that atoms may lie at; bodies that use it ask for kAtomBytes more.

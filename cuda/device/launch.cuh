@@ -57,6 +57,25 @@ void launch(int64_t grid, int64_t grid_y, int threads, size_t shared_bytes, cons
   check_cuda(cudaGetLastError(), "launch");
 }
 
+inline int current_device() {
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "device");
+  return device;
+}
+/// Of the thread's device: 90 for 9.0.
+inline int compute_capability() {
+  const int device = current_device();
+  int major = 0, minor = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "device");
+  return 10 * major + minor;
+}
+/// Whether the thread's stream records a graph.
+inline bool recording() {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(current_stream(), &status), "capture");
+  return status != cudaStreamCaptureStatusNone;
+}
 /// Of the thread's device.
 inline int multiprocessors() {
   int device = 0, count = 0;
@@ -90,6 +109,11 @@ class Scratch {
   void* p_ = nullptr;
 };
 
+/// Copies from the host, in the order of the stream; `from` may be changed when it returns.
+inline void write_there(void* to, const void* from, size_t bytes) {
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, current_stream()), "copy");
+  check_cuda(cudaStreamSynchronize(current_stream()), "copy");
+}
 /// Waits for the kernels before it and copies their result to the host.
 inline void read_back(void* to, const void* from, size_t bytes) {
   check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, current_stream()), "copy");

@@ -14,6 +14,7 @@ namespace tenon::cuda {
 
 /// What tests know of the launches: counted, and wrapped so that device memory is open only while a kernel runs.
 void enter_kernel();
+void count_wgmma();
 void leave_kernel();
 struct InKernel {
   InKernel() { enter_kernel(); }
@@ -28,6 +29,7 @@ void* recorded_memory(size_t bytes);
 template <class Body>
 void run_launch(int64_t grid, int64_t grid_y, int threads, size_t shared_bytes, const Body& body) {
   const InKernel running;
+  if constexpr (requires { Body::kHopper; }) count_wgmma();
   std::vector<double> shared(shared_bytes / 8 + 2);
   for (int64_t y = 0; y < grid_y; ++y)
     for (int64_t i = 0; i < grid; ++i) {
@@ -51,6 +53,10 @@ void launch(int64_t grid, int64_t grid_y, int threads, size_t shared_bytes, cons
   if (recording()) return record([=] { run_launch(grid, grid_y, threads, shared_bytes, body); });
   run_launch(grid, grid_y, threads, shared_bytes, body);
 }
+
+/// What the emulated device of the thread is; tests choose.
+int current_device();
+int compute_capability();
 
 /// Enough for tests to see keys that are split over blocks, and some that are not.
 inline int multiprocessors() { return 12; }
@@ -91,6 +97,10 @@ class Scratch {
   void* p_;
 };
 
+inline void write_there(void* to, const void* from, size_t bytes) {
+  check(!recording(), ErrorCode::Device, "cuda", "copy: a graph cannot hold a wait");
+  std::memcpy(to, from, bytes);
+}
 /// Waits for the kernels before it and copies their result to the host.
 inline void read_back(void* to, const void* from, size_t bytes) {
   check(!recording(), ErrorCode::Device, "cuda", "copy: a graph cannot hold a wait for its results");

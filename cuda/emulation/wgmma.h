@@ -84,6 +84,12 @@ class HostWgmma {
   }
   bool idle() const { return products_.empty(); }
 
+  /// For tests of what is done about hardware that computes otherwise: sums are a little off.
+  static bool& wrong() {
+    static thread_local bool is = false;
+    return is;
+  }
+
   static void require(bool holds, const char* what) { check(holds, ErrorCode::Device, "wgmma", what); }
 
  private:
@@ -113,7 +119,7 @@ class HostWgmma {
         float sum = !p.add ? 0 : p.waits ? c : p.before[static_cast<size_t>(t * (p.N / 2) + i)];
         const float *x = &p.x[static_cast<size_t>(row) * K], *y = &p.y[static_cast<size_t>(n) * K];
         for (size_t k = 0; k < K; ++k) sum += x[k] * y[k];
-        c = sum;
+        c = wrong() ? sum * 1.25f : sum;
       }
   }
 

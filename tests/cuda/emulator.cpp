@@ -59,6 +59,7 @@ Device& device() {
 
 thread_local std::string failure;
 thread_local Stream* selected = nullptr;
+thread_local int selected_device = 0;
 thread_local int running_here = 0;                             // of this thread
 thread_local std::vector<std::pair<char*, size_t>> opened_here;  // blocks that they have touched
 
@@ -114,8 +115,8 @@ Status facts(int index, DeviceFacts* f) {
   f->major = index == 0 ? 9 : 8, f->multiprocessors = index == 0 ? 2 : 3, f->total_bytes = device().settings.total_bytes;
   return Status::Ok;
 }
-Status select(int, void* stream) {
-  selected = static_cast<Stream*>(stream);
+Status select(int index, void* stream) {
+  selected = static_cast<Stream*>(stream), selected_device = index;
   return device().settings.lost ? failed("an illegal memory access was encountered") : Status::Ok;
 }
 
@@ -253,7 +254,13 @@ void* recorded_memory(size_t bytes) {
   selected->capturing->memory.push_back(p);
   return p;
 }
-void enter_kernel() { open_memory(); }
+int current_device() { return selected_device; }
+int compute_capability() { return device().settings.capability[selected_device]; }
+void count_wgmma() { ++device().counts.wgmma; }
+void enter_kernel() {
+  HostWgmma::wrong() = device().settings.wgmma_is_wrong;
+  open_memory();
+}
 void leave_kernel() {
   close_memory();
   ++device().counts.launches;

@@ -233,6 +233,98 @@ TEST_CASE("device: attention agrees") {
   }
 }
 
+/// Against float32 of the rounded values; rows begin at multiples of 16 bytes, as the kernels of wgmma want them.
+template <class E>
+void check_hopper(const Case& c) {
+  Data d(c);
+  d.ld_q = c.H * c.D, d.ld_k = c.Hkv * c.D + 8, d.ld_out = c.H * c.Dv + 4;
+  d.q = rounded<E>(normal(size(d.Nq * d.ld_q), 1)), d.k = rounded<E>(normal(size(d.Nk * d.ld_k), 2)), d.v = rounded<E>(d.v);
+  std::vector<float> out(size(d.Nq * d.ld_out)), lse(size(c.H * d.Nq));
+  OnDevice<E> gq = floats_as<E>(d.q), gk = floats_as<E>(d.k), gv = floats_as<E>(d.v), gout = floats_as<E>(out);
+  Floats glse = lse, gbias = d.key_bias, gdistance = d.distance;
+  Indices gq_start = c.q_start, gk_start = c.k_start;
+  AttentionCall call = call_of(c, d, DType::F32);
+  call.out = out.data(), call.q = d.q.data(), call.k = d.k.data(), call.v = d.v.data(), call.lse = lse.data();
+  call.q_start = c.q_start.data(), call.k_start = c.k_start.data();
+  call.key_bias = c.key_bias ? d.key_bias.data() : nullptr, call.distance_bias = c.distance_bias ? d.distance.data() : nullptr;
+  run_ref(call);
+  call.type = float_type<E>();
+  call.out = gout.p(), call.q = gq.p(), call.k = gk.p(), call.v = gv.p(), call.lse = glse.p();
+  call.q_start = gq_start.p(), call.k_start = gk_start.p();
+  call.key_bias = c.key_bias ? gbias.p() : nullptr, call.distance_bias = c.distance_bias ? gdistance.p() : nullptr;
+  const int before = counts().wgmma;
+  kernels().attention(call, kAllSequences, 0, 0, longest(c.q_start), nullptr);
+  CHECK(counts().wgmma > before);
+  CHECK(distance(agree::to_float(gout.get()), out) <= largest(out) / (std::is_same_v<E, float16> ? 1024 : 128));
+  CHECK(distance(glse.get(), lse) <= 1e-5);
+}
+
+TEST_CASE("device: attention by wgmma agrees around tiles") {
+  Case c;
+  for (const auto& [D, Dv] : {std::pair<int64_t, int64_t>{64, 64}, {48, 64}, {128, 128}, {80, 96}, {192, 128}})
+    for (const int64_t G : {int64_t{1}, int64_t{3}})
+      for (const int64_t T : {int64_t{65}, int64_t{128}, int64_t{129}, int64_t{300}})
+        for (const int64_t more : {int64_t{0}, int64_t{70}, int64_t{-30}}) {
+          if ((D != 64 && T != 129) || (G > 1 && T > 129)) continue;
+          c.D = D, c.Dv = Dv, c.H = 2 * G, c.Hkv = 2;
+          c.q_start = {0, T, T + 1, T + 1, T + 71}, c.k_start = {0, T + more, T + more + 5, T + more + 5, T + more + 90};
+          for (const bool causal : {true, false}) {
+            INFO("D ", D, ", heads to a key head ", G, ", T ", T, ", more keys ", more, ", causal ", causal);
+            c.causal = causal;
+            check_hopper<bfloat16>(c);
+          }
+          c.causal = true, c.window = 66;
+          check_hopper<float16>(c);
+          c.window = 0;
+        }
+}
+
+TEST_CASE("device: attention by wgmma whose results are wrong is not used, nor where there is none") {
+  constexpr Device second{Device::Kind::Cuda, 1};
+  constexpr int64_t T = 150, D = 64;
+  const Tensor x = Tensor::from(floats_as<bfloat16>(normal(size(3 * T * D), 1)), {3 * T * D}), starts = Tensor::from(std::vector<int64_t>{0, T}, {2});
+  const auto run = [&](Device device) {
+    const Tensor there = x.to(device), at = starts.to(device);
+    const auto* p = static_cast<const bfloat16*>(there.address());
+    Tensor out = Tensor::from(std::vector<bfloat16>(size(T * D)), {T * D}).to(device);
+    AttentionCall c;
+    c.type = DType::BF16, c.out = out.address(), c.q = p, c.k = p + T * D, c.v = p + 2 * T * D;
+    c.q_start = c.k_start = static_cast<const int64_t*>(at.address());
+    c.ld_q = c.ld_k = c.ld_v = c.ld_out = D, c.B = c.H = c.Hkv = 1, c.D = c.Dv = D, c.Nq = T, c.scale = 0.1f, c.causal = true;
+    cuda::kernels(device.index).attention(c, kAllSequences, 0, 0, T, nullptr);
+    const Tensor host = out.to(Device{});
+    return std::vector<bfloat16>(host.values<bfloat16>().begin(), host.values<bfloat16>().end());
+  };
+  const auto bits = [](const std::vector<bfloat16>& v) { return agree::to_float(v); };
+  int before = counts().wgmma;
+  const std::vector<float> by_mma = bits(run(second));  // of compute capability 8.0
+  CHECK(counts().wgmma == before);
+  settings().capability[1] = 90, settings().wgmma_is_wrong = true;
+  CHECK(bits(run(second)) == by_mma);
+  CHECK(counts().wgmma > before);  // the trial
+  settings().wgmma_is_wrong = false;
+  before = counts().wgmma;
+  CHECK(bits(run(second)) == by_mma);
+  CHECK(counts().wgmma == before);
+  settings().capability[1] = 80;
+  const std::vector<float> by_wgmma = bits(run(kDevice));
+  CHECK(counts().wgmma > before);
+  CHECK(distance(by_wgmma, by_mma) <= largest(by_mma) / 128);
+}
+
+TEST_CASE("device: attention by wgmma agrees with biases, softcap and dropout") {
+  for (Case c : cases()) {
+    if (!c.key_bias && !c.distance_bias && c.softcap == 0 && c.dropped == 0) continue;
+    INFO(c.what);
+    c.q_start = c.k_start = {0, 40, 41, 41, 177};
+    for (const int64_t D : {int64_t{16}, int64_t{128}}) {
+      c.D = c.Dv = D;
+      check_hopper<bfloat16>(c);
+      check_hopper<float16>(c);
+    }
+  }
+}
+
 TEST_CASE("device: the gradients of attention agree") {
   for (const Case& c : cases()) {
     if (c.softcap > 0 || c.D > 256) continue;  // which have none

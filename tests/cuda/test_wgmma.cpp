@@ -142,7 +142,7 @@ TEST_CASE("wgmma: descriptors have the fields of the instruction set") {
   CHECK(along_k(0x2000, 128, 0, 160) == (uint64_t{0x200 + 0x400 + 2} | uint64_t{1} << 16 | uint64_t{64} << 32 | uint64_t{1} << 62));
   // the second panel's lines from 16 on; a panel of 96 lines is 12288 bytes
   CHECK(across_k(0x400, 96, 16, 64) == (uint64_t{0x40 + 0x300 + 0x80} | uint64_t{0x300} << 16 | uint64_t{64} << 32 | uint64_t{1} << 62));
-  CHECK((wgmma_matrix(227 * 1024, 16) & 0x3fff) == 227 * 1024 / 16);
+  CHECK((wgmma_matrix(227 * 1024, 0, 16) & 0x3fff) == 227 * 1024 / 16);
 }
 
 TEST_CASE("wgmma: products agree with plain loops in every form") {
