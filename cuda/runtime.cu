@@ -8,6 +8,7 @@
 #include "core/cuda_backend.h"
 #include "device/launch.cuh"
 #include "fillers.h"
+#include "hopper.h"
 
 namespace tenon::cuda {
 namespace {
@@ -199,7 +200,8 @@ extern "C" __attribute__((visibility("default"))) const tenon::cuda::Backend* te
   static const Backend backend = [] {
     Backend b;
     b.abi = kBackendAbi, b.bytes = sizeof(Backend), b.kernels_bytes = sizeof(tenon::Kernels), b.version = TENON_VERSION;
-    b.start = start, b.last_error = last_error, b.facts = facts, b.select = select, b.fill_kernels = [](tenon::Kernels* table) { fill_table(*table); };
+    b.start = start, b.last_error = last_error, b.facts = facts, b.select = select;
+    b.tensor_cores = tensor_cores, b.fill_kernels = [](tenon::Kernels* table) { fill_table(*table); };
     b.allocate = allocate, b.release = release, b.free_bytes = free_bytes, b.allocate_pinned = allocate_pinned, b.release_pinned = release_pinned;
     b.copy = copy, b.zero = zero, b.synchronize = synchronize;
     b.make_stream = make_stream, b.end_stream = end_stream, b.wait_for_stream = wait_for_stream;

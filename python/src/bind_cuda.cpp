@@ -5,6 +5,7 @@
 
 #include "bindings.h"
 #include "tenon/core/cuda.h"
+#include "tenon/core/tensor_cores.h"
 
 namespace tenon::python {
 
@@ -17,6 +18,7 @@ void bind_cuda(py::module_& m) {
     const cuda::Properties p = cuda::properties(device);
     return std::make_tuple(p.name, p.major, p.minor, p.multiprocessors, p.total_bytes);
   });
+  m.def("_cuda_tensor_cores", &cuda::tensor_cores, released);
   m.def("_cuda_memory", [](int device) {
     const cuda::Memory memory = cuda::memory(device);
     return std::make_tuple(memory.in_use, memory.held, memory.peak_in_use, memory.peak_held);

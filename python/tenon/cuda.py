@@ -11,7 +11,8 @@ from .conversion import device as _device
 
 __all__ = ["current_device", "device_count", "empty_cache", "get_device_capability", "get_device_name", "get_device_properties", "is_available",
            "is_bf16_supported", "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved",
-           "memory_allocated", "memory_reserved", "reset_peak_memory_stats", "set_memory_limit", "synchronize", "why_not"]
+           "memory_allocated", "memory_reserved", "reset_peak_memory_stats", "set_memory_limit", "synchronize", "tensor_cores",
+           "why_not"]
 
 
 class DeviceProperties(NamedTuple):
@@ -60,6 +61,11 @@ def current_device() -> int:
 def get_device_properties(device: Any = None) -> DeviceProperties:
     """Name, compute capability, number of multiprocessors, and bytes of memory. Errors: RuntimeError with the reason if it cannot be used."""
     return DeviceProperties(*_core._cuda_properties(_index(device)))
+
+
+def tensor_cores(device: Any = None) -> str:
+    """How it multiplies: "wgmma" or "mma.sync", or the latter with the reason why Hopper's kernels are not used; tries them if none has been run yet."""
+    return _core._cuda_tensor_cores(_index(device))
 
 
 def get_device_name(device: Any = None) -> str:

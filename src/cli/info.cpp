@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "tenon/core/cuda.h"
+#include "tenon/core/tensor_cores.h"
 #include "tenon/core/version.h"
 #include "tenon/quant/checkpoint_format.h"
 #include "tenon/tasks/pipeline.h"
@@ -35,8 +36,9 @@ int machine() {
   std::printf("\nGPUs\n");
   for (int i = 0; i < cuda::device_count(); ++i) {
     const cuda::Properties p = cuda::properties(i);
-    std::printf("  cuda:%-5d %s, %s, compute capability %d.%d, %d multiprocessors\n", i, p.name.c_str(),
-                bytes_text(static_cast<double>(p.total_bytes)).c_str(), p.major, p.minor, p.multiprocessors);
+    std::printf("  cuda:%-5d %s, %s, compute capability %d.%d, %d multiprocessors, tensor cores: %s\n", i, p.name.c_str(),
+                bytes_text(static_cast<double>(p.total_bytes)).c_str(), p.major, p.minor, p.multiprocessors,
+                cuda::tensor_cores(i).c_str());
   }
   if (!cuda::is_available()) std::printf("  none: %s\n", cuda::why_not().c_str());
   cpu_kernels();  // an impossible TENON_ISA is an error, also where it is only asked about

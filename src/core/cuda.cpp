@@ -10,6 +10,7 @@
 #include "core/cuda_allocator.h"
 #include "core/cuda_loader.h"
 #include "tenon/core/error.h"
+#include "tenon/core/tensor_cores.h"
 
 namespace tenon::cuda {
 namespace detail {
@@ -141,6 +142,11 @@ Properties properties(int device) {
   DeviceFacts facts;
   check_status(backend_for(device).facts(device, &facts), "properties", device);
   return {facts.name, facts.major, facts.minor, facts.multiprocessors, static_cast<size_t>(facts.total_bytes)};
+}
+
+std::string tensor_cores(int device) {
+  kernels(device);  // selects it
+  return backend_for(device).tensor_cores();
 }
 
 Memory memory(int device) { return allocator(device).memory(); }

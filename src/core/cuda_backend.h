@@ -16,7 +16,7 @@ struct DeviceFacts {
   uint64_t total_bytes = 0;
 };
 
-constexpr uint32_t kBackendAbi = 1;
+constexpr uint32_t kBackendAbi = 2;
 constexpr int kHost = -1;  // as a device of copy()
 
 /// Functions return what happened; last_error() says it in words. Streams, events and graphs are CUDA's handles; a null stream is the
@@ -29,6 +29,7 @@ struct Backend {
   const char* (*last_error)() = nullptr;  // of the calling thread
   Status (*facts)(int device, DeviceFacts* facts) = nullptr;
   Status (*select)(int device, void* stream) = nullptr;
+  const char* (*tensor_cores)() = nullptr;  // how the selected device multiplies, in words; may run kernels to know
   void (*fill_kernels)(Kernels* table) = nullptr;  // entries that it has no kernel for stay null
 
   Status (*allocate)(int device, size_t bytes, void** p) = nullptr;

@@ -4,6 +4,7 @@
 
 #include "device_agree.h"
 #include "grouped_data.h"
+#include "tenon/core/tensor_cores.h"
 
 using namespace tenon;
 using namespace tenon::agree;
@@ -175,10 +176,13 @@ void check_backward(const Case& c) {
 }
 
 template <class E>
-void check_pages(int64_t D) {
-  constexpr int64_t rows = 16, Hkv = 2, H = 4, pages = 7;
-  const std::vector<int64_t> q_start = {0, 1, 3, 4}, k_start = {0, 5, 5 + 33, 5 + 33 + 48}, page_start = {0, 1, 4, 7};
-  for (const CacheCodes codes : {CacheCodes::None, CacheCodes::Int8, CacheCodes::Fp8}) {
+void check_pages(int64_t D, const std::vector<CacheCodes>& all_codes = {CacheCodes::None, CacheCodes::Int8, CacheCodes::Fp8},
+                 const std::vector<int64_t>& q_start = {0, 1, 3, 4}, const std::vector<int64_t>& k_start = {0, 5, 5 + 33, 5 + 33 + 48}) {
+  constexpr int64_t rows = 16, Hkv = 2, H = 4;
+  std::vector<int64_t> page_start = {0};
+  for (size_t i = 1; i < k_start.size(); ++i) page_start.push_back(page_start.back() + (k_start[i] - k_start[i - 1] + rows - 1) / rows);
+  const int64_t pages = page_start.back(), Nq = q_start.back();
+  for (const CacheCodes codes : all_codes) {
     INFO("codes ", static_cast<int>(codes), ", D ", D, ", ", name_of(type_of<E>()));
     const int64_t item = codes == CacheCodes::None ? static_cast<int64_t>(sizeof(E)) : 1, v_offset = rows * Hkv * D * item, scales = 2 * v_offset, bytes = scales + 2 * rows * Hkv * 4;
     std::vector<char> memory(size(pages * bytes));
@@ -195,9 +199,10 @@ void check_pages(int64_t D) {
           std::memcpy(memory.data() + p * bytes + scales + i * 4, &s, 4);
         }
       }
-    const std::vector<E> q = as<E>(normal(size(4 * H * D), 2));
+    const std::vector<E> q = as<E>(normal(size(Nq * H * D), 2));
     std::vector<E> out(q.size());
-    const std::vector<int64_t> order = {3, 0, 6, 1, 5, 2, 4};
+    std::vector<int64_t> order;
+    for (int64_t p = 0; p < pages; ++p) order.push_back((p * 5 + 3) % pages);  // pages is no multiple of 5
     const auto addresses = [&](const char* base) {
       std::vector<int64_t> list;
       for (int64_t p : order) list.push_back(reinterpret_cast<int64_t>(base + p * bytes));
@@ -206,7 +211,7 @@ void check_pages(int64_t D) {
     const std::vector<int64_t> host = addresses(memory.data());
     AttentionCall call;
     call.type = type_of<E>();
-    call.ld_q = call.ld_out = H * D, call.ld_k = call.ld_v = Hkv * D, call.B = 3, call.H = H, call.Hkv = Hkv, call.D = call.Dv = D, call.Nq = 4;
+    call.ld_q = call.ld_out = H * D, call.ld_k = call.ld_v = Hkv * D, call.B = static_cast<int64_t>(q_start.size()) - 1, call.H = H, call.Hkv = Hkv, call.D = call.Dv = D, call.Nq = Nq;
     call.causal = true, call.page_rows = rows, call.v_offset = v_offset, call.codes = codes;
     call.k_scale_offset = scales, call.v_scale_offset = scales + rows * Hkv * 4;
     call.out = out.data(), call.q = q.data(), call.q_start = q_start.data(), call.k_start = k_start.data(), call.page_start = page_start.data();
@@ -218,7 +223,9 @@ void check_pages(int64_t D) {
     Indices gq_start = q_start, gk_start = k_start, gpage_start = page_start, gpages = addresses(reinterpret_cast<const char*>(gmemory.p()));
     call.out = gout.p(), call.q = gq.p(), call.q_start = gq_start.p(), call.k_start = gk_start.p(), call.page_start = gpage_start.p();
     call.pages = reinterpret_cast<const void* const*>(gpages.p());
-    kernels().attention(call, kAllSequences, 0, 0, 2, nullptr);
+    const int before = counts().wgmma;
+    kernels().attention(call, kAllSequences, 0, 0, longest(q_start), nullptr);
+    CHECK((counts().wgmma > before) == (sizeof(E) == 2 && codes == CacheCodes::None && D % 8 == 0 && longest(q_start) * H / Hkv > 64));
     CHECK(distance(gout.get(), out) <= step(out, 1e-5));
   }
 }
@@ -306,6 +313,7 @@ TEST_CASE("device: attention by wgmma whose results are wrong is not used, nor w
   before = counts().wgmma;
   CHECK(bits(run(second)) == by_mma);
   CHECK(counts().wgmma == before);
+  CHECK(cuda::tensor_cores(1) == "mma.sync in part (wgmma gave wrong results)");
   settings().capability[1] = 80;
   const std::vector<float> by_wgmma = bits(run(kDevice));
   CHECK(counts().wgmma > before);
@@ -356,6 +364,7 @@ TEST_CASE("device: attention over pages agrees, also of int8 and float8") {
     check_pages<float>(D);
     check_pages<bfloat16>(D);
   }
+  for (const int64_t D : {int64_t{64}, int64_t{128}}) check_pages<bfloat16>(D, {CacheCodes::None}, {0, 70, 71, 110}, {0, 300, 316, 316 + 39});
 }
 
 TEST_CASE("device: attention refuses what it has no kernel for") {

@@ -4,6 +4,7 @@
 
 #include "device_agree.h"
 #include "io/temp_folder.h"
+#include "tenon/core/tensor_cores.h"
 #include "tenon/ops/activation.h"
 #include "tenon/ops/attention.h"
 #include "tenon/ops/embedding.h"
@@ -32,6 +33,8 @@ TEST_CASE("device: what there is") {
   CHECK(cuda::device_count() == 2);
   CHECK(cuda::properties(1).name == "emulated device 1");
   CHECK(cuda::properties().total_bytes == settings().total_bytes);
+  CHECK(cuda::tensor_cores() == "wgmma");
+  CHECK(cuda::tensor_cores(1) == "mma.sync");
   CHECK(parse_device("cuda") == kDevice);
   CHECK(parse_device("cuda:1").index == 1);
   CHECK(error_of([] { parse_device("cuda:2"); }) == "Device: [device] \"cuda:2\" asked for, but there are only cuda:0 to cuda:1");

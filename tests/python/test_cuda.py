@@ -25,6 +25,11 @@ def test_on_the_emulated_library():
 
 
 @on_a_device
+def test_how_it_multiplies():
+    assert tenon.cuda.tensor_cores() in ("wgmma", "mma.sync") or tenon.cuda.tensor_cores().startswith("mma.sync (")
+
+
+@on_a_device
 @pytest.mark.parametrize("name", ["bert", "vit", "clip", "llama", "deepseek-v3", "t5"])
 def test_golden_outputs_and_losses(name):
     folder = folder_of(name)
