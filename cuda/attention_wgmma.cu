@@ -31,8 +31,9 @@ void launch_attention(const AttentionCall& c, int64_t longest, bool extras) {
 /// What the kernels copy 16 bytes at a time.
 bool wide_rows(const AttentionCall& c) {
   constexpr int64_t kMostLine = int64_t{1} << 30;
-  const bool rows = c.D % 8 == 0 && c.Dv % 8 == 0 && c.ld_q % 8 == 0 && c.ld_k % 8 == 0 && c.ld_v % 8 == 0 && c.ld_k < kMostLine && c.ld_v < kMostLine;
-  if (!rows || !aligned({c.q}, 16)) return false;
+  for (const int64_t width : {c.D, c.Dv, c.ld_q, c.ld_k, c.ld_v})
+    if (width % 8 != 0 || width >= kMostLine) return false;
+  if (!aligned({c.q}, 16)) return false;
   return c.pages ? c.k_offset % 16 == 0 && c.v_offset % 16 == 0 : aligned({c.k, c.v}, 16);
 }
 

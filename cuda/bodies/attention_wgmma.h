@@ -62,7 +62,8 @@ struct AttentionWgmmaBody {
   int page_shift;
   static constexpr bool kHopper = true;
   static constexpr int kRows = 128, kThreads = 2 * kWarpgroup;
-  static constexpr size_t kTileQ = panel_tile_bytes(kRows, 2 * kD), kTileK = panel_tile_bytes(kKeys, 2 * kD), kTileV = panel_tile_bytes(kKeys, 2 * kDv);
+  static constexpr size_t kTileQ = panel_tile_bytes(kRows, 2 * kD), kTileK = panel_tile_bytes(kKeys, 2 * kD);
+  static constexpr size_t kTileV = panel_tile_bytes(kKeys, 2 * kDv);
   static constexpr size_t kShared = kTileQ + 2 * (kTileK + kTileV) + kAtomBytes;
 
   /// S, O and P of a warp's 16 rows; of the thread's rows (its first, and that + 8) the largest score, its share of the sum of weights, and

@@ -9,12 +9,12 @@
 //   block.wgmma_wait<n>(sums, ...);                   all but the last n groups are done; before, nobody touches their sums, registers and tiles
 //
 // A tile in shared memory has lines of 128 bytes, eight of which (an atom of 1024 bytes, aligned to that) are swizzled: 16 bytes `i` of line r lie
-// at i ^ r % 8, so that eight lines' 16 bytes meet all banks, whichever way they are read. What is wider than a line is in panels, one behind the other:
+// at i ^ r % 8, so that eight lines' 16 bytes meet all banks, whichever way they are read. What is wider is in panels, one behind the other:
 //
 //   panel 0: lines 0 ... lines - 1, bytes 0-127      panel 1: the same lines, bytes 128-255      ...
 //
-// Bodies of them have kHopper: there is code for compute capability 9.0 (a) alone. Lines are rows of a or columns of b, with k along them (along_k), or they are k (across_k, 16 bits only). So a tile of keys by head width is
-// b of Q K^T along k, and of P V across k.
+// Lines are rows of a or columns of b, with k along them (along_k), or they are k (across_k, 16 bits only). So a tile of keys by head width is
+// b of Q K^T along k, and of P V across k. Bodies of such products have kHopper: there is code for compute capability 9.0 (a) alone.
 //
 // Source: the PTX instruction set, "Asynchronous warpgroup level matrix instructions": "Shared memory matrix layout", "Matrix descriptor format".
 #pragma once
