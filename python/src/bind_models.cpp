@@ -139,6 +139,7 @@ void bind_models(py::module_& m) {
       .def_readwrite("precision", &LoadOptions::precision)
       .def_readwrite("automatic_precision", &LoadOptions::automatic_precision)
       .def_readwrite("exact_products", &LoadOptions::exact_products)
+      .def_readwrite("fp8_rows", &LoadOptions::fp8_rows)
       .def_readwrite("pack", &LoadOptions::pack)
       .def_readwrite("allow_missing", &LoadOptions::allow_missing)
       .def_readwrite("ignore_mismatched_sizes", &LoadOptions::ignore_mismatched_sizes)
@@ -147,6 +148,7 @@ void bind_models(py::module_& m) {
       .def_property_readonly("class_name", &Model::class_name)
       .def_property_readonly("base_prefix", &Model::base_prefix)
       .def_property_readonly("precision", &Model::precision)
+      .def_property_readonly("fp8_rows", &Model::fp8_rows)
       .def_property_readonly("device", [](const Model& model) { return model.device().str(); })
       .def_property("config", [](const Model& model) { return to_python(model.config()); },
                     [](Model& model, const py::object& config) { model.config() = to_json(config); })

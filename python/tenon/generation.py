@@ -289,7 +289,7 @@ class GenerationMixin:
                 raise ValueError(f"[generate] use_mtp: expected a model opened from a checkpoint with a block for it, got {type(self).__name__}")
             options = _core.LoadOptions()
             options.class_name, options.precision = name, self._core.precision
-            options.exact_products = self.__dict__.get("_exact_products", False)
+            options.exact_products, options.fp8_rows = self.__dict__.get("_exact_products", False), self._core.fp8_rows
             self.__dict__["_mtp_core"] = _core.load(hub.resolve(self.config.name_or_path), options)[0]
         return self.__dict__["_mtp_core"]
 

@@ -65,7 +65,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
         options = _core.LoadOptions()
         options.class_name = self.core_name
         options.seed = next_seed()
-        options.precision = precision_of(dtype, quantization_config) or Precision.float32
+        loading = loading_of(dtype, quantization_config)
+        options.precision, options.fp8_rows = loading.precision or Precision.float32, loading.fp8_rows
         unused = [name for name in kwargs if name != "add_pooling_layer"]
         if unused:
             raise TypeError(f"[{type(self).__name__}] unknown arguments: {', '.join(unused)}")
@@ -93,7 +94,8 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
         dtype: float32 (default), bfloat16 or "auto" (the checkpoint's), of quantised checkpoints that of all else and of the activations;
         quantization_config: Int8Config(), Int4Config() or Fp8Config(); AwqConfig(exact=True) and its kin say how a checkpoint that is quantised
         so is computed, opening it needs none; exact: the same for any quantised checkpoint, True multiplies activations as they are, False rounds
-        them to int8 where that is faster (the default, but for FP8); config: a configuration in place of the checkpoint's; ignore_mismatched_sizes: initialises
+        them to int8 where that is faster (the default, but for FP8, whose products are exact unless False is given: then a GPU rounds rows that meet
+        FP8 weights to e4m3 per token and 128 columns); config: a configuration in place of the checkpoint's; ignore_mismatched_sizes: initialises
         weights of another shape anew; output_loading_info: returns a pair. Other arguments override settings (num_labels=3,
         output_hidden_states=True).
         Errors: FileNotFoundError; ValueError for an unknown architecture and damaged files; TypeError for unknown arguments.
@@ -281,7 +283,7 @@ class PreTrainedModel(Module, GenerationMixin, AdapterMixin, RoutingMixin):
             copied.__dict__.update(_lock=threading.Lock(), _weights={})
             return copied
         options = _core.LoadOptions()
-        options.class_name, options.precision = self.core_name, self._core.precision
+        options.class_name, options.precision, options.fp8_rows = self.core_name, self._core.precision, self._core.fp8_rows
         self._sync_config()
         copied = type(self).__new__(type(self))
         if self._core.quantized_parts():
@@ -479,7 +481,7 @@ def load_model(class_name: str, path: "str | os.PathLike[str]", kwargs: dict[str
     loading = loading_of(kind, quantization, folder, known, exact)
     options.automatic_precision = loading.precision is None
     options.precision = loading.precision or Precision.float32
-    options.exact_products = loading.exact
+    options.exact_products, options.fp8_rows = loading.exact, loading.fp8_rows
     unknown = [name for name in kwargs if name not in known and name not in ("num_labels", "add_pooling_layer")]
     if unknown:
         raise TypeError(f"[from_pretrained] unknown arguments: {', '.join(sorted(unknown))}")

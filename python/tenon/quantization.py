@@ -99,15 +99,16 @@ class CompressedTensorsConfig(_OfCheckpoint):
 
 
 class Fp8Config(_OfCheckpoint):
-    """FP8 weights (e4m3) with exact products: DeepSeek's checkpoints as they are; the layers of plain ones are rounded when they are opened, with a
-    scale per row and 128 columns."""
+    """FP8 weights (e4m3): DeepSeek's checkpoints as they are; the layers of plain ones are rounded when they are opened, with a scale per row and
+    128 columns. Products are exact; with exact=False a GPU rounds the rows that meet them to e4m3 per token and 128 columns, as DeepSeek's own
+    kernels do, and the CPU stays exact."""
 
     quant_method = "fp8"
 
     def __init__(self, activation_scheme: str = "dynamic", weight_block_size: "tuple[int, int] | None" = (128, 128), dequantize: bool = False,
                  modules_to_not_convert: "list[str] | None" = None, exact: bool = True, **kwargs: Any) -> None:
         if dequantize:
-            raise ValueError("[Fp8Config] dequantize=True is not supported: weights stay in 8 bits, and products are exact")
+            raise ValueError("[Fp8Config] dequantize=True is not supported: weights stay in 8 bits")
         super().__init__(exact, activation_scheme=activation_scheme, weight_block_size=weight_block_size, modules_to_not_convert=modules_to_not_convert,
                          **kwargs)
 
@@ -117,10 +118,12 @@ _IN_MEMORY = {"int8": Precision.int8, "int4": Precision.int4, "fp8": Precision.f
 
 
 class Loading(NamedTuple):
-    """What the arguments ask for: the precision (None: the checkpoint's) and whether quantised weights meet activations that are not rounded."""
+    """What the arguments ask for: the precision (None: the checkpoint's), whether quantised weights meet activations that are not rounded, and
+    whether FP8 weights meet rounded ones, for which exact=False must be given."""
 
     precision: "Precision | None"
     exact: bool
+    fp8_rows: bool = False
 
 
 def _method(quantization_config: Any) -> "tuple[str, dict[str, Any]]":
@@ -151,7 +154,10 @@ def loading_of(dtype: Any, quantization_config: Any, folder: "str | None" = None
     Errors: TypeError; ValueError for what there is not, for a format that the checkpoint does not have, and for one that must be made first.
     """
     loading = _loading_of(dtype, quantization_config, folder, config)
-    return loading if exact is None else loading._replace(exact=bool(exact))
+    if exact is None and quantization_config is not None:
+        method, settings = _method(quantization_config)
+        return loading._replace(fp8_rows=method in ("fp8", "fbgemm_fp8") and settings.get("exact") is False)
+    return loading if exact is None else loading._replace(exact=bool(exact), fp8_rows=not exact)
 
 
 def _loading_of(dtype: Any, quantization_config: Any, folder: "str | None", config: Any) -> Loading:

@@ -32,11 +32,11 @@ class Lister final : public nn::Visitor {
 /// Packs the layers whose weights or biases changed, and what is packed together with them.
 class Repacker final : public nn::Visitor {
  public:
-  Repacker(Context& ctx, Precision precision, const std::set<std::string>& changed)
-      : ctx_(ctx), format_(format_of(precision)), head_(format_of(precision, true)), changed_(changed) {}
+  Repacker(Context& ctx, const Model& model, const std::set<std::string>& changed)
+      : ctx_(ctx), format_(format_of(model.precision()), model.fp8_rows()), head_(format_of(model.precision(), true)), changed_(changed) {}
   void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
   void linear(const std::string& name, nn::Linear& layer) override {
-    if (note(name)) layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : layer.tied_weight.empty() ? format_ : head_);
+    if (note(name)) layer.pack(ctx_, layer.precise() ? quant::Packing(WeightFormat::F32) : layer.tied_weight.empty() ? format_ : head_);
   }
   void fused(std::span<const std::string> names, std::span<nn::Linear* const> layers, nn::FusedLinear& fused) override {
     if (std::any_of(names.begin(), names.end(), [&](const std::string& n) { return note(n); })) fused.pack(ctx_, layers, format_);
@@ -56,7 +56,7 @@ class Repacker final : public nn::Visitor {
   }
 
   Context& ctx_;
-  WeightFormat format_, head_;
+  quant::Packing format_, head_;
   const std::set<std::string>& changed_;
   bool pending_ = false;
 };
@@ -291,6 +291,7 @@ void Adapters::apply(Context& ctx) {
     changed.insert(name.substr(0, name.rfind('.')));
   }
   const WeightFormat format = format_of(model_.precision());
+  model_.touch();
   for (const Layer& l : layers_) {
     l.linear->lora.clear();
     for (const std::string& name : active_) {
@@ -300,7 +301,7 @@ void Adapters::apply(Context& ctx) {
     if (packed) l.linear->pack_adapters(ctx, l.linear->precise() ? WeightFormat::F32 : format);
   }
   if (!packed || changed.empty()) return;
-  Repacker repacker(ctx, model_.precision(), changed);
+  Repacker repacker(ctx, model_, changed);
   model_.visit(repacker);
 }
 

@@ -323,6 +323,11 @@ Precision precision_of(const Json& config, const LoadOptions& options) {
   return dtype == "bfloat16" ? Precision::BFloat16 : Precision::Float32;  // float16 has no arithmetic here
 }
 
+void set_fp8_rows(Model& model, const LoadOptions& options) {
+  check(!options.fp8_rows || !options.exact_products, ErrorCode::Type, "load", "expected fp8_rows or exact_products, got both");
+  model.set_fp8_rows(options.fp8_rows);
+}
+
 }  // namespace
 
 std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadOptions& options, LoadReport* report) {
@@ -338,6 +343,7 @@ std::unique_ptr<Model> load(Context& ctx, const std::string& folder, const LoadO
   check(!options.exact_products || (precision != Precision::Int8 && precision != Precision::Int4), ErrorCode::Type, "load",
         "exact products: expected float32, bfloat16 or fp8, since int8 and int4 of plain weights round activations to int8");
   model->set_int8_beside(!options.exact_products && loader.rounds_rows());
+  set_fp8_rows(*model, options);
   if (options.pack && !options.mapped) model->pack(ctx, precision);
   else model->to(ctx);
   return model;
@@ -349,6 +355,7 @@ std::unique_ptr<Model> from_config(Context& ctx, const Json& config, const LoadO
   std::unique_ptr<Model> model = make(full, options.class_name);
   Loader loader(nullptr, *model, options);
   model->visit(loader);
+  set_fp8_rows(*model, options);
   if (options.pack) model->pack(ctx, precision_of(full, options));
   else model->to(ctx);
   return model;
@@ -361,6 +368,7 @@ std::unique_ptr<Model> copy(Context& ctx, const Model& model, const LoadOptions&
   Taker taker(giver);
   made->visit(taker);
   made->set_int8_beside(model.int8_beside());
+  made->set_fp8_rows(model.fp8_rows());
   if (options.pack) made->pack(ctx, options.precision);
   else made->to(ctx);
   return made;

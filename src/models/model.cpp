@@ -38,22 +38,26 @@ class Counter final : public nn::Visitor {
 class Packer final : public nn::Visitor {
  public:
   /// small: of layers with less than kLarge weights, which cost no time however they are kept.
-  Packer(Context& ctx, WeightFormat format, WeightFormat head, WeightFormat small) : ctx_(ctx), format_(format), head_(head), small_(small) {}
+  Packer(Context& ctx, WeightFormat format, WeightFormat head, WeightFormat small, bool fp8_rows)
+      : ctx_(ctx), format_(format), head_(head), small_(small), fp8_rows_(fp8_rows) {}
   void parameter(const std::string&, Tensor&, const Shape&, const nn::ParameterInfo&) override {}
   void linear(const std::string&, nn::Linear& layer) override {
     const bool small = layer.in_features() * layer.out_features() < kLarge;
     const WeightFormat format = layer.tied_weight.empty() ? format_ : head_;
-    layer.pack(ctx_, layer.precise() ? WeightFormat::F32 : small && format == WeightFormat::Int8 ? small_ : format);
+    layer.pack(ctx_, as(layer.precise() ? WeightFormat::F32 : small && format == WeightFormat::Int8 ? small_ : format));
   }
   void fused(std::span<const std::string>, std::span<nn::Linear* const> layers, nn::FusedLinear& fused) override {
-    fused.pack(ctx_, layers, format_);
+    fused.pack(ctx_, layers, as(format_));
   }
-  void packable(nn::Packable& part) override { part.pack(ctx_, format_); }
+  void packable(nn::Packable& part) override { part.pack(ctx_, as(format_)); }
 
  private:
+  quant::Packing as(WeightFormat format) const { return {format, fp8_rows_}; }
+
   Context& ctx_;
   static constexpr int64_t kLarge = 1 << 20;
   WeightFormat format_, head_, small_;
+  bool fp8_rows_;
 };
 
 /// Moves parameters to a device. Weights that are packed, or will be, stay in the host's memory, since nothing computes with them as they lie;
@@ -171,10 +175,11 @@ Inputs Model::placed(Context& ctx, Inputs inputs) const {
 
 void Model::pack_here(Context& ctx, Precision precision) {
   const WeightFormat format = format_of(precision), head = format_of(precision, true), int8 = WeightFormat::Int8;
-  Packer packer(ctx, int8_beside_ ? int8 : format, int8_beside_ ? int8 : head, int8_beside_ ? format : int8);
+  Packer packer(ctx, int8_beside_ ? int8 : format, int8_beside_ ? int8 : head, int8_beside_ ? format : int8, fp8_rows_);
   visit(packer);
   precision_ = precision;
   packed_ = true;
+  touch();
   const bool bf16 = precision == Precision::BFloat16 || (precision != Precision::Float32 && ctx.kernels().fast_bf16);
   activations_ = bf16 ? DType::BF16 : DType::F32;
 }
@@ -202,6 +207,7 @@ void Model::pack(Context& ctx, Precision precision) {
 void Model::to(Context& ctx) {
   if (ctx.device() == device_) return;
   if (packed_) return pack(ctx, precision_);
+  touch();
   Mover mover(ctx.device(), false);
   try {
     visit(mover);
@@ -213,6 +219,7 @@ void Model::to(Context& ctx) {
 }
 
 void Model::unpack() {
+  touch();
   Unpacker unpacker(device_);
   visit(unpacker);
   precision_ = Precision::Float32;

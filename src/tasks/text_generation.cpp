@@ -58,7 +58,7 @@ const models::Model* TextGeneration::mtp_block() const {
   for (const models::Entry& e : models::registry()) {
     if (type != e.model_type || !std::string_view(e.class_name).ends_with("MtpModel")) continue;
     models::LoadOptions load{.class_name = e.class_name, .precision = opened_with_.precision};
-    load.exact_products = opened_with_.exact_products;
+    load.exact_products = opened_with_.exact_products, load.fp8_rows = opened_with_.fp8_rows;
     block_->model = runner_.with_context([&](Context& ctx) { return models::load(ctx, folder_, load); });
     return block_->model.get();
   }

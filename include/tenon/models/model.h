@@ -114,7 +114,7 @@ enum class Precision : uint8_t {
   BFloat16,  // bf16 weights and activations, sums and statistics in float32
   Int8,      // int8 weights per output channel, int8 activations per token, bf16 or float32 between (what is faster here)
   Int4,      // 4-bit weights rounded to nearest in groups of 128, int8 activations per token and group; the head as in Int8
-  Fp8,       // e4m3 weights with a scale per row and 128 columns, exact products; the head as in BFloat16
+  Fp8,       // e4m3 weights with a scale per row and 128 columns, exact products unless set_fp8_rows(); the head as in BFloat16
 };
 
 /// How a layer's weight is packed in a precision; head: of the language model's head, which suffers more than it costs.
@@ -164,6 +164,14 @@ class Model {
   /// Whether pack() keeps in int8 what a checkpoint of few bits holds plain (the head): a load without exact products asks for it.
   void set_int8_beside(bool on) { int8_beside_ = on; }
   bool int8_beside() const { return int8_beside_; }
+  /// Whether pack() has FP8 weights, of checkpoints and of Precision::Fp8, multiply rows rounded to e4m3 per token and 128 columns, where the model
+  /// lies on a device. The CPU's products are exact.
+  void set_fp8_rows(bool on) { fp8_rows_ = on; }
+  bool fp8_rows() const { return fp8_rows_; }
+  /// Counts how often what it computes with was replaced: weights that were packed, moved or unpacked, adapters, routing.
+  uint64_t revision() const { return revision_; }
+  /// Says that it was.
+  void touch() { ++revision_; }
   /// Back to the plain weights, as training needs them; weights stored in 16 bits become float32.
   void unpack();
   /// All parameters by name, in visiting order.
@@ -191,7 +199,8 @@ class Model {
   Precision precision_ = Precision::Float32;
   DType activations_ = DType::F32;
   Device device_;
-  bool int8_beside_ = false, packed_ = false;
+  bool int8_beside_ = false, fp8_rows_ = false, packed_ = false;
+  uint64_t revision_ = 0;
 };
 
 }  // namespace tenon::models

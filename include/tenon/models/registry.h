@@ -25,6 +25,7 @@ struct LoadOptions {
   Precision precision = Precision::Float32;
   bool automatic_precision = false;           // take bf16 if the checkpoint's config says so
   bool exact_products = false;                // quantised weights: activations are not rounded to int8; not with Int8 and Int4
+  bool fp8_rows = false;                      // FP8 weights: Model::set_fp8_rows(); not with exact_products
   bool pack = true;                           // pack weights for inference; false keeps plain float32 weights for training
   bool mapped = false;                        // with pack: large weights stay in the mapped files, plain and in the types they have there
   Json config_overrides = {};                 // an object: {"num_labels": 3}

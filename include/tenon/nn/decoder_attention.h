@@ -231,9 +231,9 @@ class LatentAttention final : public Packable {
 
   /// W_UK (transposed) and W_UV of each head, from kv_b. They stay in 16 bits at least: their sums reach every cached token. Where the
   /// checkpoint holds kv_b quantised they are made at first use.
-  void pack(Context& ctx, WeightFormat format) override {
+  void pack(Context& ctx, quant::Packing packing) override {
     absorbed_ = std::make_shared<Lazy<Absorbed>>();
-    format_ = format == WeightFormat::F32 ? WeightFormat::F32 : WeightFormat::BF16;
+    format_ = packing.format == WeightFormat::F32 ? WeightFormat::F32 : WeightFormat::BF16;
     if (!kv_b.quantized) absorbed_->get([&] { return absorbed_of(ctx, kv_b.weight.to(DType::F32)); });
   }
   void unpack() override { absorbed_.reset(); }

@@ -75,14 +75,14 @@ class Linear {
     if (has_bias_) v.parameter(name + ".bias", bias, {out_}, {.init = Init::Zeros});
   }
   /// Packs the weight for inference and lets go of the mapped pages it came from.
-  void pack(Context& ctx, WeightFormat format) {
+  void pack(Context& ctx, quant::Packing packing) {
     if (quantized) {
-      quantized->prepare(format, precise_);
+      quantized->prepare(packing, precise_);
     } else {
-      packed = quant::pack(ctx, in_out_ ? transposed(ctx) : weight.view({out_, in_}), format, true);
+      packed = quant::pack(ctx, in_out_ ? transposed(ctx) : weight.view({out_, in_}), packing, true);
       io::release_pages(weight);
     }
-    pack_adapters(ctx, format);
+    pack_adapters(ctx, packing.format);
   }
   void unpack() {
     packed = {};
@@ -152,7 +152,7 @@ struct FusedLinear {
     }
     return y;
   }
-  void pack(Context& ctx, std::span<Linear* const> layers, WeightFormat format) {
+  void pack(Context& ctx, std::span<Linear* const> layers, quant::Packing packing) {
     unpack();
     std::vector<Tensor> weights;
     std::vector<std::shared_ptr<const QuantizedWeight>> stored;
@@ -164,13 +164,13 @@ struct FusedLinear {
     if (!stored.empty()) {
       bool alike = weights.empty();
       for (Linear* l : layers) {
-        l->pack(ctx, format);
+        l->pack(ctx, packing);
         alike = alike && QuantizedWeight::alike(*stored.front(), *l->quantized);
       }
       if (!alike) return;  // each by itself
       quantized = std::make_shared<QuantizedRowsConcat>(std::move(stored));
     } else {
-      packed = quant::pack_rows_concat(ctx, weights, format, true);
+      packed = quant::pack_rows_concat(ctx, weights, packing, true);
     }
     Tensor all = Tensor::zeros({n}, DType::F32);
     float* b = all.data<float>();
@@ -178,7 +178,7 @@ struct FusedLinear {
       if (l->bias.defined()) cuda::copy(b, {}, std::as_const(l->bias).address(), l->bias.device(), l->bias.nbytes());
       b += l->out_features();
       if (l->weight.defined()) io::release_pages(l->weight);
-      l->pack_adapters(ctx, format);
+      l->pack_adapters(ctx, packing.format);
     }
     bias = all.to(ctx.device());
   }

@@ -7,6 +7,7 @@
 
 #include "tenon/core/kernels.h"
 #include "tenon/core/tensor.h"
+#include "tenon/quant/format.h"
 
 namespace tenon {
 class Context;
@@ -22,7 +23,7 @@ struct FusedLinear;
 class Packable {
  public:
   virtual ~Packable() = default;
-  virtual void pack(Context& ctx, WeightFormat format) = 0;
+  virtual void pack(Context& ctx, quant::Packing packing) = 0;
   virtual void unpack() = 0;
 };
 

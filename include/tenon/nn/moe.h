@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tenon/nn/expert_adapters.h"
 #include "tenon/nn/mlp.h"
 #include "tenon/ops/elementwise.h"
 #include "tenon/ops/embedding.h"
@@ -72,11 +73,12 @@ class ExpertBank final : public Packable {
   /// Sum over the chosen experts of weight * expert(x), + residual.
   /// Shapes: x (N,C), residual (N,C) or {} -> (N,C).
   Tensor forward(Context& ctx, const Tensor& x, const ops::Routing& routing, const Tensor& residual) const {
+    if (!ctx.device().is_cpu() && grouped_ && !ctx.recorder()) {
+      const Grouped& w = grouped_->get([&] { return group(ctx); });
+      if (adapted()) return forward_adapted(ctx, x, w, routing, residual);
+      return ops::packed_experts(ctx, x, w.gate_up, w.down, act_, routing, residual);
+    }
     if (!ctx.device().is_cpu() && !adapted()) {
-      if (grouped_ && !ctx.recorder()) {
-        const Grouped& w = grouped_->get([&] { return group(ctx); });
-        return ops::packed_experts(ctx, x, w.gate_up, w.down, act_, routing, residual);
-      }
       if (x.dtype() == DType::F32 && plain() && ops::sorts_experts(ctx)) return ops::sorted_experts(ctx, x, plain_experts(), act_, routing, residual);
     }
     const ops::ExpertRows rows(routing);
@@ -93,16 +95,16 @@ class ExpertBank final : public Packable {
     }
     v.packable(*this);
   }
-  void pack(Context& ctx, WeightFormat format) override {
+  void pack(Context& ctx, quant::Packing packing) override {
     unpack();
-    if (std::any_of(gate.begin(), gate.end(), [](const Linear& l) { return l.quantized != nullptr; })) return pack_quantized(ctx, format);
+    if (std::any_of(gate.begin(), gate.end(), [](const Linear& l) { return l.quantized != nullptr; })) return pack_quantized(ctx, packing);
     for (size_t e = 0; e < gate.size(); ++e) {
       const std::array<Tensor, 2> both{gate[e].weight, up[e].weight};
-      gate_up_.push_back(quant::pack_rows_concat(ctx, both, format));
-      down_.push_back(quant::pack(ctx, down[e].weight, format));
+      gate_up_.push_back(quant::pack_rows_concat(ctx, both, packing));
+      down_.push_back(quant::pack(ctx, down[e].weight, packing));
       for (Linear* l : {&gate[e], &up[e], &down[e]}) {
         io::release_pages(l->weight);
-        l->pack_adapters(ctx, format);
+        l->pack_adapters(ctx, packing.format);
       }
     }
     grouped_ = std::make_shared<Lazy<Grouped>>();
@@ -128,6 +130,20 @@ class ExpertBank final : public Packable {
     ops::GroupedWeights gate_up, down;
   };
 
+  /// On a device, with adapters beside the experts: nothing comes to the host.
+  Tensor forward_adapted(Context& ctx, const Tensor& x, const Grouped& w, const ops::Routing& routing, const Tensor& residual) const {
+    if (routing.N == 0) return residual.defined() ? residual : ctx.empty(x.shape(), x.dtype());
+    const auto adapters = adapted_->get(ctx, gate, up, down, x.dtype());
+    const ops::SortedPlaces s(ctx, routing);
+    const Tensor mine = ops::detail::sorted_rows(ctx, x, s.token, s.gaps);
+    Tensor both = ops::detail::grouped_packed(ctx, mine, w.gate_up, s, Activation::None, false);
+    adapters->gate.add(ctx, both, 0, mine, s);
+    adapters->up.add(ctx, both, both.size(1) / 2, mine, s);
+    const Tensor h = ops::gated_pair(ctx, both, act_);
+    Tensor y = ops::detail::grouped_packed(ctx, h, w.down, s, Activation::None, false);
+    adapters->down.add(ctx, y, 0, h, s);
+    return ops::detail::sums_of_places(ctx, y, s, routing.weight.ptr<float>(), residual);
+  }
   Tensor forward_packed(Context& ctx, const Tensor& x, const ops::Routing& routing, const ops::ExpertRows& rows, const Tensor& residual,
                         std::span<const quant::PackedWeight> gate_up, std::span<const quant::PackedWeight> down_weights,
                         std::span<const int64_t> start) const {
@@ -153,12 +169,12 @@ class ExpertBank final : public Packable {
     return forward_packed(ctx, x, routing, rows, residual, gate_up, down_weights, start);
   }
   /// Nothing is packed yet. Experts that are not all alike stay layers by themselves, which forward_plain calls.
-  void pack_quantized(Context& ctx, WeightFormat format) {
+  void pack_quantized(Context& ctx, quant::Packing packing) {
     bool alike = true;
     for (std::vector<Linear>* layers : {&gate, &up, &down})
       for (Linear& l : *layers) {
         alike = alike && l.quantized && QuantizedWeight::alike(*layers->front().quantized, *l.quantized, false);
-        l.pack(ctx, format);
+        l.pack(ctx, packing);
       }
     for (size_t e = 0; alike && e < gate.size(); ++e) alike = QuantizedWeight::alike(*gate[e].quantized, *up[e].quantized);
     using Parts = std::vector<std::shared_ptr<const QuantizedWeight>>;
@@ -219,6 +235,7 @@ class ExpertBank final : public Packable {
   std::vector<quant::PackedWeight> gate_up_, down_;           // one for each expert, once packed
   std::vector<std::shared_ptr<const Quantized>> quantized_;  // instead, where all are quantised alike
   std::shared_ptr<Lazy<Grouped>> grouped_;                   // of either, for a device
+  std::shared_ptr<AdaptedExperts> adapted_ = std::make_shared<AdaptedExperts>();
 };
 
 /// The sizes of a mixture; the defaults are the article's: 16 experts, 2 of them active.

@@ -35,8 +35,8 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
   /// The same stored weight for another model, not packed.
   std::shared_ptr<QuantizedWeight> again() const { return std::make_shared<QuantizedWeight>(scheme_, layer_, exact_); }
 
-  /// How it will be packed: beside other weights of this format. Drops what was packed; not while others use it.
-  void prepare(WeightFormat beside, bool exact) {
+  /// How it will be packed: beside other weights that are packed so. Drops what was packed; not while others use it.
+  void prepare(quant::Packing beside, bool exact) {
     beside_ = beside, now_exact_ = exact || exact_;
     packed_.reset();
   }
@@ -64,7 +64,7 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
     return quant::dequantize(*host, read(*host)).to(ctx.device());
   }
   /// Products in float32, or in 16 bits at least.
-  WeightFormat wide_format() const { return beside_ == WeightFormat::F32 ? WeightFormat::F32 : WeightFormat::BF16; }
+  WeightFormat wide_format() const { return beside_.format == WeightFormat::F32 ? WeightFormat::F32 : WeightFormat::BF16; }
   bool exact() const { return now_exact_; }
   void release() const {
     for (const auto& [suffix, t] : layer_.tensors) io::release_pages(t);
@@ -110,7 +110,7 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
         matrices.push_back(quant::regroup(std::move(w.matrix)));
     }
     quant::PackedWeight packed = plain.empty()
-                                     ? quant::pack(ctx, quant::rows_concat(matrices), first.now_exact_)
+                                     ? quant::pack(ctx, quant::rows_concat(matrices), first.now_exact_, first.beside_.fp8_rows)
                                      : quant::pack_rows_concat(ctx, plain, first.now_exact_ ? first.wide_format() : WeightFormat::Int8);
     matrices.clear();
     for (const QuantizedWeight* p : parts) p->release();
@@ -127,7 +127,7 @@ class QuantizedWeight : public std::enable_shared_from_this<QuantizedWeight> {
   quant::Scheme scheme_;
   quant::StoredLayer layer_;
   bool exact_;
-  WeightFormat beside_ = WeightFormat::F32;
+  quant::Packing beside_ = WeightFormat::F32;
   bool now_exact_ = true;
   Lazy<quant::PackedWeight> packed_;
 };

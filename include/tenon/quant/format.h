@@ -28,6 +28,14 @@ inline constexpr std::array<FormatInfo, 5> kFormats = {{
     {WeightFormat::Fp8, "float8", "fp8", 8, 1, false, true},
 }};
 
+/// How a weight is packed for inference.
+struct Packing {
+  WeightFormat format = WeightFormat::F32;
+  bool fp8_rows = false;  // as in PackedWeight; the CPU's products are exact, whatever it says
+
+  constexpr Packing(WeightFormat f, bool rows = false) : format(f), fp8_rows(rows) {}
+};
+
 constexpr const FormatInfo& info(WeightFormat format) { return kFormats[static_cast<size_t>(format)]; }
 
 /// Reads a format's name or alias.

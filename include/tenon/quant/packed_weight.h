@@ -28,12 +28,13 @@ struct PackedWeight {
   size_t nbytes() const { return data.nbytes() + scale.nbytes(); }
 };
 
-/// Packs a matrix that is quantised already; exact: rows will not be rounded to int8.
+/// Packs a matrix that is quantised already; exact: rows will not be rounded to int8; fp8_rows: as in Packing.
 /// Errors: as check_matrix and regroup.
-inline PackedWeight pack(Context& ctx, const QuantizedMatrix& matrix, bool exact = false) {
+inline PackedWeight pack(Context& ctx, const QuantizedMatrix& matrix, bool exact = false, bool fp8_rows = false) {
   check_matrix(matrix);
   const QuantizedMatrix m = regroup(matrix);
   PackedWeight p{.format = m.format, .N = m.N, .K = m.K, .data = {}, .scale = {}, .group = m.group, .int8_rows = !exact, .order = m.order};
+  p.fp8_rows = fp8_rows && m.format == WeightFormat::Fp8 && !ctx.device().is_cpu();
   p.data = Tensor::empty({static_cast<int64_t>(ctx.kernels().quantized_packed_bytes(m.format, m.N, m.K, m.group))}, DType::U8, ctx.device());
   const Tensor q = m.q.to(ctx.device()), scale = m.scale.to(ctx.device()), zero = m.zero.to(ctx.device());
   const QuantizedRows rows{.format = m.format,
@@ -86,13 +87,14 @@ inline PackedWeight pack_on_device(Context& ctx, const Tensor& w, WeightFormat f
 /// is packed without its zeros where the format is float.
 /// Shapes: w (N,K) f32|bf16|f16.
 /// Errors: Error(Shape), Error(Type), Error(Format) for Int4 and Fp8 if a weight is not finite.
-inline PackedWeight pack(Context& ctx, const Tensor& w, WeightFormat format, bool may_be_sparse = false) {
+inline PackedWeight pack(Context& ctx, const Tensor& w, Packing packing, bool may_be_sparse = false) {
+  const WeightFormat format = packing.format;
   check(w.defined() && w.rank() == 2, ErrorCode::Shape, "pack", "weight: expected (N, K), got ", w.describe());
   check(w.dtype() == DType::F32 || w.dtype() == DType::BF16 || w.dtype() == DType::F16, ErrorCode::Type, "pack",
         "weight: expected float32, bfloat16 or float16, got ", w.describe());
   if (info(format).grouped) {
     HostContext host(ctx);
-    return pack(ctx, round_to_nearest(*host, w.to(Device{}), format));
+    return pack(ctx, round_to_nearest(*host, w.to(Device{}), format), false, packing.fp8_rows);
   }
   if (!ctx.device().is_cpu()) return detail::pack_on_device(ctx, w.to(ctx.device()), format);
   const int64_t N = w.size(0), K = w.size(1);
@@ -114,9 +116,9 @@ inline PackedWeight pack(Context& ctx, const Tensor& w, WeightFormat format, boo
 /// Packs several matrices as one, above each other: one matmul then computes query, key and value.
 /// Shapes: ws (N_i,K) -> (sum of N_i, K).
 /// Errors: Error(Shape) if a K differs, Error(Type).
-inline PackedWeight pack_rows_concat(Context& ctx, std::span<const Tensor> ws, WeightFormat format, bool may_be_sparse = false) {
+inline PackedWeight pack_rows_concat(Context& ctx, std::span<const Tensor> ws, Packing packing, bool may_be_sparse = false) {
   check(!ws.empty(), ErrorCode::Shape, "pack", "expected at least one weight");
-  if (ws.size() == 1) return pack(ctx, ws[0], format, may_be_sparse);
+  if (ws.size() == 1) return pack(ctx, ws[0], packing, may_be_sparse);
   int64_t N = 0;
   bool same_type = true;
   for (const Tensor& w : ws) {
@@ -132,7 +134,7 @@ inline PackedWeight pack_rows_concat(Context& ctx, std::span<const Tensor> ws, W
     cuda::copy(at, all.device(), part.address(), part.device(), part.nbytes());
     at += part.nbytes();
   }
-  return pack(ctx, all, format, may_be_sparse);
+  return pack(ctx, all, packing, may_be_sparse);
 }
 
 /// The weight as float32 (N,K), as the kernels see it: after rounding or quantising.

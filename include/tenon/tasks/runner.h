@@ -18,6 +18,7 @@ namespace tenon {
 struct PipelineOptions {
   models::Precision precision = models::Precision::Float32;
   bool exact_products = false;  // quantised checkpoints: activations are not rounded to int8 (LoadOptions::exact_products)
+  bool fp8_rows = false;        // FP8 weights on a device: LoadOptions::fp8_rows
   int threads = 0;              // 0: get_num_threads() at the time of the call
   Device device = {};           // where the model lies and computes
   int batch_size = 32;          // the most inputs per forward pass: more of them take more memory, and less time each
@@ -89,7 +90,7 @@ class Runner {
       : batch_size_(options.batch_size), threads_(options.threads), contexts_(std::make_shared<Contexts>(options.threads, options.device)) {
     check(batch_size_ >= 1, ErrorCode::Limit, "pipeline", "batch_size: expected at least 1, got ", batch_size_);
     load.precision = options.precision;
-    load.exact_products = options.exact_products;
+    load.exact_products = options.exact_products, load.fp8_rows = options.fp8_rows;
     model_ = contexts_->with([&](Context& ctx) { return models::load(ctx, folder, load); });
   }
 
