@@ -14,6 +14,8 @@ Batch::Batch(const models::Decoder& model, const EngineOptions& options) : optio
   in_range("max_batch", options.max_batch), in_range("max_waiting", options.max_waiting), in_range("prefill_chunk", options.prefill_chunk);
   check(options.max_cache_bytes >= cache().page_bytes(), ErrorCode::Limit, "engine", "max_cache_bytes: expected at least the ",
         cache().page_bytes(), " of one page of ", KvCache::kPageRows, " tokens, got ", options.max_cache_bytes);
+  constexpr size_t kKeptGraphs = 8;  // as many sizes of the batch do not have to be recorded again
+  session_.reuse_logits(kKeptGraphs);
   if (!options.mtp) return;
   const auto* block = dynamic_cast<const models::MtpModel*>(options.mtp);
   check(block != nullptr, ErrorCode::Type, "engine", "mtp: expected the block of the model's checkpoint, got ", options.mtp->class_name());
@@ -151,76 +153,36 @@ void Batch::preempt_youngest() {
   add(std::move(task));
 }
 
-/// Logits of the sequences that got tokens, undefined for the others: a row each, or with a guess two. If the pass fails, each sequence
-/// runs alone, so that only those whose fault it is end; then it is not `together`.
-std::vector<Tensor> Batch::feed(Context& ctx, const Step& step, bool& together) {
+/// Logits of the sequences that got tokens. If the pass fails, each sequence runs alone, so that only those whose fault it is end; then it is
+/// not `together`.
+Batch::Scores Batch::feed(Context& ctx, const Step& step, bool& together) {
   const std::vector<Ids>& tokens = step.tokens;
-  std::vector<Tensor> logits(tokens.size());
+  Scores scores{.row = Ids(tokens.size(), -1)};
   try {
-    const Tensor all = session_.feed(ctx, tokens, step.any_drafted).to(Device{});
-    for (size_t i = 0, row = 0; i < tokens.size(); ++i) {
-      if (tokens[i].empty()) continue;
-      const size_t rows = step.drafted[i] ? 2 : 1;
-      logits[i] = all.rows(static_cast<int64_t>(row), static_cast<int64_t>(row + rows)), row += rows;
-    }
+    scores.all = session_.feed(ctx, tokens, step.any_drafted);
+    int64_t row = 0;
+    for (size_t i = 0; i < tokens.size(); ++i)
+      if (!tokens[i].empty()) scores.row[i] = row, row += step.drafted[i] ? 2 : 1;
     together = true;
-    return logits;
+    return scores;
   } catch (const std::exception&) {
     together = false;
   }
+  std::vector<float> all;
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i].empty()) continue;
     std::vector<Ids> alone(tokens.size());
     alone[i] = tokens[i];
     try {
-      logits[i] = session_.feed(ctx, alone, step.drafted[i] != 0).to(Device{});
+      const Tensor own = session_.feed(ctx, alone, step.drafted[i] != 0).to(Device{});
+      scores.row[i] = static_cast<int64_t>(all.size()) / vocab_size();
+      all.insert(all.end(), own.values<float>().begin(), own.values<float>().end());
     } catch (const std::exception& e) {
       running_[i]->fail_with(e);
     }
   }
-  return logits;
-}
-
-/// The next token of each writer, from this row of its logits.
-void Batch::choose(Context& ctx, const std::vector<size_t>& writers, const std::vector<Tensor>& logits, int64_t row) {
-  std::vector<size_t> ready;
-  for (const size_t i : writers)
-    if (!running_[i]->has_own_rules()) ready.push_back(i);
-  HostContext host(ctx);
-  const auto next = [&](size_t i) { running_[i]->choose(*host, logits[i].rows(row, row + 1)); };
-  host->over_rows(static_cast<int64_t>(ready.size()), 8 * vocab_size(), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) next(ready[static_cast<size_t>(r)]);
-  });
-  for (const size_t i : writers)
-    if (running_[i]->has_own_rules()) next(i);
-  for (const size_t i : writers) {
-    generated_tokens_ += !running_[i]->is_finished();
-    running_[i]->settle();
-  }
-}
-
-void Batch::write(Context& ctx, const Step& step, const std::vector<Tensor>& logits) {
-  std::vector<size_t> writers, right;
-  for (size_t i = 0; i < step.tokens.size(); ++i) {
-    if (step.tokens[i].empty() || running_[i]->is_finished()) continue;
-    const auto sequence = static_cast<int64_t>(i);
-    const int64_t read = static_cast<int64_t>(step.tokens[i].size()) - step.drafted[i];
-    const bool is_prompt = read > 1 || session_.length(sequence) - step.drafted[i] <= running_[i]->result.prompt_tokens;
-    if (is_prompt) prompt_tokens_ += read, remember(sequence);
-    if (session_.length(sequence) >= running_[i]->length()) writers.push_back(i);
-  }
-  choose(ctx, writers, logits, 0);
-  for (const size_t i : writers) {
-    if (!step.drafted[i]) continue;
-    ++drafted_tokens_;
-    if (!running_[i]->is_finished() && running_[i]->text().back() == step.tokens[i].back()) right.push_back(i);
-  }
-  accepted_tokens_ += static_cast<int64_t>(right.size());
-  choose(ctx, right, logits, 1);
-  for (const size_t i : writers) {  // what a guess got wrong is no part of the text
-    const auto sequence = static_cast<int64_t>(i);
-    if (session_.length(sequence) >= running_[i]->length()) session_.truncate(sequence, running_[i]->length() - 1);
-  }
+  scores.all = Tensor::from(all, {static_cast<int64_t>(all.size()) / vocab_size(), vocab_size()});
+  return scores;
 }
 
 /// Lets the block read what the step has read. What goes wrong ends drafting, not the requests.
@@ -274,8 +236,8 @@ std::vector<TaskRef> Batch::step(Context& ctx) {
     Ids before;
     for (int64_t i = 0; i < session_.size(); ++i) before.push_back(session_.length(i));
     bool together = false;
-    const std::vector<Tensor> logits = feed(ctx, step, together);
-    write(ctx, step, logits);
+    const Scores scores = feed(ctx, step, together);
+    write(ctx, step, scores);
     if (drafts_ && together) follow(ctx, step, before);
     else if (drafts_) drafts_->forget_guesses();
   } catch (const std::exception& e) {  // no memory for the bookkeeping: what runs ends, the engine goes on

@@ -37,6 +37,11 @@ class Batch {
     std::vector<uint8_t> drafted;  // whether the last of them is a guess
     bool any_drafted = false;
   };
+  /// What follows the tokens of a step: a row of logits, or behind a guess two.
+  struct Scores {
+    Tensor all = {};  // (rows, V), where the model lies or of the host
+    Ids row = {};     // the first of each sequence; -1: it has none
+  };
   void admit();
   Step plan();
   Step next_tokens(bool draft);
@@ -44,9 +49,10 @@ class Batch {
   void share(int64_t i);
   void remember(int64_t i);
   void preempt_youngest();
-  std::vector<Tensor> feed(Context& ctx, const Step& step, bool& together);
-  void write(Context& ctx, const Step& step, const std::vector<Tensor>& logits);
-  void choose(Context& ctx, const std::vector<size_t>& writers, const std::vector<Tensor>& logits, int64_t row);
+  Scores feed(Context& ctx, const Step& step, bool& together);
+  void write(Context& ctx, const Step& step, const Scores& scores);
+  void choose(Context& ctx, const std::vector<size_t>& writers, const Scores& scores, int64_t behind);
+  std::vector<size_t> choose_there(Context& ctx, const std::vector<size_t>& writers, const Scores& scores, int64_t behind);
   void follow(Context& ctx, const Step& step, const Ids& before);
   void reorder(const Ids& kept);
   void take_finished(std::vector<TaskRef>& finished);

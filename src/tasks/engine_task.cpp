@@ -37,11 +37,13 @@ Task::Task(EngineRequest request, int64_t vocab_size, int64_t context) : request
   limit_ = generation::length_limit(request_.config, length);
   if (context < models::DecodingSession::kUnlimited) limit_ = std::min(limit_, context + 1);
   longest_ = limit_ - 1;
-  processors_ = generation::make_processors(request_.config, {.prompt_length = length,
-                                                              .max_length = limit_,
-                                                              .vocab_size = vocab_size,
-                                                              .prefix_allowed_tokens = request_.hooks.prefix_allowed_tokens_fn,
-                                                              .user = request_.hooks.logits_processors});
+  const generation::ProcessorSetup setup{.prompt_length = length,
+                                         .max_length = limit_,
+                                         .vocab_size = vocab_size,
+                                         .prefix_allowed_tokens = request_.hooks.prefix_allowed_tokens_fn,
+                                         .user = request_.hooks.logits_processors};
+  processors_ = generation::make_processors(request_.config, setup);
+  rules_of_device_ = generation::DeviceRules(request_.config, setup);
   stopping_ = std::make_unique<generation::Stopping>(request_.config, request_.hooks, limit_, Ids{limit_});
   texts_ = {std::move(request_.prompt)};
   result.prompt_tokens = length;
@@ -56,9 +58,16 @@ void Task::choose(Context& ctx, Tensor logits) noexcept {
     for (const auto& p : processors_) p->apply(ctx, {{&written, 1}, {&row, 1}}, logits);
     const auto scores = generation::row_of(logits, 0);
     const auto step = static_cast<int64_t>(result.tokens.size());
-    result.tokens.push_back(request_.config.do_sample ? generation::draw(scores, request_.hooks.seed, row, step)
-                                                      : generation::likeliest(scores));
-    texts_.front().push_back(result.tokens.back());
+    take(request_.config.do_sample ? generation::draw(scores, request_.hooks.seed, row, step) : generation::likeliest(scores));
+  } catch (const std::exception& e) {
+    fail_with(e);
+  }
+}
+
+void Task::take(int64_t token) noexcept {
+  try {
+    result.tokens.push_back(token);
+    texts_.front().push_back(token);
   } catch (const std::exception& e) {
     fail_with(e);
   }

@@ -27,6 +27,11 @@ class Task {
   /// Whether choosing calls the caller's code, which expects one thread.
   bool has_own_rules() const { return !request_.hooks.logits_processors.empty() || request_.hooks.prefix_allowed_tokens_fn; }
 
+  /// Whether a device can choose the next token, and how.
+  bool rules_of_device() const { return rules_of_device_.hold(length()); }
+  generation::Choice choice() const { return {&request_.config, request_.hooks.seed, 0, static_cast<int64_t>(result.tokens.size())}; }
+  /// Writes a token that was chosen so.
+  void take(int64_t token) noexcept;
   /// Writes the next token. Shapes: logits (1,V) float32, overwritten. What goes wrong ends this request alone.
   void choose(Context& ctx, Tensor logits) noexcept;
   /// Tells the caller of the token just written, and sees whether it was the last.
@@ -44,6 +49,7 @@ class Task {
   EngineRequest request_;  // stopping_ refers to it
   std::vector<Ids> texts_;
   generation::Processors processors_;
+  generation::DeviceRules rules_of_device_;
   std::unique_ptr<generation::Stopping> stopping_;
   int64_t limit_ = 0, longest_ = 0;
   bool finished_ = false;

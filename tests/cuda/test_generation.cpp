@@ -1,9 +1,13 @@
 // Generation on a device: tokens chosen there, and steps that are recorded once and launched again. Tiny decoders of random weights.
+#include <cmath>
 #include <cstdlib>
+#include <optional>
 
 #include "device_test.h"
+#include "tenon/models/adapters.h"
 #include "tenon/models/decoder.h"
 #include "tenon/models/registry.h"
+#include "tenon/tasks/engine.h"
 #include "tenon/tasks/generation/generate.h"
 
 using namespace tenon;
@@ -196,4 +200,95 @@ TEST_CASE("device: what needs the host in each step is not recorded, and writes 
   auto latent = tiny(kDeepseekV3, {.pack = false, .seed = 5});  // without packed weights keys are made of all that is cached
   latent->to(ctx);
   CHECK(launches_of(*latent) == 0);
+}
+
+namespace {
+
+/// A model with two adapters for all its layers, experts among them.
+struct Adapted {
+  Adapted(const std::string& family, Context& ctx, models::Precision precision = models::Precision::Float32)
+      : model(tiny(family, {.precision = precision, .seed = 5})) {
+    model->to(ctx);
+    adapters.emplace(*model);
+    const char* const one = R"({"peft_type": "LORA", "r": 3, "lora_alpha": 6, "target_modules": "all-linear", "init_lora_weights": false,
+        "rank_pattern": {"experts.1.w1": 5, "experts.2.down_proj": 7}})";
+    const char* const two = R"({"peft_type": "LORA", "r": 8, "lora_alpha": 4, "target_modules": ["w2", "down_proj", "q_proj"],
+        "init_lora_weights": false})";
+    adapters->add("one", Json::parse(one), 1), adapters->add("two", Json::parse(two), 2);
+  }
+  /// As a step of training leaves it.
+  void change(const std::string& name) {
+    for (auto& p : adapters->parameters(name)) {
+      Tensor half = p.value.to(Device{}).clone();
+      for (int64_t i = 0; i < half.numel(); ++i) half.data<float>()[i] *= 0.5f;
+      cuda::copy(p.value.address(), p.value.device(), std::as_const(half).address(), {}, half.nbytes());
+      ++p.value.storage()->version;
+    }
+  }
+  std::unique_ptr<models::Model> model;
+  std::optional<models::Adapters> adapters;
+};
+
+}  // namespace
+
+TEST_CASE("device: adapters beside a mixture's experts ask nothing of the host, and graphs follow their changes") {
+  for (const char* family : {kMixtral, kQwen2Moe, kLlama}) {
+    CAPTURE(std::string(family));
+    Context here(1), there(kDevice);
+    Adapted a(family, here), b(family, there);
+    for (const std::vector<std::string>& active : {std::vector<std::string>{"one"}, {"one", "two"}, {"two"}}) {
+      a.adapters->activate(here, active), b.adapters->activate(there, active);
+      const std::vector<int64_t> want = ids_of(here, *a.model, prompts(3), greedy(16));
+      const int launches = counts().graph_launches;
+      CHECK(ids_of(there, *b.model, prompts(3), greedy(16)) == want);
+      CHECK(counts().graph_launches == launches + 14);
+    }
+    const auto steps = [&](Context& ctx, Adapted& m) {
+      std::vector<int64_t> tokens;
+      Engine engine(*m.model, {.threads = 1});
+      EngineRequest request{.prompt = {5, 6, 7}, .config = greedy(30)};
+      request.on_finish = [&](const EngineResult& r) { tokens = r.tokens; };
+      engine.submit(std::move(request));
+      for (int step = 0; engine.step(); ++step) {
+        if (step == 6) m.adapters->activate(ctx, {"one"});
+        if (step == 12) m.change("one");
+        if (step == 18) m.adapters->activate(ctx, {});
+        if (step == 24) m.adapters->merge(ctx, {"two"});
+      }
+      return tokens;
+    };
+    const std::vector<int64_t> want = steps(here, a);
+    const int launches = counts().graph_launches;
+    CHECK(steps(there, b) == want);
+    CHECK(counts().graph_launches - launches >= 18);
+  }
+}
+
+TEST_CASE("device: adapters beside experts in few bits") {
+  for (const char* family : {kMixtral, kQwen2Moe})
+    for (const auto precision : {models::Precision::BFloat16, models::Precision::Fp8}) {
+      CAPTURE(std::string(family));
+      CAPTURE(static_cast<int>(precision));
+      Context here(1), there(kDevice);
+      Adapted a(family, here, precision), b(family, there, precision);
+      const auto logits = [](Context& ctx, Adapted& m, const std::vector<std::string>& active) {
+        m.adapters->activate(ctx, active);
+        models::Inputs in = prompts(3);
+        in.attention_mask = {};
+        return down<float>(m.model->forward(ctx, in).logits);
+      };
+      const auto distance = [](const std::vector<float>& x, const std::vector<float>& y) {
+        double most = 0, largest = 0;
+        for (size_t i = 0; i < x.size(); ++i) {
+          most = std::max<double>(most, std::abs(x[i] - y[i]));
+          largest = std::max<double>(largest, std::abs(y[i]));
+        }
+        return most / largest;
+      };
+      const std::vector<float> bare = logits(here, a, {}), want = logits(here, a, {"one", "two"});
+      const double apart = distance(logits(there, b, {}), bare), adapted = distance(logits(there, b, {"one", "two"}), want);
+      MESSAGE("from the CPU's logits: ", apart, " without adapters, ", adapted, " with them, which change them by ", distance(want, bare));
+      CHECK(adapted < 3 * apart + 0.02);
+      CHECK(distance(want, bare) > 10 * adapted);
+    }
 }

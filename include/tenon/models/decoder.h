@@ -114,6 +114,7 @@ class Decoder final : public Model {
     const ops::RouterOptions options = router_options(config_.moe, s);
     for (DecoderLayer& layer : layers_) layer.set_routing(options, s);
     routing_ = s;
+    touch();
   }
   const RoutingSettings& routing() const override {
     check(config_.has_experts(), ErrorCode::Type, class_name_, "it has no experts to route to");
@@ -317,10 +318,11 @@ class DecoderSession final : public DecodingSession {
     const DecodingStep given(*this, tokens, all_positions, model_.class_name());
     ops::detail::check_index(given.ids, vocab_size(), "embedding", "token id");
     if (given.ids.empty()) return ctx.empty({0, vocab_size()}, DType::F32);
-    if (graph_.on() && !keeps_hidden_ && std::all_of(given.counts.begin(), given.counts.end(), [](int64_t n) { return n == 1; })) {
-      const Tensor logits = graph_.run(ctx, cache_, given.ids, model_.config_.learned_positions ? nullptr : &model_.rope_,
-                                       [&](std::span<const int64_t> ids, nn::DecoderRows& rows) { return model_.logits(ctx, through(ctx, ids, rows)); });
+    if (graph_.on() && !keeps_hidden_ && given.one_each()) {
+      const Tensor logits = graph_.run(ctx, model_, cache_, given.ids, as_graph(ctx));
       if (logits.defined()) return logits;
+    } else {
+      graph_.interrupt();
     }
     nn::CacheStep step(cache_, given.counts);
     nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step};
@@ -331,8 +333,10 @@ class DecoderSession final : public DecodingSession {
     step.commit();
     return logits;
   }
-  void reuse_logits() override {
-    if (!model_.device().is_cpu() && StepGraph::allowed()) graph_.turn_on();
+  void reuse_logits() override { reuse_logits(1); }
+  /// The same, for a batch that sequences join and leave: keeps the graphs of the `most` sizes that were met last.
+  void reuse_logits(size_t most) {
+    if (!model_.device().is_cpu() && Graph::allowed()) graph_.turn_on(most);
   }
   void reorder(std::span<const int64_t> parents) override { cache_.reorder(parents); }
   void truncate(int64_t i, int64_t length) override { cache_.truncate(i, length + before_); }
@@ -351,6 +355,16 @@ class DecoderSession final : public DecodingSession {
 
  private:
   friend class Decoder;
+  struct Arrays : StepArrays {
+    std::vector<float> cos, sin;
+    template <class F>
+    void visit_arrays(F&& f) const {
+      StepArrays::visit_arrays(f);
+      f(cos), f(sin);
+    }
+  };
+  using Graph = StepGraph<Arrays>;
+
   static nn::CacheLayout layout(const Decoder& model, CacheCodes codes) {
     nn::CacheLayout l = model.layers_.empty() ? nn::CacheLayout{.k_width = 1, .v_width = 1} : model.layers_.front().cache_layout();
     l.layers = model.config_.num_layers;
@@ -367,9 +381,28 @@ class DecoderSession final : public DecodingSession {
     return model_.run(ctx, std::move(x), rows.cache->positions(), rows, pass, nullptr);
   }
 
+  Graph::Step as_graph(Context& ctx) const {
+    const nn::Rope* rope = model_.config_.learned_positions ? nullptr : &model_.rope_;
+    Graph::Step step;
+    step.lay_out = [&ctx, rope](Arrays& a, const nn::CacheStep& cache) {
+      if (!rope) return;
+      a.cos.resize(a.ids.size() * static_cast<size_t>(rope->half())), a.sin.resize(a.cos.size());
+      HostContext host(ctx);
+      rope->write(*host, cache.positions(), a.cos.data(), a.sin.data());
+    };
+    step.compute = [this, &ctx, rope](Arrays& a, const cuda::Mirror& mirror) {
+      if (rope) {
+        const Shape shape{static_cast<int64_t>(a.ids.size()), rope->half()};
+        a.rows.angles = {mirror.find(a.cos.data(), DType::F32).view(shape), mirror.find(a.sin.data(), DType::F32).view(shape)};
+      }
+      return model_.logits(ctx, through(ctx, a.ids, a.rows));
+    };
+    return step;
+  }
+
   const Decoder& model_;
   nn::KvCache cache_;
-  StepGraph graph_;
+  Graph graph_;
   Tensor hidden_;
   bool keeps_hidden_ = false;
   int64_t before_ = 0;  // rows of each sequence that are no tokens

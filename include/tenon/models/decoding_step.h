@@ -1,6 +1,7 @@
 // The tokens of one step of a DecodingSession, laid out as rows.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ struct DecodingStep {
       if (!all_positions && n) wanted.push_back(static_cast<int64_t>(ids.size()) - 1);
       counts.push_back(n);
     }
+  }
+  bool one_each() const {
+    return std::all_of(counts.begin(), counts.end(), [](int64_t n) { return n == 1; });
   }
 };
 

@@ -14,6 +14,7 @@
 #include "tenon/models/heads.h"
 #include "tenon/models/past.h"
 #include "tenon/models/seq2seq_stack.h"
+#include "tenon/models/step_graph.h"
 
 namespace tenon::models {
 
@@ -209,16 +210,20 @@ class Seq2Seq final : public Model {
 
   /// Adds what a position gives. Shapes: x (N,C) float32 -> (N,C) in the type of activations.
   Tensor place(Context& ctx, Tensor x, const std::vector<int64_t>& positions) const {
-    if (config_.max_position_embeddings > 0)
-      for (const int64_t p : positions)
-        check(p < config_.max_position_embeddings, ErrorCode::Limit, class_name_, "a sequence reaches position ", p,
-              ", but max_position_embeddings is ", config_.max_position_embeddings);
-    if (config_.positions != Seq2SeqConfig::Positions::Distance) {
-      const int64_t half = config_.d_model / 2;
-      const bool marian = config_.positions == Seq2SeqConfig::Positions::Sinusoid;
-      x = ops::add(ctx, x, nn::sinusoids(ctx, positions, config_.d_model, static_cast<double>(marian ? half : half - 1)));
-    }
+    check_positions(positions);
+    if (has_sinusoids()) x = ops::add(ctx, x, nn::sinusoids(ctx, positions, config_.d_model, sinusoid_steps()));
     return ops::cast(ctx, x, activations());
+  }
+  void check_positions(const std::vector<int64_t>& positions) const {
+    if (config_.max_position_embeddings == 0) return;
+    for (const int64_t p : positions)
+      check(p < config_.max_position_embeddings, ErrorCode::Limit, class_name_, "a sequence reaches position ", p,
+            ", but max_position_embeddings is ", config_.max_position_embeddings);
+  }
+  bool has_sinusoids() const { return config_.positions != Seq2SeqConfig::Positions::Distance; }
+  double sinusoid_steps() const {
+    const int64_t half = config_.d_model / 2;
+    return static_cast<double>(config_.positions == Seq2SeqConfig::Positions::Sinusoid ? half : half - 1);
   }
 
   /// Float32 logits of rows. Shapes: (n,C) -> (n,V).
@@ -266,10 +271,20 @@ class Seq2SeqSession final : public DecodingSession {
   Tensor feed(Context& ctx, std::span<const std::vector<int64_t>> tokens, bool all_positions) override {
     const DecodingStep given(*this, tokens, all_positions, model_.class_name());
     if (given.ids.empty()) return ctx.empty({0, vocab_size()}, DType::F32);
+    if (graph_.on() && given.one_each()) {
+      ops::detail::check_index(given.ids, model_.table(true).size(0), "embedding", "decoder_input_ids");
+      const Tensor logits = graph_.run(ctx, model_, cache_, given.ids, as_graph(ctx, given));
+      if (logits.defined()) return logits;
+    } else {
+      graph_.interrupt();
+    }
     nn::Trace none;
     Tensor h = run(ctx, given, none, nullptr, nullptr, nullptr);
     if (given.wanted.size() < given.ids.size()) h = ops::gather_rows(ctx, h, given.wanted);
     return model_.logits(ctx, h);
+  }
+  void reuse_logits() override {
+    if (!model_.device().is_cpu() && Graph::allowed()) graph_.turn_on(1);
   }
   void reorder(std::span<const int64_t> parents) override {
     cache_.reorder(parents);
@@ -282,6 +297,16 @@ class Seq2SeqSession final : public DecodingSession {
 
  private:
   friend class Seq2Seq;
+  struct Arrays : StepArrays {
+    std::vector<float> sinusoids;  // (N,C), or empty
+    Seq2SeqSources sources;
+    template <class F>
+    void visit_arrays(F&& f) const {
+      StepArrays::visit_arrays(f);
+      f(sinusoids), f(sources.rows.q_start), f(sources.rows.order), f(sources.rows.back);
+    }
+  };
+  using Graph = StepGraph<Arrays>;
 
   void take_sources(Context& ctx, const Tensor& encoded) {
     sources_.layers = model_.decoder_->project(ctx, encoded);
@@ -297,10 +322,44 @@ class Seq2SeqSession final : public DecodingSession {
     look_at_sources(given.counts);
     nn::CacheStep step(cache_, given.counts);
     nn::DecoderRows rows{.q_start = step.q_start, .k_start = step.k_start, .key_bias = {}, .angles = {}, .cache = &step, .trace = own};
+    if (look_at_distances(ctx, given.counts)) Seq2SeqStack::set_distances(rows, distances_);
     sources_.rows.trace = cross;
     Tensor h = model_.decoder_->forward(ctx, x, rows, &sources_, trace, packed);
     step.commit();
     return h;
+  }
+
+  /// A step in which each sequence gets a token. Sources stay what they are; which rows look at them may change with reorder().
+  Graph::Step as_graph(Context& ctx, const DecodingStep& given) {
+    look_at_sources(given.counts);
+    const bool distances = look_at_distances(ctx, given.counts);
+    const nn::CrossRows& rows = sources_.rows;
+    int64_t most = 0;  // rows of one source
+    for (size_t s = 0; s + 1 < rows.q_start.size(); ++s) most = std::max(most, rows.q_start[s + 1] - rows.q_start[s]);
+    std::vector<int64_t> positions = positions_of(given);
+    model_.check_positions(positions);
+    Graph::Step step;
+    step.shape = {most, !rows.order.empty(), distances ? distances_.size(1) : 0};
+    step.lay_out = [this, &ctx, positions = std::move(positions)](Arrays& a, const nn::CacheStep&) {
+      const nn::CrossRows& from = sources_.rows;
+      nn::CrossRows& to = a.sources.rows;
+      to.q_start.assign(from.q_start.begin(), from.q_start.end());
+      to.order.assign(from.order.begin(), from.order.end()), to.back.assign(from.back.begin(), from.back.end());
+      if (!model_.has_sinusoids()) return;
+      a.sinusoids.resize(positions.size() * static_cast<size_t>(model_.config_.d_model));
+      HostContext host(ctx);
+      nn::write_sinusoids(*host, positions, model_.config_.d_model, model_.sinusoid_steps(), a.sinusoids.data());
+    };
+    step.compute = [this, &ctx, distances](Arrays& a, const cuda::Mirror& mirror) {
+      a.sources.layers = sources_.layers;
+      a.sources.rows.k_start = sources_.rows.k_start, a.sources.rows.key_bias = sources_.rows.key_bias;
+      if (distances) Seq2SeqStack::set_distances(a.rows, distances_);
+      Tensor x = model_.look_up(ctx, a.ids, true);
+      if (!a.sinusoids.empty()) x = ops::add(ctx, x, mirror.find(a.sinusoids.data(), DType::F32).view(x.shape()));
+      nn::Trace none;
+      return model_.logits(ctx, model_.decoder_->forward(ctx, ops::cast(ctx, x, model_.activations()), a.rows, &a.sources, none, nullptr));
+    };
+    return step;
   }
 
   static nn::CacheLayout layout(const Seq2Seq& model, CacheCodes codes) {
@@ -329,6 +388,18 @@ class Seq2SeqSession final : public DecodingSession {
     return positions;
   }
 
+  /// Sees that distances_ has the biases of a step's distances, with room for some more steps. False where there are none, or where gradients
+  /// are recorded, which belong to one pass.
+  bool look_at_distances(Context& ctx, std::span<const int64_t> counts) {
+    constexpr int64_t kLeast = 64;
+    if (!model_.decoder_->has_distances() || ctx.recorder()) return false;
+    int64_t longest = 1, reach = kLeast;
+    for (size_t i = 0; i < counts.size(); ++i) longest = std::max(longest, length(static_cast<int64_t>(i)) + counts[i]);
+    while (reach < longest) reach *= 2;
+    if (!distances_.defined() || distances_.size(1) / 2 + 1 < reach) distances_ = model_.decoder_->distances(ctx, reach);
+    return true;
+  }
+
   /// Sorts the rows of a step by source, unless they are.
   void look_at_sources(std::span<const int64_t> counts) {
     nn::CrossRows& rows = sources_.rows;
@@ -352,6 +423,8 @@ class Seq2SeqSession final : public DecodingSession {
   nn::PackedRows source_;
   Seq2SeqSources sources_;
   std::vector<int64_t> source_of_;
+  Tensor distances_;  // of T5's decoder
+  Graph graph_;
 };
 
 /// The decoder over what went before, or over the sources alone. Inputs: decoder_input_ids (B,T).

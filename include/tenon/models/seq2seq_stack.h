@@ -93,14 +93,21 @@ class Seq2SeqStack {
     return all;
   }
 
+  bool has_distances() const { return distances_.has_value(); }
+  /// The biases of distances below `reach`, for all keys that are no more. Shapes: -> (H, 2 * reach - 1) float32.
+  Tensor distances(Context& ctx, int64_t reach) const { return distances_->table(ctx, reach); }
+  static void set_distances(nn::DecoderRows& rows, const Tensor& table) {
+    rows.distance_bias = table;
+    rows.distance_zero = table.size(1) / 2;
+  }
+
   /// Shapes: x (N,C) -> (N,C). The trace gets layers + 1 states, the last after the final norm; `packed` brings them back to their places.
   Tensor forward(Context& ctx, Tensor x, nn::DecoderRows& rows, const Seq2SeqSources* sources, nn::Trace& trace,
                  const nn::PackedRows* packed) const {
-    if (distances_) {
+    if (distances_ && !rows.distance_bias.defined()) {
       int64_t reach = 1;
       for (size_t b = 0; b + 1 < rows.k_start.size(); ++b) reach = std::max(reach, rows.k_start[b + 1] - rows.k_start[b]);
-      rows.distance_bias = distances_->table(ctx, reach);
-      rows.distance_zero = reach - 1;
+      set_distances(rows, distances(ctx, reach));
     }
     x = ops::dropout(ctx, x, dropout_);
     for (const Seq2SeqLayer& layer : layers_) {

@@ -15,26 +15,29 @@ namespace tenon::nn {
 
 /// Sines in the first half of the columns, cosines in the second; column j of a half turns by 10000^(-j / steps) a position.
 /// A negative position gives zeros.
-/// Shapes: n positions -> (n, width) float32, width even. Units: `steps` is half the width (Marian) or one less (M2M100).
+/// Shapes: n positions -> y (n, width) float32 in memory of the host, width even. Units: `steps` is half the width (Marian) or one less (M2M100).
 /// Source: Vaswani et al. 2017, section 3.5; MarianSinusoidalPositionalEmbedding, M2M100SinusoidalPositionalEmbedding of Transformers.
-inline Tensor sinusoids(Context& ctx, std::span<const int64_t> positions, int64_t width, double steps) {
+inline void write_sinusoids(Context& host, std::span<const int64_t> positions, int64_t width, double steps, float* y) {
   const int64_t half = width / 2;
   std::vector<float> turn(static_cast<size_t>(half));
   for (int64_t j = 0; j < half; ++j)
     turn[static_cast<size_t>(j)] = static_cast<float>(std::exp(-static_cast<double>(j) * std::log(10000.0) / steps));
-  HostContext host(ctx);
-  Tensor y = host->empty({static_cast<int64_t>(positions.size()), width}, DType::F32);
-  float* to = y.data<float>();
-  host->over_rows(y.size(0), 40 * width, [&](int64_t begin, int64_t end) {
+  host.over_rows(static_cast<int64_t>(positions.size()), 40 * width, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t position = positions[static_cast<size_t>(i)];
       for (int64_t j = 0; j < half; ++j) {
         const float angle = static_cast<float>(position) * turn[static_cast<size_t>(j)];
-        to[i * width + j] = position < 0 ? 0 : std::sin(angle);
-        to[i * width + half + j] = position < 0 ? 0 : std::cos(angle);
+        y[i * width + j] = position < 0 ? 0 : std::sin(angle);
+        y[i * width + half + j] = position < 0 ? 0 : std::cos(angle);
       }
     }
   });
+}
+/// The same as a tensor where the Context computes. Shapes: -> (n, width) float32.
+inline Tensor sinusoids(Context& ctx, std::span<const int64_t> positions, int64_t width, double steps) {
+  HostContext host(ctx);
+  Tensor y = host->empty({static_cast<int64_t>(positions.size()), width}, DType::F32);
+  write_sinusoids(*host, positions, width, steps, y.data<float>());
   return y.to(ctx.device());
 }
 

@@ -54,6 +54,7 @@ class BeamSearch {
 
   GenerateOutput run() {
     GenerateOutput output;
+    job_.session.reuse_logits();
     Tensor logits = prefill(job_);
     for (int64_t length = job_.prompt_length();; ++length) {
       score(logits, output);

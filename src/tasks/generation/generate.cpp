@@ -77,8 +77,6 @@ GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Pr
                              .encoder_ids = prompt.encoder_ids,
                              .prefix_allowed_tokens = hooks.prefix_allowed_tokens_fn,
                              .user = hooks.logits_processors};
-  GenerationConfig others = config;
-  others.temperature = 1, others.top_k = 0, others.top_p = 1;
   HostContext host(ctx);
   Job job{.ctx = ctx,
           .host = *host,
@@ -90,7 +88,7 @@ GenerateOutput generate(Context& ctx, models::DecodingSession& session, const Pr
           .max_length = max_length,
           .processors = make_processors(config, setup),
           .stopping = Stopping(config, hooks, max_length, context_limits(session, prompt)),
-          .rules_of_device = !config.output_scores && !config.output_logits && make_processors(others, setup).empty()};
+          .rules_of_device = DeviceRules(config, setup)};
   const char* name = mtp ? "use_mtp" : draft ? "an assistant" : config.prompt_lookup_num_tokens ? "prompt_lookup_num_tokens" : nullptr;
   if (name) check_speculation(prompt, config, name);
   GenerateOutput output = name ? speculate(job, draft, mtp) : beams ? beam_search(job) : search(job);

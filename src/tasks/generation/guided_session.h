@@ -38,6 +38,7 @@ class GuidedSession final : public models::DecodingSession {
     });
     return guided;
   }
+  void reuse_logits() override { with_->reuse_logits(), without_->reuse_logits(); }
   void reorder(std::span<const int64_t> parents) override { with_->reorder(parents), without_->reorder(parents); }
   void truncate(int64_t, int64_t) override { fail(ErrorCode::Limit, "generate", "guidance_scale cannot be used with speculation"); }
 

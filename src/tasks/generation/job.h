@@ -3,8 +3,22 @@
 
 #include "stopping.h"
 #include "tenon/tasks/generation/generate.h"
+#include "tenon/tasks/generation/processors.h"
 
 namespace tenon::generation {
+
+/// When a device can choose a token: nothing looks at the scores, or changes them, but what it samples with (temperature, top_k, top_p).
+class DeviceRules {
+ public:
+  DeviceRules() = default;
+  DeviceRules(const GenerationConfig& config, const ProcessorSetup& setup);
+  /// For the token behind `length` tokens, prompt included.
+  bool hold(int64_t length) const { return possible_ && length >= least_ && length != bos_ && length != eos_; }
+
+ private:
+  bool possible_ = false;
+  int64_t least_ = 0, bos_ = -1, eos_ = -1;  // the length from which a text may end, and the lengths at which tokens are forced
+};
 
 struct Job {
   Context& ctx;   // of the model
@@ -17,7 +31,7 @@ struct Job {
   int64_t max_length;  // of a sequence, padding included
   Processors processors;
   Stopping stopping;
-  bool rules_of_device;  // nothing looks at the scores, or changes them, but what a device samples with: temperature, top_k, top_p
+  DeviceRules rules_of_device;
 
   /// The session's, with the scores where rules and search read them.
   Tensor feed(std::span<const Ids> tokens, bool all_positions = false) const { return session.feed(ctx, tokens, all_positions).to(Device{}); }
@@ -39,9 +53,15 @@ void check_numbers(const Job& job, const Tensor& logits);
 int64_t likeliest(std::span<const float> scores);
 /// A token drawn by softmax(scores); `row` and `step` choose the random number. Errors: Error(Limit) if all are forbidden.
 int64_t draw(std::span<const float> scores, uint64_t seed, int64_t row, int64_t step);
-/// A token for each row of scores on a device, of which nothing else comes to the host; the same as the host would choose. `rows` and `step` as
-/// in draw(). Empty where a score is not finite: then the host is to choose.
-Ids choose_there(Job& job, const Tensor& scores, std::span<const int64_t> rows, int64_t step);
+/// How a row's token is chosen; seed, row and step as in draw().
+struct Choice {
+  const GenerationConfig* config = nullptr;  // nullptr: no token is wanted
+  uint64_t seed = 0;
+  int64_t row = 0, step = 0;
+};
+/// Tokens for rows of scores on a device, of which nothing else comes to the host; the same as the host would choose. -1 where none is wanted,
+/// or where a score is not finite: then the host is to choose. Shapes: scores (N,V) float32, N choices -> N tokens.
+Ids choose_there(Context& ctx, const Tensor& scores, std::span<const Choice> choices);
 /// Rows of different lengths as one tensor.
 Tensor to_tensor(const std::vector<Ids>& rows, int64_t fill);
 inline std::span<float> row_of(Tensor& t, int64_t i) { return {t.data<float>() + i * t.size(1), static_cast<size_t>(t.size(1))}; }

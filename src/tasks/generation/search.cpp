@@ -18,13 +18,13 @@ class Search {
     // Without tokens that end a text, Transformers goes on with all rows until all are finished.
     pads_ = !eos.empty();
     pad_ = job.config.pad_token_id.value_or(pads_ ? eos.front() : 0);
-    there_ = !job.ctx.device().is_cpu() && job.rules_of_device;
+    there_ = !job.ctx.device().is_cpu();
     job.session.reuse_logits();
   }
 
   GenerateOutput run() {
     GenerateOutput output;
-    Tensor logits = prefill(job_, there_);
+    Tensor logits = prefill(job_, stays_there());
     for (int64_t step = 0;; ++step) {
       choose(logits, step, output);
       if (mark_finished(output)) break;
@@ -38,7 +38,7 @@ class Search {
   void choose(Tensor& logits, int64_t step, GenerateOutput& output) {
     Ids chosen;
     if (!logits.device().is_cpu()) {
-      chosen = choose_there(job_, logits, active_, step);
+      chosen = choose_there(logits, step);
       if (chosen.empty()) logits = logits.to(Device{});
     }
     if (chosen.empty()) {
@@ -62,6 +62,17 @@ class Search {
     if (job_.hooks.on_tokens) job_.hooks.on_tokens(tokens);
   }
 
+  /// Whether the device chooses the next token.
+  bool stays_there() const { return there_ && job_.rules_of_device.hold(static_cast<int64_t>(sequences_.front().size())); }
+  /// Empty where the host is to choose.
+  Ids choose_there(const Tensor& logits, int64_t step) const {
+    std::vector<Choice> choices;
+    for (const int64_t r : active_) choices.push_back({&job_.config, job_.hooks.seed, r, step});
+    Ids chosen = generation::choose_there(job_.ctx, logits, choices);
+    if (std::find(chosen.begin(), chosen.end(), -1) != chosen.end()) chosen.clear();
+    return chosen;
+  }
+
   /// True once no row goes on.
   bool mark_finished(const GenerateOutput& output) {
     const std::vector<uint8_t> done = job_.stopping(sequences_, active_, job_.width, output.scores);
@@ -79,7 +90,7 @@ class Search {
     }
     std::vector<Ids> tokens;
     for (const int64_t r : active_) tokens.push_back({sequences_[static_cast<size_t>(r)].back()});
-    return there_ ? job_.session.feed(job_.ctx, tokens) : job_.feed(tokens);
+    return stays_there() ? job_.session.feed(job_.ctx, tokens) : job_.feed(tokens);
   }
 
   Job& job_;
@@ -87,7 +98,7 @@ class Search {
   std::vector<uint8_t> finished_;
   Ids active_;  // rows of the session, as indices of sequences_
   bool pads_;
-  bool there_;  // scores stay on the device
+  bool there_;  // the model lies on a device
   int64_t pad_;
 };
 
