@@ -2,6 +2,7 @@
 // they are waited for; until then their sums are a pattern that is NaN, and whoever touches them, or what a product reads, is found out.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -50,7 +51,7 @@ class HostWgmma {
 
   struct Product {
     int N = 0;
-    bool add = false, waits = false;  // waits: its sums are those of a product before it
+    bool add = false, waits = false;  // waits: its sums are those of a product before it that is not done
     std::function<std::vector<uint8_t>()> a, b;
     std::vector<uint8_t> a_bytes, b_bytes;  // as they were when it was asked for
     std::vector<float> x, y;                // as float32, (64,K) and (N,K)
@@ -77,7 +78,10 @@ class HostWgmma {
   void wait(size_t newest) {
     if (groups_.size() <= newest) return;
     const size_t done = groups_.size() - newest, count = groups_[done - 1];
-    for (size_t i = 0; i < count; ++i) compute(products_[i]);
+    for (size_t i = 0; i < count; ++i) {
+      compute(products_[i]);
+      pass_on(i);
+    }
     products_.erase(products_.begin(), products_.begin() + static_cast<std::ptrdiff_t>(count));
     groups_.erase(groups_.begin(), groups_.begin() + static_cast<std::ptrdiff_t>(done));
     for (size_t& g : groups_) g -= count;
@@ -120,6 +124,19 @@ class HostWgmma {
         const float *x = &p.x[static_cast<size_t>(row) * K], *y = &p.y[static_cast<size_t>(n) * K];
         for (size_t k = 0; k < K; ++k) sum += x[k] * y[k];
         c = wrong() ? sum * 1.25f : sum;
+      }
+  }
+
+  /// Sums that a later product adds to stay nobody's: it has them from here.
+  void pass_on(size_t i) {
+    const Product& done = products_[i];
+    const auto next = std::find_if(products_.begin() + static_cast<std::ptrdiff_t>(i) + 1, products_.end(), [&](const Product& p) { return p.c == done.c; });
+    if (next == products_.end()) return;
+    next->waits = false;
+    for (float* c : done.c)
+      for (int k = 0; k < done.N / 2; ++k) {
+        next->before.push_back(c[k]);
+        std::memcpy(c + k, &kPending, 4);
       }
   }
 
