@@ -51,6 +51,7 @@ void quantize_blocks_fp8(float8* q, float* scale, const void* x, int64_t N, int6
 }
 
 void product(const GroupedProduct& c, const Fp8Scales& x, const Fp8Scales& w, int64_t w_stride, int64_t w_scales_at) {
+  if (fp8_product_by_wgmma(c, x, w, w_stride, w_scales_at)) return;
   const auto with_height = [&](auto height) {
     using Body = Fp8TileBody<decltype(height)::value>;
     launch(c.groups.most_tiles(Body::kRows), blocks_of(c.gated ? 2 * c.N : c.N, kMmaColumns), Body::kThreads, Body::kShared,

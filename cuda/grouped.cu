@@ -50,6 +50,7 @@ void quantised(const GroupedProduct& c) {
 /// Rows and weights of the same 16 bits.
 template <class E>
 void launch_same(const GroupedProduct& c, bool transposed) {
+  if (product_by_wgmma(c, transposed)) return;
   if (transposed) launch_mma<E, PlainWeight<E>, true>(c);
   else launch_mma<E, PlainWeight<E>, false>(c);
 }
@@ -108,6 +109,7 @@ void grouped_gradient(const GroupedGradCall& c) {
     launch(c.groups * tiles, tiles_of(c.K, columns), body.kThreads, shared, body);
   };
   if (c.type == DType::F32) return run(kUnitTile, kUnitTile, kUnitShared, [&](int64_t tiles) { return UnitGradBody{c, tiles}; });
+  if (gradient_by_wgmma(c)) return;
   const auto mma = [&](auto* tag) {
     using Body = MmaGradBody<std::remove_pointer_t<decltype(tag)>>;
     run(Body::kRows, kMmaColumns, Body::kShared, [&](int64_t tiles) { return Body{c, tiles}; });

@@ -11,6 +11,13 @@ void grouped_product(const GroupedProduct& c, WeightFormat format, bool transpos
 /// The same for FP8 weights and rows that are rounded to e4m3 first; fp8.cu has it. few: for few rows.
 void fp8_rows_product(const GroupedProduct& c, bool few);
 
+/// The same by Hopper's wgmma, if shapes are for it and the device is: whether it is launched. Rows and weights have the same 16 bits. A trial does
+/// not ask for the device. grouped_wgmma.cu has them.
+struct Fp8Scales;
+bool product_by_wgmma(const GroupedProduct& c, bool transposed, bool trial = false);
+bool gradient_by_wgmma(const GroupedGradCall& c, bool trial = false);
+bool fp8_product_by_wgmma(const GroupedProduct& c, const Fp8Scales& x, const Fp8Scales& w, int64_t w_stride, int64_t w_scales_at, bool trial = false);
+
 /// A linear layer without blocks whose weight is Int8, Int4 or Fp8; quantized.cu has it.
 void packed_linear(const LinearCall& c);
 void int8_unpack(float* w, const void* packed, const float* scale, int64_t N, int64_t K);

@@ -41,6 +41,22 @@ TENON_BODY RowTile find_tile(const Groups& groups, int tile, int64_t i) {
   }
   return {0, 0, 0};
 }
+/// The same, with the beginnings of eight groups asked for together: for kernels that have registers for them, and little time.
+TENON_BODY RowTile find_tile_among_many(const Groups& groups, int tile, int64_t i) {
+  constexpr int kAtOnce = 8;
+  for (int64_t g = 0; g < groups.count; g += kAtOnce) {
+    int64_t begin[kAtOnce + 1];
+    TENON_UNROLL
+    for (int j = 0; j <= kAtOnce; ++j) begin[j] = g + j < groups.count ? groups.first(g + j) : groups.end(groups.count - 1);
+    TENON_UNROLL
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int64_t n = begin[j + 1] - begin[j], tiles = (n + tile - 1) / tile;
+      if (i < tiles) return {g + j, begin[j] + i * tile, static_cast<int>(n - i * tile < tile ? n - i * tile : tile)};
+      i -= tiles;
+    }
+  }
+  return {0, 0, 0};
+}
 
 /// Block i has row i of x, whose columns are moved as its group has them. Elements are moved as bits.
 template <class Bits>

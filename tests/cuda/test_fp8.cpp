@@ -152,3 +152,22 @@ TEST_CASE("device: grouped products of FP8 weights with rounded rows agree") {
         if (!gated) check_grouped<bfloat16, float>(start, N, K, group, gated, true);
       }
 }
+
+// More than one tile of 128 by 128 and more slices of 128 of k than there are stages, each with a remainder.
+TEST_CASE("device: products of e4m3 factors with many rows and columns agree") {
+  for (const auto& [M, N, K] : std::vector<std::array<int64_t, 3>>{{130, 136, 720}, {257, 129, 128}, {70, 300, 97}})
+    for (const auto& [a_rows, b_rows, block] : std::vector<std::array<int64_t, 3>>{{1, 128, 128}, {1, 1, 256}, {1000, 1000, 1000}})
+      for (const DType type : {DType::F32, DType::BF16}) check_product(M, N, K, a_rows, b_rows, block, type, type == DType::F32);
+}
+
+TEST_CASE("device: grouped products of FP8 weights with many rounded rows agree") {
+  const std::vector<int64_t> start = {0, 130, 130, 258, 265};
+  for (const auto& [N, K] : std::vector<std::array<int64_t, 2>>{{136, 656}, {131, 77}, {64, 128}}) {
+    check_grouped<bfloat16, bfloat16>(start, N, K, 128, true, false);
+    check_grouped<bfloat16, bfloat16>(start, N, K, 128, false, false);
+    check_grouped<float, float>(start, N, K, 128, false, true);
+    check_grouped<float16, float16>(start, N, K, 64, false, false);  // its scales change within a slice
+  }
+  check_linear<bfloat16>(200, 136, 400, 128);
+  check_linear<float>(70, 300, 128, 128);
+}

@@ -1,5 +1,7 @@
 // Rows that meet plain weights of their own 16 bits: the tiles of tensor cores over sizes around them, and groups around a tile's rows.
 #include <array>
+#include <cstdlib>
+#include <string>
 
 #include "device_agree.h"
 #include "grouped_data.h"
@@ -9,6 +11,12 @@ using namespace tenon::agree;
 using namespace tenon::device_test;
 
 namespace {
+
+/// Off by TENON_CUDA_WGMMA=0, so that the other kernels are tested, too.
+bool by_wgmma() {
+  const char* value = std::getenv("TENON_CUDA_WGMMA");
+  return !value || std::string(value) != "0";
+}
 
 template <class E>
 std::vector<const E*> parts(const E* p, int64_t groups, int64_t each) {
@@ -60,4 +68,76 @@ TEST_CASE("device: grouped products of 16 bits agree") {
       check_products<float16>(start, N, K);
       check_products<bfloat16>(start, N, K);
     }
+}
+
+// More than one tile of 128 rows by 256 columns and more slices of 64 of k than there are stages, each with a remainder; groups that end in a
+// tile's middle, at its end, and empty ones.
+TEST_CASE("device: grouped products of 16 bits with many rows agree") {
+  const int before = counts().wgmma;
+  const std::vector<int64_t> ragged = {0, 130, 130, 258, 265}, even = {0, 128, 256};
+  for (const auto& [N, K] : std::vector<std::array<int64_t, 2>>{{136, 328}, {300, 64}, {131, 77}}) {
+    check_products<bfloat16>(ragged, N, K);
+    check_products<float16>(even, N, K);
+  }
+  check_products<bfloat16>({0, 70}, 640, 72);
+  CHECK((counts().wgmma > before || !by_wgmma()));
+}
+
+TEST_CASE("device: grouped products of many groups agree") {
+  check_products<bfloat16>({0, 1, 1, 3, 40, 40, 41, 42, 43, 43, 90, 90, 90, 90, 90, 90, 90, 91, 130, 131}, 24, 40);
+  check_products<bfloat16>({0, 0, 200, 200, 200, 200, 200, 200, 200, 640, 641}, 128, 64);
+}
+
+TEST_CASE("device: the gradients of many columns of 16 bits agree") {
+  const auto check = [](auto tag, const std::vector<int64_t>& start, int64_t N, int64_t K, bool accumulate) {
+    using E = decltype(tag);
+    INFO(name_of(float_type<E>()), ", M ", start.back(), ", N ", N, ", K ", K, ", accumulate ", accumulate);
+    const int64_t groups = static_cast<int64_t>(start.size()) - 1, M = start.back();
+    const std::vector<E> a = floats_as<E>(normal(size(M * N), 1)), b = floats_as<E>(normal(size(M * K), 2));
+    std::vector<float> dw = normal(size(groups * N * K), 3);
+    OnDevice<E> ga = a, gb = b;
+    Floats gdw = dw;
+    Indices gstart = start;
+    std::vector<float*> host, device;
+    for (int64_t g = 0; g < groups; ++g) host.push_back(dw.data() + g * N * K), device.push_back(gdw.p() + g * N * K);
+    Addresses<float> list(device);
+    GroupedGradCall c{.dw = host.data(), .a = a.data(), .b = b.data(), .start = start.data(), .type = float_type<E>()};
+    c.accumulate = accumulate, c.N = N, c.K = K, c.groups = groups;
+    ref().grouped_gradient(c);
+    c.dw = list.p(), c.a = ga.p(), c.b = gb.p(), c.start = gstart.p();
+    kernels().grouped_gradient(c);
+    CHECK(distance(gdw.get(), dw) <= 1e-5 * (1 + largest(dw)));
+  };
+  const int before = counts().wgmma;
+  for (const bool accumulate : {false, true}) {
+    check(bfloat16{}, {0, 300, 300, 364, 365}, 136, 264, accumulate);
+    check(float16{}, {0, 5, 133}, 129, 131, accumulate);
+  }
+  CHECK((counts().wgmma > before || !by_wgmma()));
+}
+
+TEST_CASE("device: grouped products go by wgmma where it is right, and as before where it is not") {
+  constexpr Device second{Device::Kind::Cuda, 1};
+  constexpr int64_t M = 70, N = 128, K = 64;
+  const std::vector<bfloat16> x = floats_as<bfloat16>(normal(size(M * K), 1)), w = floats_as<bfloat16>(normal(size(N * K), 2));
+  const auto product = [&](Device device) {
+    const Tensor gx = Tensor::from(x, {M * K}).to(device), gw = Tensor::from(w, {N * K}).to(device);
+    const Tensor list = Tensor::from(std::vector<int64_t>{reinterpret_cast<int64_t>(gw.address())}, {1}).to(device), start = Tensor::from(std::vector<int64_t>{0, M}, {2}).to(device);
+    Tensor y = Tensor::from(std::vector<float>(size(M * N)), {M * N}).to(device);
+    GroupedLinearCall c{.y = y.address(), .x = gx.address(), .w = static_cast<const void* const*>(list.address()), .start = start.ptr<int64_t>(), .type = DType::BF16};
+    c.format = WeightFormat::BF16, c.M = M, c.N = N, c.K = K, c.groups = 1;
+    cuda::kernels(device.index).grouped_linear(c);
+    return down<float>(y);
+  };
+  if (!by_wgmma()) return;
+  int before = counts().wgmma;
+  const std::vector<float> by_mma = product(second);  // of compute capability 8.0
+  CHECK(counts().wgmma == before);
+  settings().capability[1] = 90, settings().wgmma_is_wrong = true;
+  CHECK(product(second) == by_mma);
+  CHECK(counts().wgmma > before);  // the trial
+  settings().capability[1] = 80, settings().wgmma_is_wrong = false;
+  before = counts().wgmma;
+  CHECK(distance(product(kDevice), by_mma) <= 1e-5 * (1 + largest(by_mma)));
+  CHECK(counts().wgmma > before);
 }
