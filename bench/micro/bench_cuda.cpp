@@ -1,5 +1,6 @@
 // What the CUDA kernels reach of a GPU's limits, each measured beside it: bytes a second where few rows meet weights, operations a second where
-// many do, of attention forward and backward, and of a mixture's experts; and the time of the launches that a mixture's layer and a drawn token need.
+// many do, of attention forward and backward, and of a mixture's experts, alone and with the routing of their rows; and the time of the launches
+// that a mixture's layer and a drawn token need.
 //
 // tenon_bench_cuda [--small] [--bandwidth GB/s] [--arithmetic TFLOP/s]
 //
@@ -47,7 +48,14 @@ class Bench {
     for (const Format& f : kFormats) many_rows(f);
     fp8_product();
     attention();
-    for (const Format& f : kFormats) experts(f);
+    double of_bf16 = 0, of_fp8 = 0;
+    for (const Format& f : kFormats) {
+      const double ms = experts(f);
+      if (f.format == WeightFormat::BF16) of_bf16 = ms;
+      if (f.fp8_rows) of_fp8 = ms;
+    }
+    std::printf("experts with fp8 weights and rows are %.2f times as fast as with bf16\n", of_bf16 / of_fp8);
+    expert_gradients();
     launches();
   }
 
@@ -190,8 +198,8 @@ class Bench {
     told("attention, causal", "backward", time(1, [&](int) { k().attention_backward(c, g, kAllSequences, T, nullptr); }), 2.5 * operations, "TFLOP/s", arithmetic_);
   }
 
-  /// A mixture's layer: rows sorted by expert, gate and up, down.
-  void experts(const Format& f) {
+  /// Gate and up, and down, of rows that are sorted by expert; and a mixture's whole layer from the router's scores on. Milliseconds of the former.
+  double experts(const Format& f) {
     const int64_t M = s_.tokens * s_.chosen, N = s_.expert_inner, K = s_.expert_width, E = s_.experts;
     std::vector<Weight> up, down;
     std::vector<const void*> up_at, down_at;
@@ -216,6 +224,36 @@ class Bench {
     second.act = Activation::None, second.gated = false, second.N = K, second.K = N;
     const double ms = time(1, [&](int) { k().grouped_linear(first), k().grouped_linear(second); });
     told("experts of a layer", f.name, ms, 6e-9 * static_cast<double>(M * N * K), "TFLOP/s", arithmetic_);
+
+    const int64_t T = s_.tokens, chosen = s_.chosen;
+    const Tensor tokens = random({T, K}, DType::BF16), logits = random({T, E}, DType::F32);
+    Tensor expert = ctx_.empty({M}, DType::I64), weight = ctx_.empty({M}, DType::F32), score = ctx_.empty({T, E}, DType::F32), out = ctx_.empty({T, K}, DType::BF16);
+    Tensor begins = ctx_.empty({E + 1}, DType::I64), token = ctx_.empty({M}, DType::I64), row = ctx_.empty({M}, DType::I64), sorted = ctx_.empty({M, K}, DType::BF16);
+    const RouterCall r{.expert = expert.ptr<int64_t>(), .weight = weight.ptr<float>(), .score = score.ptr<float>(), .logits = as<float>(logits), .N = T, .E = E, .K = chosen};
+    first.start = second.start = as<int64_t>(begins), first.x = sorted.address();
+    const double whole = time(1, [&](int) {
+      k().route(r);
+      k().sort_by_expert(begins.ptr<int64_t>(), token.ptr<int64_t>(), row.ptr<int64_t>(), as<int64_t>(expert), T, chosen, E);
+      k().gather_rows(sorted.address(), DType::BF16, tokens.address(), DType::BF16, as<int64_t>(token), M, K, false);
+      k().grouped_linear(first), k().grouped_linear(second);
+      k().combine_rows(out.address(), y.address(), as<int64_t>(row), as<float>(weight), T, chosen, K, false, DType::BF16);
+    });
+    told("the whole layer", f.name, whole, 6e-9 * static_cast<double>(M * N * K), "TFLOP/s", arithmetic_);
+    return ms;
+  }
+  /// Of the weights of gate or up, over each expert's rows.
+  void expert_gradients() {
+    const int64_t M = s_.tokens * s_.chosen, N = s_.expert_inner, K = s_.expert_width, E = s_.experts;
+    const Tensor a = random({M, N}, DType::BF16), b = random({M, K}, DType::BF16);
+    const Tensor dw = ctx_.empty({E * N, K}, DType::F32);
+    std::vector<int64_t> begin;
+    std::vector<float*> at;
+    for (int64_t e = 0; e <= E; ++e) begin.push_back(e * M / E);
+    for (int64_t e = 0; e < E; ++e) at.push_back(const_cast<float*>(as<float>(dw)) + e * N * K);
+    const Tensor start = on_device(begin), list = on_device(at);
+    GroupedGradCall c{.dw = as<float*>(list), .a = a.address(), .b = b.address(), .start = as<int64_t>(start), .type = DType::BF16};
+    c.N = N, c.K = K, c.groups = E;
+    told("gradients of experts", "bf16", time(1, [&](int) { k().grouped_gradient(c); }), 2e-9 * static_cast<double>(M * N * K), "TFLOP/s", arithmetic_);
   }
 
   void launches() {
