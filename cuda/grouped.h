@@ -18,8 +18,12 @@ bool product_by_wgmma(const GroupedProduct& c, bool transposed, bool trial = fal
 bool gradient_by_wgmma(const GroupedGradCall& c, bool trial = false);
 bool fp8_product_by_wgmma(const GroupedProduct& c, const Fp8Scales& x, const Fp8Scales& w, int64_t w_stride, int64_t w_scales_at, bool trial = false);
 
-/// A linear layer without blocks whose weight is Int8, Int4 or Fp8; quantized.cu has it.
+/// A linear layer without blocks as a product of one group; quantized.cu has it, and those whose weight is Int8, Int4 or Fp8.
+GroupedProduct product_of(const LinearCall& c);
 void packed_linear(const LinearCall& c);
+/// One on bfloat16 weights and rows, with all that follows its product, by wgmma: if its tiles are enough for all multiprocessors. Whether it is
+/// launched.
+bool linear_by_wgmma(const LinearCall& c);
 void int8_unpack(float* w, const void* packed, const float* scale, int64_t N, int64_t K);
 /// The seam's quantize_rows; norms.cu has it.
 void quantize_rows_int8(int8_t* q, float* scale, const void* x, int64_t N, int64_t C, DType type);

@@ -40,6 +40,12 @@ bool product_by_wgmma(const GroupedProduct& c, bool transposed, bool trial) {
   return c.type == DType::BF16 ? product_of<bfloat16>(c, transposed, trial) : product_of<float16>(c, transposed, trial);
 }
 
+bool linear_by_wgmma(const LinearCall& c) {
+  constexpr int64_t kColumns = WgmmaTileBody<bfloat16, false>::kColumns;
+  const bool enough = tiles_of(c.M, kWgmmaRows) * tiles_of(c.N, kColumns) >= multiprocessors();
+  return enough && c.type == DType::BF16 && c.K % 8 == 0 && product_by_wgmma(product_of(c), false);
+}
+
 bool gradient_by_wgmma(const GroupedGradCall& c, bool trial) {
   if (c.N < kWgmmaRows / 2 || c.K < kWgmmaRows || (!trial && !uses_wgmma(WgmmaUse::Grouped))) return false;
   return c.type == DType::BF16 ? gradient_of<bfloat16>(c) : gradient_of<float16>(c);

@@ -94,6 +94,8 @@ void linear(const LinearCall& c) {
     g.d = c.y, g.d_type = DType::BF16, g.c = c.residual ? c.residual : c.y, g.beta = c.residual ? 1.0f : 0.0f;
     return gemm(g);
   }
+  // What cuBLASLt does not add costs a float32 product that is written and read again: more than a slightly faster product gains.
+  if (type == DType::BF16 && linear_by_wgmma(c)) return;
   product.emplace(static_cast<size_t>(c.M * c.N) * sizeof(float));
   g.d = product->as<void>(), g.c = g.d;
   gemm(g);

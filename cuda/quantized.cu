@@ -29,15 +29,17 @@ void int8_unpack(float* w, const void* packed, const float* scale, int64_t N, in
   launch_elements(N * K, UnpackInt8Body{w, static_cast<const int8_t*>(packed), scale, K});
 }
 
-/// int8_rows is not looked at: rows meet int4 weights as they are.
-void packed_linear(const LinearCall& c) {
+GroupedProduct product_of(const LinearCall& c) {
   GroupedProduct p;
   p.y = c.y, p.x = c.x;
   p.groups.count = 1, p.groups.rows = c.M, p.groups.one_w = c.w, p.groups.one_scale = c.w_scale;
   p.type = p.y_type = c.type, p.N = c.N, p.K = c.K, p.group = c.group, p.bias = c.bias, p.residual = c.residual, p.act = c.act;
   p.fp8_rows = c.fp8_rows;
-  grouped_product(p, c.format, false);
+  return p;
 }
+
+/// int8_rows is not looked at: rows meet int4 weights as they are.
+void packed_linear(const LinearCall& c) { grouped_product(product_of(c), c.format, false); }
 
 void fill_quantized(Kernels& k) {
   k.quantized_packed_bytes = quantized_packed_bytes;
