@@ -287,7 +287,7 @@ TEST_CASE("device: adapters beside experts in few bits") {
       };
       const std::vector<float> bare = logits(here, a, {}), want = logits(here, a, {"one", "two"});
       const double apart = distance(logits(there, b, {}), bare), adapted = distance(logits(there, b, {"one", "two"}), want);
-      MESSAGE("from the CPU's logits: ", apart, " without adapters, ", adapted, " with them, which change them by ", distance(want, bare));
+      INFO("from the CPU's logits: ", apart, " without adapters, ", adapted, " with them, which change them by ", distance(want, bare));
       CHECK(adapted < 3 * apart + 0.02);
       CHECK(distance(want, bare) > 10 * adapted);
     }
