@@ -38,7 +38,9 @@ std::vector<E> rounded(const std::vector<float>& v) {
 template <class T>
 class There {
  public:
-  explicit There(const std::vector<T>& v) : memory_(v.size() * sizeof(T)) { write_there(memory_.template as<void>(), v.data(), v.size() * sizeof(T)); }
+  explicit There(const std::vector<T>& v) : memory_(v.size() * sizeof(T)) {
+    write_there(memory_.template as<void>(), v.data(), v.size() * sizeof(T));
+  }
   T* p() const { return memory_.template as<T>(); }
 
  private:
@@ -122,8 +124,8 @@ bool try_fp8(bool gated) {
   GroupedProduct p{y.p(), x_there.p(), {start.p(), list.p(), nullptr, kGroups, kM, nullptr, nullptr}, DType::BF16, DType::F32, N, K, kBlock};
   p.gated = gated;
   for (int64_t i = 0; i < kM * K; ++i) x[static_cast<size_t>(i)] *= scale_of(i / K, i % K / kBlock);
-  return fp8_product_by_wgmma(p, {x_scale.p(), 1, kBlock, G}, {w_scale.p(), 1, kBlock, G}, K, 0, true) &&
-         holds(y, products(x, N, K, gated, [&](int64_t, int64_t n, int64_t k) { return w[static_cast<size_t>(n * K + k)] * scale_of(n, k / kBlock); }));
+  const auto scaled = [&](int64_t, int64_t n, int64_t k) { return w[static_cast<size_t>(n * K + k)] * scale_of(n, k / kBlock); };
+  return fp8_product_by_wgmma(p, {x_scale.p(), 1, kBlock, G}, {w_scale.p(), 1, kBlock, G}, K, 0, true) && holds(y, products(x, N, K, gated, scaled));
 }
 
 }  // namespace

@@ -23,8 +23,8 @@ std::vector<const void*> untyped(const std::vector<const E*>& v) {
 
 template <class E, class Y>
 void check_product(const std::vector<int64_t>& start, int64_t N, int64_t K, bool gated, bool transposed, bool accumulate) {
-  INFO(name_of(float_type<E>()), ", y ", name_of(float_type<Y>()), ", M ", start.back(), " in ", start.size() - 1, ", N ", N, ", K ", K, ", gated ", gated,
-       ", transposed ", transposed, ", accumulate ", accumulate);
+  INFO(name_of(float_type<E>()), ", y ", name_of(float_type<Y>()), ", M ", start.back(), " in ", start.size() - 1, ", N ", N, ", K ", K,
+       ", gated ", gated, ", transposed ", transposed, ", accumulate ", accumulate);
   const int64_t groups = static_cast<int64_t>(start.size()) - 1, M = start.back() + 2, lines = gated ? 2 * N : N;
   const std::vector<E> x = floats_as<E>(normal(size(M * K), 1)), w = floats_as<E>(normal(size(groups * lines * K), 3));
   std::vector<Y> y = floats_as<Y>(normal(size(M * N), 2));
@@ -116,10 +116,11 @@ TEST_CASE("device: grouped products go by wgmma where it is right, and as before
   const std::vector<bfloat16> x = floats_as<bfloat16>(normal(size(M * K), 1)), w = floats_as<bfloat16>(normal(size(N * K), 2));
   const auto product = [&](Device device) {
     const Tensor gx = Tensor::from(x, {M * K}).to(device), gw = Tensor::from(w, {N * K}).to(device);
-    const Tensor list = Tensor::from(std::vector<int64_t>{reinterpret_cast<int64_t>(gw.address())}, {1}).to(device), start = Tensor::from(std::vector<int64_t>{0, M}, {2}).to(device);
+    const Tensor list = Tensor::from(std::vector<int64_t>{reinterpret_cast<int64_t>(gw.address())}, {1}).to(device);
+    const Tensor start = Tensor::from(std::vector<int64_t>{0, M}, {2}).to(device);
     Tensor y = Tensor::from(std::vector<float>(size(M * N)), {M * N}).to(device);
-    GroupedLinearCall c{.y = y.address(), .x = gx.address(), .w = static_cast<const void* const*>(list.address()), .start = start.ptr<int64_t>(), .type = DType::BF16};
-    c.format = WeightFormat::BF16, c.M = M, c.N = N, c.K = K, c.groups = 1;
+    GroupedLinearCall c{.y = y.address(), .x = gx.address(), .w = static_cast<const void* const*>(list.address()), .start = start.ptr<int64_t>()};
+    c.type = DType::BF16, c.format = WeightFormat::BF16, c.M = M, c.N = N, c.K = K, c.groups = 1;
     cuda::kernels(device.index).grouped_linear(c);
     return down<float>(y);
   };
