@@ -96,7 +96,8 @@ bool gradients_on_tensor_cores(const AttentionCall& c, const AttentionGrad& g, i
 void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t b, int64_t longest, void*) {
   const size_t of_queries = AttentionQueryGradBody::shared_bytes(c.D, c.Dv), of_keys = AttentionKeyGradBody::shared_bytes(c.D, c.Dv);
   check_call(b, 0, c);
-  const bool done = with_float(c.type, [&](auto* tag) { return gradients_on_tensor_cores<std::remove_pointer_t<decltype(tag)>>(c, g, longest); });
+  const bool done = (c.type != DType::F32 && uses_wgmma(WgmmaUse::AttentionBackward) && attention_backward_by_wgmma(c, g, longest)) ||
+                    attention_backward_by_mma(c, g, longest);
   if (!done) {
     check_call(b, of_queries > of_keys ? of_queries : of_keys, c);
     const int64_t tiles = (longest + kQueries - 1) / kQueries, key_tiles = (longest + kKeys - 1) / kKeys;
@@ -111,6 +112,10 @@ void attention_backward(const AttentionCall& c, const AttentionGrad& g, int64_t 
 
 bool attention_by_mma(const AttentionCall& c, int64_t longest) {
   return with_float(c.type, [&](auto* tag) { return on_tensor_cores<std::remove_pointer_t<decltype(tag)>>(c, longest); });
+}
+
+bool attention_backward_by_mma(const AttentionCall& c, const AttentionGrad& g, int64_t longest) {
+  return with_float(c.type, [&](auto* tag) { return gradients_on_tensor_cores<std::remove_pointer_t<decltype(tag)>>(c, g, longest); });
 }
 
 void fill_attention(Kernels& k) {

@@ -34,6 +34,7 @@ bool run_trial(WgmmaUse use) {
   try {
     switch (use) {
       case WgmmaUse::Attention: return try_attention_wgmma();
+      case WgmmaUse::AttentionBackward: return try_attention_backward_wgmma();
       case WgmmaUse::Grouped: return try_grouped_wgmma();
       case WgmmaUse::Fp8: return try_fp8_wgmma();
     }

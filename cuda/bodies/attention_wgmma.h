@@ -39,16 +39,23 @@ struct KeyRows {
 };
 
 /// Lines of a tile in panels, of kBytes, by 256 threads; row(line) is where a line's `bytes` (a multiple of 16) are. Lines from `there` on are 0.
-template <int kLines, int kBytes, class Block, class Row>
+/// kLoop: with fewer registers.
+template <int kLines, int kBytes, bool kLoop = false, class Block, class Row>
 TENON_BODY void fill_panels(Block& block, int t, char* tile, int bytes, int there, Row&& row) {
   static_assert(kLines % 32 == 0 && kBytes % kPanelBytes == 0);
-  TENON_UNROLL
-  for (int first = 0; first < kLines; first += 32) {
+  const auto fill = [&](int first) {
     const int line = first + t / 8;
     const char* from = row(line < there ? line : 0) + t % 8 * 16;
     TENON_UNROLL
     for (int panel = 0; panel < kBytes; panel += kPanelBytes)
       block.copy_later(tile + in_panels(kLines, line, panel + t % 8 * 16), from + panel, line < there && panel + t % 8 * 16 < bytes ? 16 : 0);
+  };
+  if constexpr (kLoop) {
+    TENON_LOOP
+    for (int first = 0; first < kLines; first += 32) fill(first);
+  } else {
+    TENON_UNROLL
+    for (int first = 0; first < kLines; first += 32) fill(first);
   }
 }
 

@@ -98,9 +98,11 @@ struct HostBlock {
     over_neighbours<kWidth>(x, [](float a, float b) { return fmaxf(a, b); });
   }
 
-  /// Done no sooner than it must be: a body that does not wait for its copies shows.
+  /// Done no sooner than it must be, and what was there is gone at once: a body that does not wait for its copies shows, and one that copies
+  /// over what is still read.
   void copy_later(void* to, const void* from, int bytes) {
     aligned_to_16(to), aligned_to_16(from);
+    std::memset(to, 0xff, 16);
     copies_.push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes});
   }
   void commit() { groups_.push_back(copies_.size()); }

@@ -25,14 +25,17 @@ class HostWgmma {
     require(descriptor >> 62 == 1 && (descriptor >> 46 & 0xffff) == 0 && !(across && sizeof(E) == 1), "a descriptor that nobody decodes here");
     require(begin % 1024 == 0 || (!across && begin % 1024 < 128), "a matrix that does not begin in an atom's first line");
     std::vector<uint8_t> bytes(static_cast<size_t>(rows) * 32);
-    for (int r = 0; r < rows; ++r)
-      for (int k = 0; k < K; ++k) {
-        const int line = across ? k : r, along = across ? r : k;
+    constexpr int kPiece = 16 / sizeof(E);  // elements that lie beside each other
+    for (int line = 0; line < (across ? K : rows); ++line)
+      for (int along = 0; along < (across ? rows : K); along += kPiece) {
         size_t at = begin + static_cast<size_t>(line / 8) * stride + static_cast<size_t>(line % 8) * 128 +
                     (across ? static_cast<size_t>(along / kPerLine) * leading : 0) + static_cast<size_t>(along % kPerLine) * sizeof(E);
         at ^= (at >> 7 & 7) << 4;
-        require(at + sizeof(E) <= end, "a matrix that ends behind the shared memory");
-        std::memcpy(&bytes[(static_cast<size_t>(r) * K + static_cast<size_t>(k)) * sizeof(E)], from + at, sizeof(E));
+        require(at + 16 <= end, "a matrix that ends behind the shared memory");
+        for (int i = 0; i < (across ? kPiece : 1); ++i) {
+          const int r = across ? along + i : line, k = across ? line : along;
+          std::memcpy(&bytes[static_cast<size_t>(r * K + k) * sizeof(E)], from + at + static_cast<size_t>(i) * sizeof(E), across ? sizeof(E) : 16);
+        }
       }
     return bytes;
   }
@@ -54,7 +57,7 @@ class HostWgmma {
     bool add = false, waits = false;  // waits: its sums are those of a product before it that is not done
     std::function<std::vector<uint8_t>()> a, b;
     std::vector<uint8_t> a_bytes, b_bytes;  // as they were when it was asked for
-    std::vector<float> x, y;                // as float32, (64,K) and (N,K)
+    std::vector<float> x, y;                // as float32, (64,K) and (K,N)
     std::vector<float*> c;                  // of 128 threads
     std::vector<float> before;
   };
@@ -62,7 +65,12 @@ class HostWgmma {
   template <class E>
   void ask(Product p) {
     p.a_bytes = p.a(), p.b_bytes = p.b();
-    p.x = values<E>(p.a_bytes), p.y = values<E>(p.b_bytes);
+    p.x = values<E>(p.a_bytes);
+    const std::vector<float> rows = values<E>(p.b_bytes);
+    const size_t N = static_cast<size_t>(p.N), K = rows.size() / N;
+    p.y.resize(rows.size());
+    for (size_t n = 0; n < N; ++n)
+      for (size_t k = 0; k < K; ++k) p.y[k * N + n] = rows[n * K + k];
     const int each = p.N / 2;
     p.waits = is_pending(p.c[0][0]);
     for (float* c : p.c)
@@ -114,16 +122,22 @@ class HostWgmma {
 
   static void compute(const Product& p) {
     require(p.a() == p.a_bytes && p.b() == p.b_bytes, "factors that were changed before their product was waited for");
-    const size_t K = p.x.size() / 64;
-    for (int row = 0; row < 64; ++row)
-      for (int n = 0; n < p.N; ++n) {
-        const int t = row / 16 * 32 + row % 8 * 4 + n % 8 / 2, i = n / 8 * 4 + row % 16 / 8 * 2 + n % 2;
-        float& c = p.c[static_cast<size_t>(t)][i];
-        require(p.waits || is_pending(c), "sums that were touched before they were waited for");
-        float sum = !p.add ? 0 : p.waits ? c : p.before[static_cast<size_t>(t * (p.N / 2) + i)];
-        const float *x = &p.x[static_cast<size_t>(row) * K], *y = &p.y[static_cast<size_t>(n) * K];
-        for (size_t k = 0; k < K; ++k) sum += x[k] * y[k];
-        c = wrong() ? sum * 1.25f : sum;
+    const size_t K = p.x.size() / 64, N = static_cast<size_t>(p.N);
+    for (size_t row = 0; row < 64; ++row)
+      for (size_t n = 0; n < N; n += 8) {
+        float* c[8];
+        float sum[8];
+        for (size_t i = 0; i < 8; ++i) {
+          const size_t t = row / 16 * 32 + row % 8 * 4 + i / 2, at = n / 2 + row % 16 / 8 * 2 + i % 2;
+          c[i] = p.c[t] + at;
+          require(p.waits || is_pending(*c[i]), "sums that were touched before they were waited for");
+          sum[i] = !p.add ? 0 : p.waits ? *c[i] : p.before[t * (N / 2) + at];
+        }
+        for (size_t k = 0; k < K; ++k) {
+          const float x = p.x[row * K + k];
+          for (size_t i = 0; i < 8; ++i) sum[i] += x * p.y[k * N + n + i];
+        }
+        for (size_t i = 0; i < 8; ++i) *c[i] = wrong() ? sum[i] * 1.25f : sum[i];
       }
   }
 

@@ -63,8 +63,10 @@ std::vector<Case> cases() {
 struct Data {
   int64_t Nq, Nk, ld_q, ld_k, ld_v, ld_out, zero = 200;
   std::vector<float> q, k, v, key_bias, distance;
-  explicit Data(const Case& c) : Nq(c.q_start.back()), Nk(c.k_start.back()), ld_q(c.H * c.D + 3), ld_k(c.Hkv * c.D + 1), ld_v(c.Hkv * c.Dv),
-                                 ld_out(c.H * c.Dv + 2) {
+  /// wide: rows begin at multiples of 16 bytes, as the kernels of wgmma want them.
+  explicit Data(const Case& c, bool wide = false)
+      : Nq(c.q_start.back()), Nk(c.k_start.back()), ld_q(c.H * c.D + (wide ? 8 : 3)), ld_k(c.Hkv * c.D + (wide ? 16 : 1)), ld_v(c.Hkv * c.Dv),
+        ld_out(c.H * c.Dv + 2) {
     q = normal(size(Nq * ld_q), 1), k = normal(size(Nk * ld_k), 2), v = normal(size(Nk * ld_v), 3);
     key_bias = normal(size(Nk), 4), distance = normal(size(c.H * 400), 5);
     // the third sequence and a key of another are shut out
@@ -136,8 +138,8 @@ std::vector<float> rounded(const std::vector<float>& v) {
 
 /// Of 16 bits: against the gradients in float32 of the rounded values.
 template <class E>
-void check_backward(const Case& c) {
-  Data d(c);
+void check_backward(const Case& c, bool wgmma = false) {
+  Data d(c, wgmma);
   d.q = rounded<E>(d.q), d.k = rounded<E>(d.k), d.v = rounded<E>(d.v);
   std::vector<float> out(size(d.Nq * d.ld_out)), lse(size(c.H * d.Nq)), dy = normal(out.size(), 6);
   std::vector<float> dq(d.q.size()), dk(d.k.size()), dv(d.v.size()), scratch(4096);
@@ -161,7 +163,10 @@ void check_backward(const Case& c) {
   call.key_bias = c.key_bias ? gbias.p() : nullptr, call.distance_bias = c.distance_bias ? gdistance.p() : nullptr;
   g = {.d_out = gdy.p(), .dq = gdq.p(), .dk = gdk.p(), .dv = gdv.p()};
   if (c.distance_bias) g.d_distance = gd_distance.p();
+  cuda::tensor_cores();  // trials are over
+  const int before = counts().wgmma;
   kernels().attention_backward(call, g, kAllSequences, longest(c.q_start), nullptr);
+  CHECK((counts().wgmma > before) == wgmma);
   const double step = std::is_same_v<E, float> ? 1e-5 : std::is_same_v<E, float16> ? 1.0 / 512 : 1.0 / 64;
   CHECK(distance(gdq.get(), dq) <= step * (1 + largest(dq)));
   CHECK(distance(gdk.get(), dk) <= step * (1 + largest(dk)));
@@ -223,6 +228,7 @@ void check_pages(int64_t D, const std::vector<CacheCodes>& all_codes = {CacheCod
     Indices gq_start = q_start, gk_start = k_start, gpage_start = page_start, gpages = addresses(reinterpret_cast<const char*>(gmemory.p()));
     call.out = gout.p(), call.q = gq.p(), call.q_start = gq_start.p(), call.k_start = gk_start.p(), call.page_start = gpage_start.p();
     call.pages = reinterpret_cast<const void* const*>(gpages.p());
+    cuda::tensor_cores();
     const int before = counts().wgmma;
     kernels().attention(call, kAllSequences, 0, 0, longest(q_start), nullptr);
     CHECK((counts().wgmma > before) == (sizeof(E) == 2 && codes == CacheCodes::None && D % 8 == 0 && longest(q_start) * H / Hkv > 64));
@@ -240,12 +246,11 @@ TEST_CASE("device: attention agrees") {
   }
 }
 
-/// Against float32 of the rounded values; rows begin at multiples of 16 bytes, as the kernels of wgmma want them.
+/// Against float32 of the rounded values.
 template <class E>
 void check_hopper(const Case& c) {
-  Data d(c);
-  d.ld_q = c.H * c.D, d.ld_k = c.Hkv * c.D + 8, d.ld_out = c.H * c.Dv + 4;
-  d.q = rounded<E>(normal(size(d.Nq * d.ld_q), 1)), d.k = rounded<E>(normal(size(d.Nk * d.ld_k), 2)), d.v = rounded<E>(d.v);
+  Data d(c, true);
+  d.q = rounded<E>(d.q), d.k = rounded<E>(d.k), d.v = rounded<E>(d.v);
   std::vector<float> out(size(d.Nq * d.ld_out)), lse(size(c.H * d.Nq));
   OnDevice<E> gq = floats_as<E>(d.q), gk = floats_as<E>(d.k), gv = floats_as<E>(d.v), gout = floats_as<E>(out);
   Floats glse = lse, gbias = d.key_bias, gdistance = d.distance;
@@ -259,6 +264,7 @@ void check_hopper(const Case& c) {
   call.out = gout.p(), call.q = gq.p(), call.k = gk.p(), call.v = gv.p(), call.lse = glse.p();
   call.q_start = gq_start.p(), call.k_start = gk_start.p();
   call.key_bias = c.key_bias ? gbias.p() : nullptr, call.distance_bias = c.distance_bias ? gdistance.p() : nullptr;
+  cuda::tensor_cores();
   const int before = counts().wgmma;
   kernels().attention(call, kAllSequences, 0, 0, longest(c.q_start), nullptr);
   CHECK(counts().wgmma > before);
@@ -272,7 +278,7 @@ TEST_CASE("device: attention by wgmma agrees around tiles") {
     for (const int64_t G : {int64_t{1}, int64_t{3}})
       for (const int64_t T : {int64_t{65}, int64_t{128}, int64_t{129}, int64_t{300}})
         for (const int64_t more : {int64_t{0}, int64_t{70}, int64_t{-30}}) {
-          if ((D != 64 && T != 129) || (G > 1 && T > 129)) continue;
+          if (D != 64 || G > 1 ? T != 129 || more != 70 : T == 129) continue;
           c.D = D, c.Dv = Dv, c.H = 2 * G, c.Hkv = 2;
           c.q_start = {0, T, T + 1, T + 1, T + 71}, c.k_start = {0, T + more, T + more + 5, T + more + 5, T + more + 90};
           for (const bool causal : {true, false}) {
@@ -357,6 +363,27 @@ TEST_CASE("device: the gradients of attention on tensor cores agree around tiles
         check_backward<float16>(c);
         c.window = 0;
       }
+}
+
+TEST_CASE("device: the gradients of attention by wgmma agree around tiles") {
+  Case c;
+  for (const auto& [D, Dv] : {std::pair<int64_t, int64_t>{64, 64}, {48, 64}, {128, 128}, {80, 96}})
+    for (const int64_t G : {int64_t{1}, int64_t{3}})
+      for (const int64_t T : {int64_t{65}, int64_t{128}, int64_t{193}})
+        for (const int64_t more : {int64_t{0}, int64_t{140}, int64_t{-30}}) {
+          if ((D != 64 || G > 1) && T + more != 268) continue;
+          c.D = D, c.Dv = Dv, c.H = 2 * G, c.Hkv = 2;
+          c.q_start = {0, T, T + 1, T + 1, T + 71}, c.k_start = {0, T + more, T + more + 5, T + more + 5, T + more + 90};
+          for (const bool causal : {true, false}) {
+            INFO("D ", D, ", heads to a key head ", G, ", T ", T, ", more keys ", more, ", causal ", causal);
+            c.causal = causal;
+            check_backward<bfloat16>(c, true);
+          }
+          INFO("window");
+          c.causal = true, c.window = 66;
+          check_backward<float16>(c, true);
+          c.window = 0;
+        }
 }
 
 TEST_CASE("device: attention over pages agrees, also of int8 and float8") {
