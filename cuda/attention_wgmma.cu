@@ -63,7 +63,8 @@ bool try_width(DType type, int64_t D, int64_t Dv) {
   if (!attention_by_wgmma(c, c.Nq)) return false;
   c.out = trial.other_out, c.lse = trial.other_lse;
   if (!attention_by_mma(c, c.Nq)) return false;
-  return trial.near(static_cast<const E*>(trial.call.out), trial.other_out, trial.of_out, 0.02f) && trial.near(trial.call.lse, trial.other_lse, trial.of_lse, 0.001f);
+  return trial.near(static_cast<const E*>(trial.call.out), trial.other_out, trial.of_out, 0.02f) &&
+         trial.near(trial.call.lse, trial.other_lse, trial.of_lse, 0.001f);
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ struct AttentionWgmmaGrad {
     return {static_cast<const char*>(c.q) + 2 * ((head.q_row + t) * c.ld_q + head.h * c.D), nullptr, 0, 0, static_cast<int>(2 * c.ld_q)};
   }
   TENON_BODY KeyRows<false> d_outs(const Head& head, int64_t t) const {
-    return {reinterpret_cast<const char*>(d_out) + 2 * ((head.q_row + t) * c.H + head.h) * c.Dv, nullptr, 0, 0, static_cast<int>(2 * c.H * c.Dv)};
+    const E* first = d_out + ((head.q_row + t) * c.H + head.h) * c.Dv;
+    return {reinterpret_cast<const char*>(first), nullptr, 0, 0, static_cast<int>(2 * c.H * c.Dv)};
   }
   TENON_BODY KeyRows<false> keys(const Head& head, int64_t s) const {
     return {static_cast<const char*>(c.k) + 2 * ((head.k_row + s) * c.ld_k + head.kv_head * c.D), nullptr, 0, 0, static_cast<int>(2 * c.ld_k)};
@@ -132,7 +133,8 @@ struct AttentionWgmmaQueryGradBody : AttentionWgmmaGrad<E, kD> {
     const auto dp = [&](int t) -> auto& { return held[t].dp; };
     const auto dq = [&](int t) -> auto& { return held[t].dq; };
     const auto ds = [&](int t) -> auto& { return held[t].ds; };
-    const uint32_t at_q = block.shared_address(q), at_d_out = block.shared_address(d_out), at_k = block.shared_address(k), at_v = block.shared_address(v);
+    const uint32_t at_q = block.shared_address(q), at_d_out = block.shared_address(d_out);
+    const uint32_t at_k = block.shared_address(k), at_v = block.shared_address(v);
 
     block.own([&](int t) {
       Held& mine = held[t];
@@ -245,7 +247,8 @@ struct AttentionWgmmaKeyGradBody : AttentionWgmmaGrad<E, kD> {
     const auto dv = [&](int t) -> auto& { return held[t].dv; };
     const auto p = [&](int t) -> auto& { return held[t].p; };
     const auto ds = [&](int t) -> auto& { return held[t].ds; };
-    const uint32_t at_k = block.shared_address(k), at_v = block.shared_address(v), at_q = block.shared_address(q), at_d_out = block.shared_address(d_out);
+    const uint32_t at_k = block.shared_address(k), at_v = block.shared_address(v);
+    const uint32_t at_q = block.shared_address(q), at_d_out = block.shared_address(d_out);
     const int bytes_q = static_cast<int>(2 * c.D), bytes_d_out = static_cast<int>(2 * c.Dv);
     // Tile `tile` of head `h`, into place i % kStages.
     const auto load = [&](int t, int i, int h, int tile) {
