@@ -61,7 +61,8 @@ struct AttentionWgmmaGrad {
   static TENON_BODY void ask_sums(Block& block, Sums& sums, Factor& factor, uint32_t columns, bool add) {
     TENON_UNROLL
     for (int j = 0; j < kColumns / 16; ++j)
-      block.template wgmma<E, kD, true>(sums, [&](int t) { return factor(t)[j]; }, [&](int) { return across_k(columns, kColumns, 16 * j, 0); }, j > 0 || add);
+      block.template wgmma<E, kD, true>(sums, [&](int t) { return factor(t)[j]; }, [&](int) { return across_k(columns, kColumns, 16 * j, 0); },
+                                        j > 0 || add);
     block.wgmma_commit();
   }
   static TENON_BODY void round(uint32_t (&to)[kColumns / 16][4], const float (&from)[kColumns / 8][4]) {
