@@ -4,12 +4,14 @@
 #include <dlfcn.h>
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "emulator.h"
 #include "tenon/core/context.h"
 #include "tenon/core/cuda.h"
+#include "tenon/core/tensor_cores.h"
 
 namespace tenon::device_test {
 
@@ -26,6 +28,15 @@ Result* emulator(const char* function) {
 }
 inline cuda::EmulatorSettings& settings() { return *emulator<cuda::EmulatorSettings>("tenon_emulator_settings"); }
 inline const cuda::EmulatorCounts& counts() { return *emulator<const cuda::EmulatorCounts>("tenon_emulator_counts"); }
+
+/// Whether the first device multiplies by wgmma; its trials are behind it then. TENON_CUDA_WGMMA=0 is for tests of the other kernels, a trial that
+/// fails is an error here: kernels that take its place would hide it.
+inline bool by_wgmma() {
+  const char* value = std::getenv("TENON_CUDA_WGMMA");
+  const bool wanted = !value || std::string(value) != "0";
+  if (wanted) CHECK(cuda::tensor_cores(0) == "wgmma");
+  return wanted;
+}
 
 template <class E>
 Tensor up(const std::vector<E>& v) {

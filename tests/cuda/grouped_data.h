@@ -26,15 +26,6 @@ std::vector<E> floats_as(const std::vector<float>& v) {
   return r;
 }
 
-/// Whether the first device multiplies by wgmma; its trials are behind it then. TENON_CUDA_WGMMA=0 is for tests of the other kernels, a trial that
-/// fails is an error here: kernels that take its place would hide it.
-inline bool by_wgmma() {
-  const char* value = std::getenv("TENON_CUDA_WGMMA");
-  const bool wanted = !value || std::string(value) != "0";
-  if (wanted) CHECK(cuda::tensor_cores(0) == "wgmma");
-  return wanted;
-}
-
 /// A list of addresses on the device.
 template <class T>
 class Addresses {

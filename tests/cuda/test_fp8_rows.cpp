@@ -75,7 +75,7 @@ TEST_CASE("device: a model's FP8 weights meet rows that are rounded as the CPU's
     return logits(ctx, *model);
   };
   const Tensor exact = logits(simulation, *tiny(simulation, kLlama, false)), want = made(simulation), got = made(there);
-  MESSAGE("rounded rows: ", distance(got, exact), " from exact products, ", distance(got, want), " from the simulation");
+  INFO("rounded rows: ", distance(got, exact), " from exact products, ", distance(got, want), " from the simulation");
   CHECK(distance(got, exact) > 5e-3);
   CHECK(distance(got, want) < 2e-3);  // an element between two codes may fall to either
 }
@@ -86,7 +86,7 @@ TEST_CASE("device: FP8 rows are rounded if that is asked for, and never on the C
   CHECK(distance(logits(here, *tiny(here, kLlama, true)), exact) == 0);
   const double apart = distance(logits(there, *tiny(there, kLlama, false)), exact);
   const double rounded = distance(logits(there, *tiny(there, kLlama, true)), exact);
-  MESSAGE("from the CPU's logits: ", apart, " exact, ", rounded, " with rounded rows");
+  INFO("from the CPU's logits: ", apart, " exact, ", rounded, " with rounded rows");
   CHECK(apart < 0.02);
   CHECK(rounded > 2 * apart);
   CHECK(rounded < 0.3);

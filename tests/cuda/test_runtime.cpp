@@ -33,7 +33,7 @@ TEST_CASE("device: what there is") {
   CHECK(cuda::device_count() == 2);
   CHECK(cuda::properties(1).name == "emulated device 1");
   CHECK(cuda::properties().total_bytes == settings().total_bytes);
-  CHECK(cuda::tensor_cores() == "wgmma");
+  CHECK((by_wgmma() || cuda::tensor_cores() == "mma.sync (TENON_CUDA_WGMMA=0)"));
   CHECK(cuda::tensor_cores(1) == "mma.sync");
   CHECK(parse_device("cuda") == kDevice);
   CHECK(parse_device("cuda:1").index == 1);
