@@ -164,9 +164,9 @@ void check_backward(const Case& c, bool wgmma = false) {
   g = {.d_out = gdy.p(), .dq = gdq.p(), .dk = gdk.p(), .dv = gdv.p()};
   if (c.distance_bias) g.d_distance = gd_distance.p();
   const bool there = by_wgmma();  // trials are over
-  const int before = counts().wgmma;
+  const WgmmaLaunches launches;
   kernels().attention_backward(call, g, kAllSequences, longest(c.q_start), nullptr);
-  CHECK((counts().wgmma > before) == (wgmma && there));
+  launches.check(wgmma && there);
   const double step = std::is_same_v<E, float> ? 1e-5 : std::is_same_v<E, float16> ? 1.0 / 512 : 1.0 / 64;
   CHECK(distance(gdq.get(), dq) <= step * (1 + largest(dq)));
   CHECK(distance(gdk.get(), dk) <= step * (1 + largest(dk)));
@@ -229,9 +229,9 @@ void check_pages(int64_t D, const std::vector<CacheCodes>& all_codes = {CacheCod
     call.out = gout.p(), call.q = gq.p(), call.q_start = gq_start.p(), call.k_start = gk_start.p(), call.page_start = gpage_start.p();
     call.pages = reinterpret_cast<const void* const*>(gpages.p());
     const bool there = by_wgmma();
-    const int before = counts().wgmma;
+    const WgmmaLaunches launches;
     kernels().attention(call, kAllSequences, 0, 0, longest(q_start), nullptr);
-    CHECK((counts().wgmma > before) == (there && sizeof(E) == 2 && codes == CacheCodes::None && D % 8 == 0 && longest(q_start) * H / Hkv > 64));
+    launches.check(there && sizeof(E) == 2 && codes == CacheCodes::None && D % 8 == 0 && longest(q_start) * H / Hkv > 64);
     CHECK(distance(gout.get(), out) <= step(out, 1e-5));
   }
 }
@@ -265,9 +265,9 @@ void check_hopper(const Case& c) {
   call.q_start = gq_start.p(), call.k_start = gk_start.p();
   call.key_bias = c.key_bias ? gbias.p() : nullptr, call.distance_bias = c.distance_bias ? gdistance.p() : nullptr;
   const bool there = by_wgmma();
-  const int before = counts().wgmma;
+  const WgmmaLaunches launches;
   kernels().attention(call, kAllSequences, 0, 0, longest(c.q_start), nullptr);
-  CHECK((counts().wgmma > before) == there);
+  launches.check(there);
   CHECK(distance(agree::to_float(gout.get()), out) <= largest(out) / (std::is_same_v<E, float16> ? 1024 : 128));
   CHECK(distance(glse.get(), lse) <= 1e-5);
 }

@@ -156,11 +156,11 @@ TEST_CASE("device: grouped products of FP8 weights with rounded rows agree") {
 // More than one tile of 128 by 128 and more slices of 128 of k than there are stages, each with a remainder.
 TEST_CASE("device: products of e4m3 factors with many rows and columns agree") {
   const bool wgmma = by_wgmma();
-  const int before = counts().wgmma;
+  const WgmmaLaunches launches;
   for (const auto& [M, N, K] : std::vector<std::array<int64_t, 3>>{{130, 136, 720}, {257, 129, 128}, {70, 300, 97}})
     for (const auto& [a_rows, b_rows, block] : std::vector<std::array<int64_t, 3>>{{1, 128, 128}, {1, 1, 256}, {1000, 1000, 1000}})
       for (const DType type : {DType::F32, DType::BF16}) check_product(M, N, K, a_rows, b_rows, block, type, type == DType::F32);
-  CHECK((counts().wgmma > before) == wgmma);
+  launches.check(wgmma);
 }
 
 TEST_CASE("device: grouped products of FP8 weights with many rounded rows agree") {

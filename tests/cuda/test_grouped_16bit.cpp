@@ -66,14 +66,14 @@ TEST_CASE("device: grouped products of 16 bits agree") {
 // tile's middle, at its end, and empty ones.
 TEST_CASE("device: grouped products of 16 bits with many rows agree") {
   const bool wgmma = by_wgmma();
-  const int before = counts().wgmma;
+  const WgmmaLaunches launches;
   const std::vector<int64_t> ragged = {0, 130, 130, 258, 265}, even = {0, 128, 256};
   for (const auto& [N, K] : std::vector<std::array<int64_t, 2>>{{136, 328}, {300, 64}, {131, 77}}) {
     check_products<bfloat16>(ragged, N, K);
     check_products<float16>(even, N, K);
   }
   check_products<bfloat16>({0, 70}, 640, 72);
-  CHECK((counts().wgmma > before) == wgmma);
+  launches.check(wgmma);
 }
 
 TEST_CASE("device: grouped products of many groups agree") {
@@ -102,12 +102,12 @@ TEST_CASE("device: the gradients of many columns of 16 bits agree") {
     CHECK(distance(gdw.get(), dw) <= 1e-5 * (1 + largest(dw)));
   };
   const bool wgmma = by_wgmma();
-  const int before = counts().wgmma;
+  const WgmmaLaunches launches;
   for (const bool accumulate : {false, true}) {
     check(bfloat16{}, {0, 300, 300, 364, 365}, 136, 264, accumulate);
     check(float16{}, {0, 5, 133}, 129, 131, accumulate);
   }
-  CHECK((counts().wgmma > before) == wgmma);
+  launches.check(wgmma);
 }
 
 TEST_CASE("device: grouped products go by wgmma where it is right, and as before where it is not") {

@@ -124,8 +124,8 @@ TEST_CASE("device: what has no kernel is an error that names it") {
 
 TEST_CASE("device: a linear layer of many rows with all that follows it is one launch of wgmma") {
   const bool there = by_wgmma();
-  const int before = counts().wgmma;
+  const WgmmaLaunches launches;
   check_linear<bfloat16>(WeightFormat::BF16, Activation::Gelu, true, true, 520, 600, 72);
   check_linear<bfloat16>(WeightFormat::BF16, Activation::None, true, true, 520, 601, 64);
-  CHECK((counts().wgmma > before) == there);
+  launches.check(there);
 }
