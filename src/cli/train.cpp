@@ -57,7 +57,7 @@ int run(const Args& args) {
   const std::vector<LabelledText> texts = read_labelled_texts(args.positional()[1]);
   std::vector<LabelledText> held_out;
   if (args.has("eval")) held_out = read_labelled_texts(args.text("eval"));
-  TextClassificationTrainer trainer(folder, labels_of(texts), max_length, options.seed);
+  TextClassificationTrainer trainer(folder, labels_of(texts), max_length, options.seed, parse_device(args.text("device", "cpu")));
   if (args.has("threads")) trainer.context().set_threads(static_cast<int>(args.number("threads", 0, 1, 1024)));
   std::printf("%s: %s parameters, %zu labels, %s texts\n", trainer.model().class_name().c_str(),
               grouped(trainer.model().num_parameters()).c_str(), trainer.labels().size(),
@@ -101,7 +101,8 @@ Command train_command() {
            {"bf16", "", "multiply in bfloat16: faster where the processor has it"},
            {"checkpoint", "", "less memory, a third more time"},
            {"seed", "N", "of the order, of dropout and of a fresh head (default 42)"},
-           {"threads", "N", "threads to use"}},
+           {"threads", "N", "threads to use"},
+           {"device", "D", "cpu, cuda or cuda:1 (default cpu)"}},
           run};
 }
 

@@ -63,10 +63,10 @@ struct Accuracy {
 class TextClassificationTrainer {
  public:
   /// Opens a checkpoint for these labels; where it has the same ones already they keep its order and the head its weights.
-  /// Units: max_length in tokens; 0: what tokenizer and model take. `seed` is that of a fresh head.
-  /// Errors: as models::load() and Tokenizer::from_folder(); Error(Limit) for less than two labels.
-  TextClassificationTrainer(const std::string& folder, std::vector<std::string> labels, int64_t max_length = 0, uint64_t seed = 42)
-      : tokenizer_(text::Tokenizer::from_folder(folder)), labels_(std::move(labels)) {
+  /// Units: max_length in tokens; 0: what tokenizer and model take. `seed` is that of a fresh head. It trains on `device`.
+  /// Errors: as models::load() and Tokenizer::from_folder(); Error(Limit) for less than two labels; Error(Device) for one that cannot be used.
+  TextClassificationTrainer(const std::string& folder, std::vector<std::string> labels, int64_t max_length = 0, uint64_t seed = 42, Device device = {})
+      : ctx_(device), tokenizer_(text::Tokenizer::from_folder(folder)), labels_(std::move(labels)) {
     check(labels_.size() >= 2, ErrorCode::Limit, "train", "labels: expected at least two, got ", labels_.size());
     const Json config = Json::parse_file(io::join_path(folder, "config.json"));
     if (const std::vector<std::string> known = labels_in(config);
@@ -115,8 +115,9 @@ class TextClassificationTrainer {
     double correct = 0, loss = 0;
     for (const std::vector<size_t>& batch : train::batches_by_length(lengths, batch_size, random)) {
       const models::Outputs out = model_->forward(ctx_, inputs_of(data, batch));
+      const Tensor logits = out.logits.to(Device{});
       for (size_t i = 0; i < batch.size(); ++i) {
-        const auto row = tasks::row(out.logits, static_cast<int64_t>(i));
+        const auto row = tasks::row(logits, static_cast<int64_t>(i));
         correct += std::max_element(row.begin(), row.end()) - row.begin() == data.labels[batch[i]];
       }
       loss += out.loss.item() * static_cast<double>(batch.size());
