@@ -205,8 +205,13 @@ Tensor from_buffer(const py::buffer& object) {
 
 Tensor from_dlpack(const py::object& object) {
   py::dict asked;
-  if (py::hasattr(object, "__dlpack_device__") && object.attr("__dlpack_device__")().cast<std::pair<int, int>>().first == kDlCuda)
-    asked["stream"] = 1;  // CUDA's default stream: the producer's work is done before what this thread does next
+  if (py::hasattr(object, "__dlpack_device__")) {
+    const auto [type, index] = object.attr("__dlpack_device__")().cast<std::pair<int, int>>();
+    if (type == kDlCuda && index >= 0 && index < cuda::device_count()) {  // the producer's work is done before what this thread does next
+      const auto handle = reinterpret_cast<uintptr_t>(cuda::Stream::current(index).handle());
+      asked["stream"] = handle ? handle : 1;  // 1: CUDA's default stream
+    }
+  }
   py::object capsule_object;
   try {
     capsule_object = object.attr("__dlpack__")(**asked, py::arg("max_version") = py::make_tuple(1, 0));

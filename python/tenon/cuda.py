@@ -7,12 +7,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from . import _core, random
-from .conversion import device as _device
+from .cuda_streams import Event, Stream, StreamContext, current_stream, default_stream, stream
+from .cuda_streams import index_of as _index
 
-__all__ = ["current_device", "device_count", "empty_cache", "get_device_capability", "get_device_name", "get_device_properties", "is_available",
-           "is_bf16_supported", "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved",
-           "memory_allocated", "memory_reserved", "reset_peak_memory_stats", "set_memory_limit", "synchronize", "tensor_cores",
-           "why_not"]
+__all__ = ["Event", "Stream", "StreamContext", "current_device", "current_stream", "default_stream", "device_count", "empty_cache",
+           "get_device_capability", "get_device_name", "get_device_properties", "is_available", "is_bf16_supported", "is_initialized",
+           "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "memory_allocated", "memory_reserved",
+           "reset_peak_memory_stats", "set_device", "set_memory_limit", "stream", "synchronize", "tensor_cores", "why_not"]
 
 
 class DeviceProperties(NamedTuple):
@@ -23,16 +24,6 @@ class DeviceProperties(NamedTuple):
     minor: int
     multi_processor_count: int
     total_memory: int
-
-
-def _index(device: Any) -> int:
-    """The number of a device given as None, a number, a name or a device."""
-    if device is None:
-        return 0
-    where = _device(device)
-    if where.type != "cuda":
-        raise ValueError(f"[cuda] expected a cuda device, got {where}")
-    return where.index or 0
 
 
 def is_available() -> bool:
@@ -56,6 +47,12 @@ def device_count() -> int:
 def current_device() -> int:
     """The device that "cuda" names: the first one."""
     return 0
+
+
+def set_device(device: Any) -> None:
+    """For scripts that say which device "cuda" is. Errors: RuntimeError for another than the first, which is to be named: "cuda:1"."""
+    if _index(device) != 0:
+        raise RuntimeError(f'[cuda] set_device: "cuda" is the first device; name another one as "cuda:{_index(device)}"')
 
 
 def get_device_properties(device: Any = None) -> DeviceProperties:

@@ -89,14 +89,20 @@ class TensorMethods(ShapeMethods, MathMethods, ReductionMethods, InPlaceMethods)
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
             raise BufferError(f"[dlpack] the tensor lies on {self.device}, {self.__dlpack_device__()} in DLPack's terms, got device {dl_device}")
-        if self.is_cuda and stream not in (None, -1, 1):  # work lies on CUDA's default stream, which other streams need not wait for
-            from .cuda import synchronize
+        if self.is_cuda and stream != -1:
+            from .cuda import current_stream, synchronize
 
-            synchronize(self.device)
+            if stream not in (None, 1) or current_stream(self.device).cuda_stream != 0:  # other streams need not wait for this one's work
+                synchronize(self.device)
         versioned = max_version is not None and max_version[0] >= 1
         if copy is False and self.read_only and not versioned:
             raise BufferError("[dlpack] the memory is read-only (a mapped file), which DLPack before 1.0 cannot say")
         return (self.clone() if copy or (self.read_only and not versioned) else self)._to_dlpack(versioned)
+
+    def record_stream(self: Tensor, stream: Any) -> None:
+        """Keeps the memory, when the tensor is gone, until what a tenon.cuda.Stream has by then is done. Nothing on the CPU."""
+        if self.is_cuda:
+            _core._cuda_record_use(self, stream._core)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (2, self.device.index or 0) if self.is_cuda else (1, 0)

@@ -238,6 +238,45 @@ def test_dlpack_with_other_libraries_on_a_gpu(name):
 
 
 @on_a_device
+def test_streams_and_events():
+    cuda = tenon.cuda
+    x = tenon.arange(6).float().to("cuda")
+    default, other = cuda.current_stream(), cuda.Stream()
+    assert default == cuda.default_stream() and default.cuda_stream == 0 != other.cuda_stream and str(other.device) == "cuda:0"
+    begin, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+    assert begin.query()
+    other.wait_stream(default)
+    with cuda.stream(other), cuda.stream(None):
+        assert cuda.current_stream() == other
+        begin.record()
+        with cuda.stream(cuda.Stream()):
+            assert cuda.current_stream() not in (default, other)
+        y = x * 2 + 1
+        y.record_stream(default)
+        end.record()
+    assert cuda.current_stream() == default
+    default.wait_event(end)
+    end.synchronize()
+    assert end.query() and other.query() and begin.elapsed_time(end) >= 0
+    assert (y + x).tolist() == [1, 4, 7, 10, 13, 16]
+    with pytest.raises(ZeroDivisionError), cuda.stream(other):
+        1 / 0
+    assert cuda.current_stream() == default
+    with cuda.stream(other):
+        assert tenon.from_dlpack(y).data_ptr() == y.data_ptr()
+    with pytest.raises(ValueError, match="enable_timing"):
+        cuda.Event().elapsed_time(end)
+    with pytest.raises(ValueError, match="recorded"):
+        begin.elapsed_time(cuda.Event(enable_timing=True))
+    with pytest.raises(RuntimeError, match="cuda:7"):
+        cuda.Stream("cuda:7")
+    tenon.ones(2).record_stream(other)
+    cuda.set_device("cuda")
+    with pytest.raises(RuntimeError, match='name another one as "cuda:1"'):
+        cuda.set_device(1)
+
+
+@on_a_device
 def test_errors_name_both_sides_and_leave_the_model_usable(tokenizer):
     model = classifier(tokenizer).eval()
     inputs = tokenizer("the cat sat", return_tensors="pt")
