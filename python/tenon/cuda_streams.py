@@ -20,9 +20,12 @@ def index_of(device: Any) -> int:
 
 
 class Stream:
-    """A queue of work: that of different streams may overlap. Streams do not wait for CUDA's default stream, nor it for them; wait_stream() has
-    one wait for another. A tensor that was made on another stream than it is used on needs record_stream(), or its memory may be used again too early.
-    Errors: RuntimeError with the reason if there is no such device."""
+    """A queue of work: that of different streams may overlap. Streams do not wait for CUDA's default stream, nor it for them; wait_stream()
+    has one wait for another. A tensor that is used on another stream than it was made on needs record_stream(), or its memory may be used
+    again too early.
+
+    Errors: RuntimeError with the reason if there is no such device.
+    """
 
     def __init__(self, device: Any = None, priority: int = 0, **_: Any) -> None:
         self._core = _core.CudaStream(index_of(device))
@@ -101,7 +104,8 @@ class Event:
             self._core.synchronize()
 
     def elapsed_time(self, end_event: "Event") -> float:
-        """Milliseconds. Errors: ValueError for events that were not made with enable_timing, or not recorded; RuntimeError before both are reached."""
+        """Milliseconds. Errors: ValueError for events that were not made with enable_timing, or not recorded; RuntimeError before both are
+        reached."""
         if not (self._timed and end_event._timed):
             raise ValueError("[Event] elapsed_time: expected events made with enable_timing=True")
         if self._core is None or end_event._core is None:
